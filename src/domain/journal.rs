@@ -1,0 +1,146 @@
+//! Entries of the journal: what was intended, what came of it, and what else a person must find a year later.
+
+use super::deletion::{Attempt, Outcome, Seq, Target, words};
+use super::names::{TreeId, VolumeId};
+use super::units::{Bytes, Timestamp};
+
+words! {
+    /// What a note is about.
+    NoteKind {
+        /// The guard started.
+        Started = "started",
+        /// A run began.
+        RunStarted = "run_started",
+        /// A run ended.
+        RunEnded = "run_ended",
+        /// A batch was measured.
+        Ledger = "ledger",
+        /// A cap tripped.
+        CapTripped = "cap_tripped",
+        /// A person let go of a cap.
+        CapAcknowledged = "cap_acknowledged",
+        /// A person closed a failed deletion.
+        FailureClosed = "failure_closed",
+        /// A directory that had become empty was removed.
+        Pruned = "pruned",
+        /// Something that a crash left was finished or put back.
+        Settled = "settled",
+        /// An identity marker was written or accepted.
+        Marker = "marker",
+        /// The journal or the database was rebuilt or repaired.
+        Repaired = "repaired",
+        /// The clock is not trusted, or is again.
+        Clock = "clock",
+    }
+}
+
+/// The intention to delete one recording, on record before it is touched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// What is to go.
+    pub target: Target,
+    /// Who wanted it: `guard`, or a person's name.
+    pub who: String,
+    /// The job that it belongs to.
+    pub job: Option<u64>,
+    /// The run that it belongs to.
+    pub run: u64,
+}
+
+/// What one entry says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// Before.
+    Intent(Intent),
+    /// After: the attempt at the intent with that number.
+    Outcome {
+        /// The intent.
+        intent: Seq,
+        /// What became of it.
+        attempt: Attempt,
+    },
+    /// Anything else worth keeping.
+    Note {
+        /// What it is about.
+        kind: NoteKind,
+        /// The volume it concerns.
+        volume: Option<VolumeId>,
+        /// The tree it concerns.
+        tree: Option<TreeId>,
+        /// Who did it.
+        who: String,
+        /// The bytes it is about.
+        bytes: Bytes,
+        /// In words.
+        text: String,
+    },
+}
+
+/// An entry as it stands in the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// Its number.
+    pub seq: Seq,
+    /// When it was written.
+    pub at: Timestamp,
+    /// The chain: SHA-256 over the previous entry's hash and this entry.
+    pub hash: [u8; 32],
+    /// What it says.
+    pub entry: Entry,
+}
+
+/// An intent without an outcome: what a crash left open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenIntent {
+    /// Its number; also the name of the file set aside.
+    pub seq: Seq,
+    /// When it was written.
+    pub at: Timestamp,
+    /// The intent.
+    pub intent: Intent,
+}
+
+/// Which entries a reader wants.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JournalQuery {
+    /// Of this tree only.
+    pub tree: Option<String>,
+    /// Of this stream only.
+    pub stream: Option<String>,
+    /// Not before.
+    pub since: Option<Timestamp>,
+    /// With this outcome only.
+    pub outcome: Option<Outcome>,
+    /// Only entries after this number.
+    pub after: Seq,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A line of the journal as people and programs read it: an outcome together with its intent, or a note.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalLine {
+    /// Number of the outcome, the note, or the intent that has no outcome yet.
+    pub seq: Seq,
+    /// When.
+    pub at: Timestamp,
+    /// The chain's hash of that entry.
+    pub hash: [u8; 32],
+    /// The intent, for deletions.
+    pub intent: Option<(Seq, Intent)>,
+    /// The outcome; `None` for a note, or while it is open.
+    pub attempt: Option<Attempt>,
+    /// For notes: kind, volume, tree, who, bytes, text.
+    pub note: Option<Entry>,
+}
+
+/// What `journal verify` found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verification {
+    /// Entries that are in order.
+    pub entries: u64,
+    /// Number of the first and last of them.
+    pub range: Option<(Seq, Seq)>,
+    /// What is wrong, in order; empty when the chain is intact.
+    pub faults: Vec<String>,
+}

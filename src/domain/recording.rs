@@ -1,0 +1,610 @@
+//! Recordings, and the inventory of them that a scan leaves behind.
+//!
+//! A million files must fit into little memory: a file costs 40 bytes and the part of its name that it does not share
+//! with the first name of its directory (`2026-11-22-12-21-41-0.mp4` beside `2026-11-22-00-00-00-0.mp4`: 5 bytes).
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::names::{StreamId, TreeId};
+use super::path::RelPath;
+use super::units::{Bytes, Timestamp};
+
+/// What makes a file this file and no other: looked at by the scan, and again before it is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FileIdentity {
+    /// Number of the device that holds it.
+    pub device: u64,
+    /// Id of the mount it was reached through; 0 where the kernel does not tell.
+    pub mount: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Birth time in nanoseconds since the epoch; 0 where the filesystem keeps none.
+    pub birth: i64,
+    /// Last change of the content, nanoseconds since the epoch.
+    pub modified: i64,
+    /// Apparent size in bytes.
+    pub size: u64,
+    /// Allocated space: what deleting it can give back.
+    pub allocated: Bytes,
+    /// Number of names the inode has.
+    pub links: u32,
+}
+
+impl FileIdentity {
+    /// A digest of what must not have changed since the scan: inode, birth, size and time of change. The device and the
+    /// mount are left out, since their numbers change with a reboot: they are compared with the tree's own. The links are
+    /// left out too: a new hard link is its own reason to keep the file, found by its own check.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        // The finaliser of splitmix64 over each field; a table of inode generations need not resist an attacker, who
+        // would have to match the inode number as well.
+        [self.inode, self.birth.cast_unsigned(), self.modified.cast_unsigned(), self.size].into_iter().fold(
+            0x9e37_79b9_7f4a_7c15,
+            |state: u64, field| {
+                let mut z = (state ^ field).wrapping_add(0x9e37_79b9_7f4a_7c15);
+                z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+                z ^ (z >> 31)
+            },
+        )
+    }
+
+    /// When the content last changed.
+    #[must_use]
+    pub fn modified_at(&self) -> Timestamp {
+        Timestamp::from_millis(self.modified.div_euclid(1_000_000))
+    }
+}
+
+/// What a scan takes a file for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A finished recording.
+    Recording,
+    /// Under a name that the layout gives to what is still being written, or empty: in progress, or left over.
+    Unfinished,
+}
+
+/// Index of a file in its inventory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileIndex(pub u32);
+
+/// Index of a directory in its inventory. A directory that holds several streams has one for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DirIndex(u32);
+
+/// Index of a stream in its inventory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamIndex(pub u32);
+
+/// One file as a scan saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recording {
+    /// Where it stands in the inventory.
+    pub index: FileIndex,
+    /// The stream it belongs to.
+    pub stream: StreamIndex,
+    /// Recording or unfinished.
+    pub kind: Kind,
+    /// The time in its name, to the second.
+    pub named: Option<Timestamp>,
+    /// When its content last changed, to the second.
+    pub modified: Timestamp,
+    /// Allocated space.
+    pub bytes: Bytes,
+    /// Inode number.
+    pub inode: u64,
+    /// [`FileIdentity::fingerprint`].
+    pub fingerprint: u64,
+    /// It has other names too, so that deleting this one gives nothing back.
+    pub linked: bool,
+}
+
+impl Recording {
+    /// The time that retention goes by: the one in the name, else the file's.
+    #[must_use]
+    pub fn recorded(&self) -> Timestamp {
+        self.named.unwrap_or(self.modified)
+    }
+
+    /// The later of the name's time and the file's: what `min_age` counts from.
+    #[must_use]
+    pub fn touched(&self) -> Timestamp {
+        self.named.map_or(self.modified, |named| named.max(self.modified))
+    }
+
+    /// Name and file disagree by more than a day, so that no age rule may judge it.
+    #[must_use]
+    pub fn ages_disagree(&self) -> bool {
+        const DAY: Duration = Duration::from_secs(86_400);
+        self.named.is_some_and(|named| named.since(self.modified) > DAY || self.modified.since(named) > DAY)
+    }
+}
+
+/// Files and their bytes, counted together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many.
+    pub files: u64,
+    /// Their allocated bytes.
+    pub bytes: Bytes,
+}
+
+impl Tally {
+    /// Counts one more.
+    pub fn add(&mut self, bytes: Bytes) {
+        self.files = self.files.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// Counts all of `other` too.
+    pub fn merge(&mut self, other: Self) {
+        self.files = self.files.saturating_add(other.files);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+}
+
+/// A place that a scan could not read, so that its inventory is incomplete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScanProblem {
+    /// Path below the tree; `None` is its top.
+    pub path: Option<RelPath>,
+    /// What the system said.
+    pub error: String,
+}
+
+/// What a scan met and passed over, by reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Files that the layout does not recognise; never touched.
+    pub unrecognised: Tally,
+    /// Symbolic links; never followed, never touched.
+    pub symlinks: u64,
+    /// Sockets, pipes, devices.
+    pub special: u64,
+    /// Directories on which something else is mounted; never entered.
+    pub mounts: Vec<RelPath>,
+    /// Files in our own private folder.
+    pub set_aside: Tally,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct File {
+    inode: u64,
+    fingerprint: u64,
+    /// In units of 512 bytes, as the kernel counts them; 2 TiB at most.
+    blocks: u32,
+    /// Seconds since the epoch.
+    modified: u32,
+    /// Seconds since the epoch; 0 when the name holds no time.
+    named: u32,
+    dir: u32,
+    /// Where the middle of the name begins in `text`.
+    middle: u32,
+    middle_len: u8,
+    /// Bytes shared with the front and the back of the directory's first name.
+    front: u8,
+    back: u8,
+    flags: u8,
+}
+
+const LINKED: u8 = 1;
+const UNFINISHED: u8 = 2;
+
+#[derive(Debug, Clone, Copy)]
+struct Directory {
+    /// `u32::MAX` at the top.
+    parent: u32,
+    name: u32,
+    first: u32,
+    stream: u32,
+    name_len: u8,
+    first_len: u8,
+}
+
+const TOP: u32 = u32::MAX;
+
+/// What one scan of one tree found.
+#[derive(Debug)]
+pub struct Inventory {
+    /// The tree.
+    pub tree: TreeId,
+    /// When the scan began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub finished: Timestamp,
+    /// What could not be read, the first twenty; empty when the scan is complete.
+    pub problems: Vec<ScanProblem>,
+    /// How many places could not be read.
+    pub problem_count: u64,
+    /// What was met and passed over.
+    pub passed_over: PassedOver,
+    /// How many directories were read.
+    pub directories: u64,
+    files: Vec<File>,
+    dirs: Vec<Directory>,
+    streams: Vec<StreamId>,
+    text: Vec<u8>,
+}
+
+impl Inventory {
+    /// Everything was read.
+    #[must_use]
+    pub fn complete(&self) -> bool {
+        self.problem_count == 0
+    }
+
+    /// How many files are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Nothing is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// Every file, in the order of the scan.
+    pub fn files(&self) -> impl Iterator<Item = Recording> + '_ {
+        (0..u32::try_from(self.files.len()).unwrap_or(u32::MAX)).map(|i| self.get(FileIndex(i)))
+    }
+
+    /// One file.
+    ///
+    /// # Panics
+    /// If `index` is of another inventory.
+    #[must_use]
+    pub fn get(&self, index: FileIndex) -> Recording {
+        let file = &self.files[index.0 as usize];
+        Recording {
+            index,
+            stream: StreamIndex(self.dirs[file.dir as usize].stream),
+            kind: if file.flags & UNFINISHED == 0 { Kind::Recording } else { Kind::Unfinished },
+            named: (file.named != 0).then(|| Timestamp::from_secs(i64::from(file.named))),
+            modified: Timestamp::from_secs(i64::from(file.modified)),
+            bytes: Bytes(u64::from(file.blocks) * 512),
+            inode: file.inode,
+            fingerprint: file.fingerprint,
+            linked: file.flags & LINKED != 0,
+        }
+    }
+
+    /// The streams, by index.
+    #[must_use]
+    pub fn streams(&self) -> &[StreamId] {
+        &self.streams
+    }
+
+    /// The name of a stream.
+    #[must_use]
+    pub fn stream(&self, index: StreamIndex) -> &StreamId {
+        &self.streams[index.0 as usize]
+    }
+
+    /// The path of a file.
+    ///
+    /// # Panics
+    /// If `index` is of another inventory.
+    #[must_use]
+    pub fn path(&self, index: FileIndex) -> RelPath {
+        let file = &self.files[index.0 as usize];
+        let mut parts = Vec::with_capacity(6);
+        let mut dir = file.dir;
+        while dir != TOP {
+            let entry = &self.dirs[dir as usize];
+            let name = self.slice(entry.name, entry.name_len);
+            if !name.is_empty() {
+                parts.push(name);
+            }
+            dir = entry.parent;
+        }
+        let mut out = Vec::with_capacity(96);
+        for part in parts.iter().rev() {
+            out.extend_from_slice(part);
+            out.push(b'/');
+        }
+        let home = &self.dirs[file.dir as usize];
+        let first = self.slice(home.first, home.first_len);
+        out.extend_from_slice(&first[..usize::from(file.front)]);
+        out.extend_from_slice(self.slice(file.middle, file.middle_len));
+        out.extend_from_slice(&first[first.len() - usize::from(file.back)..]);
+        RelPath::new(&out).expect("it was put together from names that a directory gave")
+    }
+
+    /// Bytes of memory kept for each file, names included.
+    #[must_use]
+    pub fn bytes_per_file(&self) -> usize {
+        let all = self.files.capacity() * size_of::<File>()
+            + self.dirs.capacity() * size_of::<Directory>()
+            + self.text.capacity();
+        all / self.files.len().max(1)
+    }
+
+    fn slice(&self, at: u32, len: u8) -> &[u8] {
+        &self.text[at as usize..at as usize + usize::from(len)]
+    }
+}
+
+/// Which files of an inventory have gone since the scan: one bit a file.
+#[derive(Debug, Clone, Default)]
+pub struct Gone(Vec<u64>);
+
+impl Gone {
+    /// Notes that a file is no longer there.
+    pub fn insert(&mut self, index: FileIndex) {
+        let at = index.0 as usize / 64;
+        if self.0.len() <= at {
+            self.0.resize(at + 1, 0);
+        }
+        self.0[at] |= 1 << (index.0 % 64);
+    }
+
+    /// Whether it was noted.
+    #[must_use]
+    pub fn contains(&self, index: FileIndex) -> bool {
+        self.0.get(index.0 as usize / 64).is_some_and(|word| word & (1 << (index.0 % 64)) != 0)
+    }
+}
+
+/// One file as the walker hands it to the inventory.
+#[derive(Debug, Clone, Copy)]
+pub struct Sighting<'a> {
+    /// Its name within the directory.
+    pub name: &'a [u8],
+    /// The stream it belongs to.
+    pub stream: &'a str,
+    /// What the layout takes it for.
+    pub kind: Kind,
+    /// The time in its name.
+    pub named: Option<Timestamp>,
+    /// What `statx` said.
+    pub identity: &'a FileIdentity,
+}
+
+/// Puts an inventory together while a tree is walked.
+#[derive(Debug)]
+pub struct InventoryBuilder {
+    inventory: Inventory,
+    by_name: HashMap<StreamId, u32>,
+    /// The directory that was filled last, and its twins for further streams: (stream, entry).
+    current: u32,
+    twins: Vec<(u32, u32)>,
+}
+
+/// How many problems are kept in words; the rest is counted.
+const PROBLEMS_KEPT: usize = 20;
+
+impl InventoryBuilder {
+    /// An empty inventory of `tree`.
+    #[must_use]
+    pub fn new(tree: TreeId, started: Timestamp) -> Self {
+        let inventory = Inventory {
+            tree,
+            started,
+            finished: started,
+            problems: Vec::new(),
+            problem_count: 0,
+            passed_over: PassedOver::default(),
+            directories: 0,
+            files: Vec::new(),
+            dirs: vec![Directory { parent: TOP, name: 0, first: 0, stream: TOP, name_len: 0, first_len: 0 }],
+            streams: Vec::new(),
+            text: Vec::new(),
+        };
+        Self { inventory, by_name: HashMap::new(), current: TOP, twins: Vec::new() }
+    }
+
+    /// The tree's top.
+    #[must_use]
+    pub fn top(&self) -> DirIndex {
+        DirIndex(0)
+    }
+
+    /// Enters the directory `name` of `parent`.
+    pub fn directory(&mut self, parent: DirIndex, name: &[u8]) -> DirIndex {
+        let (at, len) = self.keep(name);
+        self.push_dir(Directory { parent: parent.0, name: at, first: 0, stream: TOP, name_len: len, first_len: 0 })
+    }
+
+    /// Enters a file of `dir`. Files of one directory are entered one after the other.
+    pub fn file(&mut self, dir: DirIndex, seen: &Sighting<'_>) -> FileIndex {
+        let stream = self.stream(seen.stream);
+        let home = self.home(dir.0, stream, seen.name);
+        let entry = self.inventory.dirs[home as usize];
+        let first = self.inventory.slice(entry.first, entry.first_len);
+        let front = first.iter().zip(seen.name).take_while(|(a, b)| a == b).count();
+        let room = first.len().min(seen.name.len()) - front;
+        let back = first.iter().rev().zip(seen.name.iter().rev()).take(room).take_while(|(a, b)| a == b).count();
+        let (middle, middle_len) = self.keep(&seen.name[front..seen.name.len() - back]);
+        let index = FileIndex(u32::try_from(self.inventory.files.len()).unwrap_or(u32::MAX));
+        let flags = if seen.identity.links > 1 { LINKED } else { 0 }
+            | match seen.kind {
+                Kind::Recording => 0,
+                Kind::Unfinished => UNFINISHED,
+            };
+        self.inventory.files.push(File {
+            inode: seen.identity.inode,
+            fingerprint: seen.identity.fingerprint(),
+            blocks: u32::try_from(seen.identity.allocated.0 / 512).unwrap_or(u32::MAX),
+            modified: seconds(seen.identity.modified_at()),
+            named: seen.named.map_or(0, seconds),
+            dir: home,
+            middle,
+            middle_len,
+            // A name has at most 255 bytes (NAME_MAX).
+            front: u8::try_from(front).unwrap_or(u8::MAX),
+            back: u8::try_from(back).unwrap_or(u8::MAX),
+            flags,
+        });
+        index
+    }
+
+    /// Notes a place that could not be read.
+    pub fn problem(&mut self, path: Option<RelPath>, error: String) {
+        self.inventory.problem_count += 1;
+        if self.inventory.problems.len() < PROBLEMS_KEPT {
+            self.inventory.problems.push(ScanProblem { path, error });
+        }
+    }
+
+    /// Notes that a directory was read.
+    pub fn count_directory(&mut self) {
+        self.inventory.directories += 1;
+    }
+
+    /// What is met and passed over is counted here.
+    pub fn passed_over(&mut self) -> &mut PassedOver {
+        &mut self.inventory.passed_over
+    }
+
+    /// How many files were entered so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.inventory.files.len()
+    }
+
+    /// Nothing was entered so far.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.inventory.files.is_empty()
+    }
+
+    /// The inventory, no larger than it needs to be.
+    #[must_use]
+    pub fn finish(mut self, finished: Timestamp) -> Inventory {
+        self.inventory.finished = finished;
+        self.inventory.files.shrink_to_fit();
+        self.inventory.dirs.shrink_to_fit();
+        self.inventory.text.shrink_to_fit();
+        self.inventory
+    }
+
+    fn stream(&mut self, name: &str) -> u32 {
+        // Files of one directory mostly share their stream, so the last one is asked first.
+        if let Some((stream, _)) = self.twins.last()
+            && self.inventory.streams[*stream as usize].as_str() == name
+        {
+            return *stream;
+        }
+        let id = StreamId::new(name);
+        if let Some(index) = self.by_name.get(&id) {
+            return *index;
+        }
+        let index = u32::try_from(self.inventory.streams.len()).unwrap_or(TOP);
+        self.inventory.streams.push(id.clone());
+        self.by_name.insert(id, index);
+        index
+    }
+
+    fn home(&mut self, dir: u32, stream: u32, name: &[u8]) -> u32 {
+        if self.current != dir {
+            self.current = dir;
+            self.twins.clear();
+        }
+        if let Some((_, home)) = self.twins.iter().find(|(s, _)| *s == stream) {
+            return *home;
+        }
+        let home = if self.inventory.dirs[dir as usize].stream == TOP {
+            dir
+        } else {
+            let twin = self.inventory.dirs[dir as usize];
+            self.push_dir(twin).0
+        };
+        let (first, first_len) = self.keep(name);
+        let entry = &mut self.inventory.dirs[home as usize];
+        (entry.first, entry.first_len, entry.stream) = (first, first_len, stream);
+        self.twins.push((stream, home));
+        home
+    }
+
+    fn push_dir(&mut self, dir: Directory) -> DirIndex {
+        let index = u32::try_from(self.inventory.dirs.len()).unwrap_or(TOP);
+        self.inventory.dirs.push(dir);
+        DirIndex(index)
+    }
+
+    fn keep(&mut self, text: &[u8]) -> (u32, u8) {
+        let at = u32::try_from(self.inventory.text.len()).unwrap_or(u32::MAX);
+        let text = &text[..text.len().min(usize::from(u8::MAX))];
+        self.inventory.text.extend_from_slice(text);
+        (at, u8::try_from(text.len()).unwrap_or(u8::MAX))
+    }
+}
+
+fn seconds(at: Timestamp) -> u32 {
+    u32::try_from(at.secs().max(0)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(inode: u64) -> FileIdentity {
+        FileIdentity { inode, links: 1, allocated: Bytes(4096), modified: 1_700_000_000_000_000_000, ..Default::default() }
+    }
+
+    #[test]
+    fn every_path_comes_back_and_a_file_costs_at_most_64_bytes() {
+        let mut builder = InventoryBuilder::new(TreeId::new("live"), Timestamp::default());
+        let mut expected = Vec::new();
+        let app = builder.directory(builder.top(), b"live");
+        for cam in 0..10 {
+            let stream = format!("live/cam{cam}");
+            let dir = builder.directory(app, format!("cam{cam}").as_bytes());
+            let day = builder.directory(dir, b"2026-11-22");
+            for i in 0..1250 {
+                let name = format!("2026-11-22-{:02}-{:02}-{:02}-{}.mp4", i / 60 % 24, i % 60, i % 7, i % 3);
+                let sighting = Sighting {
+                    name: name.as_bytes(),
+                    stream: &stream,
+                    kind: Kind::Recording,
+                    named: Some(Timestamp::from_secs(1_700_000_000 + i)),
+                    identity: &identity(i.cast_unsigned()),
+                };
+                builder.file(day, &sighting);
+                expected.push(format!("live/cam{cam}/2026-11-22/{name}"));
+            }
+        }
+        let inventory = builder.finish(Timestamp::default());
+        for (file, path) in inventory.files().zip(&expected) {
+            assert_eq!(&inventory.path(file.index).to_string(), path);
+            assert_eq!(inventory.stream(file.stream).as_str(), &path[..9]);
+        }
+        assert!(inventory.bytes_per_file() <= 64, "{} bytes", inventory.bytes_per_file());
+    }
+
+    #[test]
+    fn one_directory_may_hold_several_streams_and_odd_names() {
+        let mut builder = InventoryBuilder::new(TreeId::new("t"), Timestamp::default());
+        let names: [(&[u8], &str); 5] =
+            [(b"a.mp4", "one"), (b"aa.mp4", "two"), (b"a.mp4.mp4", "one"), (b"\xff", "two"), (b"a", "one")];
+        for (name, stream) in names {
+            let top = builder.top();
+            let identity = identity(1);
+            builder.file(top, &Sighting { name, stream, kind: Kind::Unfinished, named: None, identity: &identity });
+        }
+        let inventory = builder.finish(Timestamp::default());
+        for (file, (name, stream)) in inventory.files().zip(names) {
+            assert_eq!(inventory.path(file.index).as_bytes(), name);
+            assert_eq!(inventory.stream(file.stream).as_str(), stream);
+            assert_eq!(file.kind, Kind::Unfinished);
+        }
+    }
+
+    #[test]
+    fn a_changed_file_has_another_fingerprint() {
+        let base = identity(7);
+        for other in [
+            FileIdentity { inode: 8, ..base },
+            FileIdentity { birth: 1, ..base },
+            FileIdentity { modified: base.modified + 1, ..base },
+            FileIdentity { size: 1, ..base },
+        ] {
+            assert_ne!(base.fingerprint(), other.fingerprint());
+        }
+        assert_eq!(base.fingerprint(), FileIdentity { mount: 9, device: 9, ..base }.fingerprint());
+    }
+}

@@ -1,0 +1,85 @@
+//! The rules of a tree: what its streams are promised, and what the guard may do.
+
+use std::time::Duration;
+
+use super::layout::Layout;
+use super::names::{StreamId, TreeId};
+use super::protection::Pattern;
+use super::units::{Bytes, Percent};
+
+/// Whether the guard may change a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    /// It plans and tells, and writes nothing into a tree.
+    Observe,
+    /// It carries its plans out.
+    Enforce,
+}
+
+impl Mode {
+    /// As it is written in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
+/// What happens to a file that others have open for reading. Files open for writing always wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenOpen {
+    /// It waits.
+    Wait,
+    /// It is deleted; its space comes back when the last reader closes it.
+    Delete,
+}
+
+/// One rule of `retention`; the first whose pattern matches a stream is that stream's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// Over stream names.
+    pub stream: Pattern,
+    /// Older ones go.
+    pub max_age: Option<Duration>,
+    /// The oldest go while the stream has more.
+    pub max_bytes: Option<Bytes>,
+    /// The oldest go while the stream has more.
+    pub max_files: Option<u64>,
+    /// Counted back from now: pressure does not touch it before the volume is critical.
+    pub keep: Duration,
+    /// Higher lives longer.
+    pub priority: i32,
+}
+
+/// All that decides about the recordings of one tree.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TreePolicy {
+    /// The tree.
+    pub tree: TreeId,
+    /// Whether it may be changed.
+    pub mode: Mode,
+    /// How its names are read.
+    pub layout: Layout,
+    /// Nothing younger is deleted by the guard's own decision.
+    pub min_age: Duration,
+    /// What happens to files open for reading.
+    pub when_open: WhenOpen,
+    /// Never deleted.
+    pub protect: Vec<Pattern>,
+    /// First match wins.
+    pub retention: Vec<Rule>,
+    /// This tree's share of its volume.
+    pub budget: Option<Bytes>,
+    /// Largest share of the tree's bytes that the guard deletes by itself in a day.
+    pub max_share: Percent,
+}
+
+impl TreePolicy {
+    /// The rule of a stream, and its place in the list.
+    #[must_use]
+    pub fn rule_of(&self, stream: &StreamId) -> Option<(usize, &Rule)> {
+        self.retention.iter().enumerate().find(|(_, rule)| rule.stream.matches_stream(stream))
+    }
+}

@@ -1,0 +1,298 @@
+//! What the configuration decides for the rooms, as values that have been checked.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::alert::AlertName;
+use super::names::{TreeId, VolumeId};
+use super::retention::TreePolicy;
+use super::secret::Secret;
+use super::units::{Bytes, Percent};
+use super::volume::Marks;
+
+/// How often a failed deletion is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// After the first failure.
+    pub first: Duration,
+    /// The longest pause within the first day.
+    pub max: Duration,
+    /// The pause from the second day on.
+    pub after_a_day: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_secs(5),
+            max: Duration::from_secs(15 * 60),
+            after_a_day: Duration::from_secs(6 * 3600),
+        }
+    }
+}
+
+/// A span of the day, minutes after midnight in the tree's time zone; it may pass midnight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Its first minute.
+    pub from: u16,
+    /// The first minute after it.
+    pub to: u16,
+}
+
+impl Window {
+    /// Whether a minute of the day lies in it.
+    #[must_use]
+    pub fn contains(self, minute: u16) -> bool {
+        if self.from <= self.to {
+            (self.from..self.to).contains(&minute)
+        } else {
+            minute >= self.from || minute < self.to
+        }
+    }
+}
+
+/// How runs are carried out: `cleanup` in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cleanup {
+    /// Files in a batch at most.
+    pub batch_files: usize,
+    /// Bytes in a batch at most.
+    pub batch_bytes: Bytes,
+    /// Between batches, unless the volume is critical.
+    pub pause: Duration,
+    /// Of a tree's bytes, deleted by the guard itself in 24 h.
+    pub max_share: Percent,
+    /// Deletions in a second at most; 0 for no limit.
+    pub max_files_per_second: u32,
+    /// When runs that are not for pressure happen.
+    pub window: Option<Window>,
+    /// How failures are tried again.
+    pub retry: RetryPolicy,
+}
+
+impl Default for Cleanup {
+    fn default() -> Self {
+        Self {
+            batch_files: 500,
+            batch_bytes: Bytes::gib(50),
+            pause: Duration::from_millis(200),
+            max_share: Percent::new(20),
+            max_files_per_second: 0,
+            window: None,
+            retry: RetryPolicy::default(),
+        }
+    }
+}
+
+/// A tree, as configured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TreeSettings {
+    /// Its name.
+    pub name: TreeId,
+    /// Its top.
+    pub path: PathBuf,
+    /// Its rules. Layout `auto` is still unresolved here.
+    pub policy: TreePolicy,
+    /// Leftovers younger than this are not reported.
+    pub leftovers_grace: Duration,
+}
+
+/// A volume, as configured; the others are found from the trees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeSettings {
+    /// Its name.
+    pub name: VolumeId,
+    /// A path on it.
+    pub path: PathBuf,
+    /// Its marks.
+    pub marks: Marks,
+}
+
+/// How to speak to a mail server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MailTls {
+    /// STARTTLS, or no mail.
+    Required,
+    /// TLS from the first byte.
+    Implicit,
+    /// None: only towards loopback, and never with a login.
+    None,
+}
+
+/// Where a channel delivers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChannelKind {
+    /// SMTP.
+    Email {
+        /// Host name or address.
+        host: String,
+        /// Port.
+        port: u16,
+        /// Encryption.
+        tls: MailTls,
+        /// A certificate authority to trust besides the system's: a PEM file.
+        ca_file: Option<PathBuf>,
+        /// Login.
+        username: Option<String>,
+        /// Its password.
+        password: Option<Secret>,
+        /// Sender.
+        from: String,
+        /// Recipients.
+        to: Vec<String>,
+    },
+    /// A signed HTTP POST (Standard Webhooks 1.0).
+    Webhook {
+        /// Target; secret, since it may hold a token.
+        url: Secret,
+        /// Key of the signature.
+        secret: Option<Secret>,
+    },
+}
+
+/// One channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelSettings {
+    /// Its name.
+    pub name: String,
+    /// Where to.
+    pub kind: ChannelKind,
+}
+
+/// Severity of an alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// To be looked at within a day.
+    Warning,
+    /// To be looked at now.
+    Critical,
+}
+
+impl Severity {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[Self::Info, Self::Warning, Self::Critical];
+
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+
+    /// The severity that a word stands for.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|s| s.as_str() == word)
+    }
+}
+
+/// What the configuration changes about one alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AlertTuning {
+    /// Which.
+    pub alert: AlertName,
+    /// Raised at all.
+    pub enabled: bool,
+    /// How long its condition must last.
+    pub hold_for: Option<Duration>,
+    /// Instead of its own.
+    pub severity: Option<Severity>,
+}
+
+/// How alerts are delivered: `notify` in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotifySettings {
+    /// Changes to single alerts.
+    pub tuning: Vec<AlertTuning>,
+    /// How long the first message of a group waits for others.
+    pub group_wait: Duration,
+    /// Between messages of a group.
+    pub group_interval: Duration,
+    /// Until a firing group is told again.
+    pub repeat_interval: Duration,
+    /// For each send.
+    pub timeout: Duration,
+    /// After the first failed send.
+    pub retry_first: Duration,
+    /// The longest pause between sends.
+    pub retry_max: Duration,
+    /// A message that old is dropped, and shown as dropped.
+    pub give_up_after: Duration,
+    /// No channel worked for so long: `DeliveryFailing`.
+    pub delivery_failing_after: Duration,
+    /// The channels.
+    pub channels: Vec<ChannelSettings>,
+}
+
+impl Default for NotifySettings {
+    fn default() -> Self {
+        Self {
+            tuning: Vec::new(),
+            group_wait: Duration::from_secs(30),
+            group_interval: Duration::from_secs(300),
+            repeat_interval: Duration::from_secs(4 * 3600),
+            timeout: Duration::from_secs(10),
+            retry_first: Duration::from_secs(1),
+            retry_max: Duration::from_secs(600),
+            give_up_after: Duration::from_secs(7 * 86_400),
+            delivery_failing_after: Duration::from_secs(300),
+            channels: Vec::new(),
+        }
+    }
+}
+
+/// What a caller may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Read.
+    Viewer,
+    /// Change.
+    Operator,
+}
+
+/// A token for the API, known by its digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// Who bears it.
+    pub name: String,
+    /// What they may do.
+    pub role: Role,
+    /// SHA-256 of the token.
+    pub sha256: [u8; 32],
+}
+
+/// Who may use the API.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuthSettings {
+    /// The tokens.
+    pub tokens: Vec<Token>,
+    /// `/metrics` asks for a token too.
+    pub protect_metrics: bool,
+}
+
+/// Where the servers listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listeners {
+    /// Metrics, API, pages.
+    pub main: SocketAddr,
+    /// `/metrics` and `/-/` alone.
+    pub metrics: Option<SocketAddr>,
+}
+
+impl Listeners {
+    /// Whether the main listener can be reached from this machine only.
+    #[must_use]
+    pub fn local(&self) -> bool {
+        match self.main.ip() {
+            IpAddr::V4(ip) => ip.is_loopback(),
+            IpAddr::V6(ip) => ip.is_loopback(),
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! storage-guard keeps the disks of recording servers from filling up, and can prove what it did.
+//!
+//! The rooms, in reading order; `docs/architecture.md` says who may use whom.
+
+pub mod domain;
+pub mod system;
