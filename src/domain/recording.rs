@@ -543,7 +543,13 @@ mod tests {
     use super::*;
 
     fn identity(inode: u64) -> FileIdentity {
-        FileIdentity { inode, links: 1, allocated: Bytes(4096), modified: 1_700_000_000_000_000_000, ..Default::default() }
+        FileIdentity {
+            inode,
+            links: 1,
+            allocated: Bytes(4096),
+            modified: 1_700_000_000_000_000_000,
+            ..Default::default()
+        }
     }
 
     #[test]

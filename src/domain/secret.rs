@@ -31,4 +31,3 @@ impl fmt::Display for Secret {
         f.write_str("***")
     }
 }
-

@@ -70,7 +70,9 @@ pub enum Unusable {
         detail: String,
     },
     /// The tree's identity marker is missing, or is that of another tree, state or filesystem.
-    #[error("the identity marker of tree `{tree}` {detail}; if this is right, run `storage-guard init --accept {tree}`")]
+    #[error(
+        "the identity marker of tree `{tree}` {detail}; if this is right, run `storage-guard init --accept {tree}`"
+    )]
     Marker {
         /// The tree.
         tree: String,
