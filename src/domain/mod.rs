@@ -1,11 +1,14 @@
 //! Types and decisions. Nothing here touches a file, a socket, a thread or the time of day.
 
 pub mod alert;
+pub mod backoff;
 pub mod deletion;
 pub mod journal;
 pub mod layout;
+pub mod ledger;
 pub mod names;
 pub mod path;
+pub mod pressure;
 pub mod protection;
 pub mod recording;
 pub mod retention;
