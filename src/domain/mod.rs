@@ -8,6 +8,7 @@ pub mod layout;
 pub mod ledger;
 pub mod names;
 pub mod path;
+pub mod plan;
 pub mod pressure;
 pub mod protection;
 pub mod recording;

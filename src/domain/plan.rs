@@ -1,0 +1,392 @@
+//! Which recordings of one volume go, in which order and why; what is spared and why; the shortfall.
+//!
+//! The order, as `docs/architecture.md` tells it:
+//! 1. what is past its stream's retention (age, bytes, count);
+//! 2. under pressure, or in a tree above its budget: everything beyond its stream's `keep`, lowest priority first, furthest
+//!    beyond first (without `keep`: oldest first);
+//! 3. only when that is used up and the volume is critical: what is below `keep`, lowest priority first, oldest first.
+//!
+//! Never: unfinished, protected, held, young, linked, unrecognised. From pressure also: the newest of a stream that wrote
+//! within a day.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::deletion::{RuleKind, SparedReason};
+use super::names::{TreeId, VolumeId};
+use super::path::RelPath;
+use super::pressure::Deficit;
+use super::protection::{Hold, HoldScope};
+use super::recording::{FileIndex, Gone, Inventory, Kind, Recording, Tally};
+use super::retention::{Rule, TreePolicy};
+use super::units::{Bytes, Percent, Timestamp, show_duration};
+
+/// A stream that wrote within this span keeps its newest recording under pressure.
+const LIVELY: Duration = Duration::from_secs(86_400);
+/// How many candidates `next` names.
+const NEXT: usize = 100;
+/// A budget's low mark, of the budget.
+const BUDGET_LOW: Percent = Percent::new(95);
+
+/// One tree, as the planner needs it.
+#[derive(Debug, Clone)]
+pub struct TreeFacts {
+    /// Its rules.
+    pub policy: Arc<TreePolicy>,
+    /// What the last scan found.
+    pub inventory: Arc<Inventory>,
+    /// What has gone since.
+    pub gone: Gone,
+    /// Persons' holds.
+    pub holds: Vec<Hold>,
+    /// Found open when last looked at; they are tried again by themselves.
+    pub open: HashSet<FileIndex>,
+}
+
+/// One recording that goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanItem {
+    /// Index of its tree in [`Plan::trees`].
+    pub tree: usize,
+    /// The file.
+    pub file: FileIndex,
+    /// The rule that chose it.
+    pub rule: RuleKind,
+}
+
+/// What is spared for one reason in one tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spared {
+    /// The tree.
+    pub tree: TreeId,
+    /// The reason.
+    pub reason: SparedReason,
+    /// How much.
+    pub tally: Tally,
+}
+
+/// A plan for one volume.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The volume.
+    pub volume: VolumeId,
+    /// Names this exact list of items.
+    pub id: String,
+    /// When it was made.
+    pub made: Timestamp,
+    /// What was to be given back.
+    pub target: Deficit,
+    /// What goes, in this order.
+    pub items: Vec<PlanItem>,
+    /// What would go first, at any pressure.
+    pub next: Vec<PlanItem>,
+    /// What is spared, by tree and reason.
+    pub spared: Vec<Spared>,
+    /// What of the target cannot be given back.
+    pub shortfall: Deficit,
+    /// The trees that the items' indices speak of.
+    pub trees: Vec<TreeFacts>,
+}
+
+/// A recording that may go, with what its place in the order depends on.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    tree: usize,
+    file: FileIndex,
+    recorded: Timestamp,
+    bytes: Bytes,
+    priority: i32,
+    /// Its age less its stream's `keep`.
+    beyond: Duration,
+    below_keep: bool,
+}
+
+impl Candidate {
+    /// The order of the second and third step. The last two only make it total, so that a plan is the same twice.
+    fn order(&self, other: &Self) -> std::cmp::Ordering {
+        (self.below_keep, self.priority)
+            .cmp(&(other.below_keep, other.priority))
+            .then(other.beyond.cmp(&self.beyond))
+            .then(self.recorded.cmp(&other.recorded))
+            .then((self.tree, self.file).cmp(&(other.tree, other.file)))
+    }
+}
+
+/// Plans for one volume. `age_rules` is false while the clock is not trusted: then nothing goes because of its age.
+#[must_use]
+pub fn plan(volume: &VolumeId, trees: Vec<TreeFacts>, target: Deficit, age_rules: bool, now: Timestamp) -> Plan {
+    let mut spared = BTreeMap::new();
+    let mut items = Vec::new();
+    let mut candidates = Vec::new();
+    for (index, tree) in trees.iter().enumerate() {
+        consider(index, tree, age_rules, now, &mut items, &mut candidates, &mut spared);
+    }
+    candidates.sort_unstable_by(Candidate::order);
+
+    let mut still = target;
+    for item in &items {
+        let bytes = trees[item.tree].inventory.get(item.file).bytes;
+        still.bytes = still.bytes.saturating_sub(bytes);
+        still.inodes = still.inodes.saturating_sub(1);
+    }
+    let mut chosen = HashSet::new();
+    for (index, tree) in trees.iter().enumerate() {
+        let mut over = over_budget(index, tree, &items);
+        for candidate in candidates.iter().filter(|c| c.tree == index && !c.below_keep) {
+            if over == Bytes::ZERO {
+                break;
+            }
+            over = over.saturating_sub(candidate.bytes);
+            still.bytes = still.bytes.saturating_sub(candidate.bytes);
+            still.inodes = still.inodes.saturating_sub(1);
+            chosen.insert((index, candidate.file));
+            items.push(PlanItem { tree: index, file: candidate.file, rule: RuleKind::Budget });
+        }
+    }
+    for candidate in &candidates {
+        if chosen.contains(&(candidate.tree, candidate.file)) {
+            continue;
+        }
+        if still.is_zero() || (candidate.below_keep && !target.critical) {
+            if candidate.below_keep {
+                spare(&mut spared, &trees[candidate.tree], SparedReason::Keep, candidate.bytes);
+            }
+            continue;
+        }
+        still.bytes = still.bytes.saturating_sub(candidate.bytes);
+        still.inodes = still.inodes.saturating_sub(1);
+        let rule = if candidate.below_keep { RuleKind::BelowKeep } else { RuleKind::Pressure };
+        items.push(PlanItem { tree: candidate.tree, file: candidate.file, rule });
+    }
+    let next = candidates
+        .iter()
+        .take(NEXT)
+        .map(|c| PlanItem {
+            tree: c.tree,
+            file: c.file,
+            rule: if c.below_keep { RuleKind::BelowKeep } else { RuleKind::Pressure },
+        })
+        .collect();
+    let id = identify(&trees, &items);
+    let spared = spared.into_iter().map(|((tree, reason), tally)| Spared { tree, reason, tally }).collect();
+    Plan { volume: volume.clone(), id, made: now, target, items, next, spared, shortfall: still, trees }
+}
+
+type SparedTally = BTreeMap<(TreeId, SparedReason), Tally>;
+
+fn spare(spared: &mut SparedTally, tree: &TreeFacts, reason: SparedReason, bytes: Bytes) {
+    spared.entry((tree.policy.tree.clone(), reason)).or_default().add(bytes);
+}
+
+/// Sorts one tree's recordings into spared, past retention, and candidates for pressure.
+fn consider(
+    index: usize,
+    tree: &TreeFacts,
+    age_rules: bool,
+    now: Timestamp,
+    items: &mut Vec<PlanItem>,
+    candidates: &mut Vec<Candidate>,
+    spared: &mut SparedTally,
+) {
+    let inventory = &tree.inventory;
+    let rules: Vec<Option<&Rule>> =
+        inventory.streams().iter().map(|s| tree.policy.rule_of(s).map(|(_, rule)| rule)).collect();
+    let newest = newest_of_each(tree);
+    let unrecognised = inventory.passed_over.unrecognised;
+    if unrecognised.files > 0 {
+        spared.entry((tree.policy.tree.clone(), SparedReason::Unrecognised)).or_default().merge(unrecognised);
+    }
+    let mut by_stream: Vec<Vec<Recording>> = vec![Vec::new(); inventory.streams().len()];
+    for seen in inventory.files().filter(|r| !tree.gone.contains(r.index)) {
+        match spared_because(tree, &seen, now) {
+            Some(reason) => spare(spared, tree, reason, seen.bytes),
+            None => by_stream[seen.stream.0 as usize].push(seen),
+        }
+    }
+    for (stream, mut recordings) in by_stream.into_iter().enumerate() {
+        recordings.sort_unstable_by_key(|r| (r.recorded(), r.index));
+        let rule = rules[stream];
+        let expired = rule.map_or(0, |rule| past_retention(index, rule, &recordings, age_rules, now, items));
+        for seen in &recordings[expired..] {
+            if newest[stream] == Some(seen.index) {
+                spare(spared, tree, SparedReason::Newest, seen.bytes);
+                continue;
+            }
+            let age = now.since(seen.recorded());
+            let keep = rule.map_or(Duration::ZERO, |rule| rule.keep);
+            candidates.push(Candidate {
+                tree: index,
+                file: seen.index,
+                recorded: seen.recorded(),
+                bytes: seen.bytes,
+                priority: rule.map_or(0, |rule| rule.priority),
+                beyond: age.saturating_sub(keep),
+                below_keep: age < keep,
+            });
+        }
+    }
+}
+
+/// Promise 3: why a recording may not go whatever the pressure, if so.
+fn spared_because(tree: &TreeFacts, seen: &Recording, now: Timestamp) -> Option<SparedReason> {
+    let policy = &tree.policy;
+    if seen.kind == Kind::Unfinished {
+        return Some(SparedReason::Live);
+    }
+    // What lies in the future is as young as can be.
+    if now.since(seen.touched()) < policy.min_age || seen.touched() > now {
+        return Some(SparedReason::Young);
+    }
+    if seen.linked {
+        return Some(SparedReason::Linked);
+    }
+    if tree.open.contains(&seen.index) {
+        return Some(SparedReason::Open);
+    }
+    if policy.protect.is_empty() && tree.holds.is_empty() {
+        return None;
+    }
+    let path = tree.inventory.path(seen.index);
+    if policy.protect.iter().any(|pattern| pattern.matches_path(&path)) {
+        return Some(SparedReason::Protected);
+    }
+    tree.holds.iter().any(|hold| holds(hold, tree, seen, &path, now)).then_some(SparedReason::Hold)
+}
+
+fn holds(hold: &Hold, tree: &TreeFacts, seen: &Recording, path: &RelPath, now: Timestamp) -> bool {
+    if hold.until.is_some_and(|until| until <= now) {
+        return false;
+    }
+    match &hold.scope {
+        HoldScope::Paths(paths) => paths.contains(path),
+        HoldScope::Span { stream, from, to } => {
+            tree.inventory.stream(seen.stream) == stream && (*from..*to).contains(&seen.recorded())
+        }
+    }
+}
+
+/// The newest recording of each stream that wrote within a day.
+fn newest_of_each(tree: &TreeFacts) -> Vec<Option<FileIndex>> {
+    let mut newest: Vec<Option<Recording>> = vec![None; tree.inventory.streams().len()];
+    for seen in tree.inventory.files().filter(|r| !tree.gone.contains(r.index)) {
+        let best = &mut newest[seen.stream.0 as usize];
+        if seen.kind == Kind::Recording && best.is_none_or(|b| (b.recorded(), b.index) < (seen.recorded(), seen.index))
+        {
+            *best = Some(seen);
+        }
+    }
+    let finished = tree.inventory.finished;
+    newest.into_iter().map(|best| best.filter(|b| finished.since(b.touched()) <= LIVELY).map(|b| b.index)).collect()
+}
+
+/// Enters what is past the rule's retention; returns how many of the oldest these are.
+fn past_retention(
+    tree: usize,
+    rule: &Rule,
+    recordings: &[Recording],
+    age_rules: bool,
+    now: Timestamp,
+    items: &mut Vec<PlanItem>,
+) -> usize {
+    let mut bytes: Bytes = recordings.iter().map(|r| r.bytes).sum();
+    let mut files = recordings.len() as u64;
+    for (gone, seen) in recordings.iter().enumerate() {
+        let old = rule.max_age.is_some_and(|max| now.since(seen.recorded()) > max);
+        let kind = if age_rules && old && !seen.ages_disagree() {
+            RuleKind::MaxAge
+        } else if rule.max_bytes.is_some_and(|max| bytes > max) {
+            RuleKind::MaxBytes
+        } else if rule.max_files.is_some_and(|max| files > max) {
+            RuleKind::MaxFiles
+        } else {
+            return gone;
+        };
+        items.push(PlanItem { tree, file: seen.index, rule: kind });
+        bytes = bytes.saturating_sub(seen.bytes);
+        files -= 1;
+    }
+    recordings.len()
+}
+
+/// By how much a tree exceeds its budget's low mark, once it exceeds the budget.
+fn over_budget(index: usize, tree: &TreeFacts, items: &[PlanItem]) -> Bytes {
+    let Some(budget) = tree.policy.budget else { return Bytes::ZERO };
+    let held: Bytes = tree.inventory.files().filter(|r| !tree.gone.contains(r.index)).map(|r| r.bytes).sum();
+    let going: Bytes = items.iter().filter(|i| i.tree == index).map(|i| tree.inventory.get(i.file).bytes).sum();
+    let held = held.saturating_sub(going);
+    if held > budget { held.saturating_sub(BUDGET_LOW.of(budget)) } else { Bytes::ZERO }
+}
+
+/// A name for exactly these items, in this order.
+fn identify(trees: &[TreeFacts], items: &[PlanItem]) -> String {
+    let mut state = 0xcbf2_9ce4_8422_2325_u64;
+    let mut mix = |value: u64| {
+        state = (state ^ value).wrapping_mul(0x0000_0100_0000_01b3);
+        state ^= state >> 29;
+    };
+    for item in items {
+        let seen = trees[item.tree].inventory.get(item.file);
+        for value in [item.tree as u64, seen.inode, seen.fingerprint, item.rule as u64] {
+            mix(value);
+        }
+    }
+    mix(items.len() as u64);
+    format!("{state:016x}")
+}
+
+impl Plan {
+    /// Allocated bytes of all items.
+    #[must_use]
+    pub fn bytes(&self) -> Bytes {
+        self.items.iter().map(|item| self.recording(item).bytes).sum()
+    }
+
+    /// The recording that an item speaks of.
+    #[must_use]
+    pub fn recording(&self, item: &PlanItem) -> Recording {
+        self.trees[item.tree].inventory.get(item.file)
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self, item: &PlanItem) -> RelPath {
+        self.trees[item.tree].inventory.path(item.file)
+    }
+
+    /// Why it goes, in words and numbers.
+    #[must_use]
+    pub fn reason(&self, item: &PlanItem) -> String {
+        let tree = &self.trees[item.tree];
+        let seen = self.recording(item);
+        let stream = tree.inventory.stream(seen.stream);
+        let age = show_duration(self.made.since(seen.recorded()));
+        let rule = tree.policy.rule_of(stream);
+        let pattern = rule.map_or("none", |(_, rule)| rule.stream.as_str());
+        match item.rule {
+            RuleKind::MaxAge => {
+                let max = rule.and_then(|(_, r)| r.max_age).map(show_duration).unwrap_or_default();
+                format!("{age} old; rule `{pattern}` keeps {max}")
+            }
+            RuleKind::MaxBytes => {
+                let max = rule.and_then(|(_, r)| r.max_bytes).unwrap_or_default();
+                format!("{age} old; rule `{pattern}` allows {max} a stream")
+            }
+            RuleKind::MaxFiles => {
+                let max = rule.and_then(|(_, r)| r.max_files).unwrap_or_default();
+                format!("{age} old; rule `{pattern}` allows {max} files a stream")
+            }
+            RuleKind::Budget => format!("{age} old; the tree is above its budget"),
+            RuleKind::Pressure => match rule.map(|(_, r)| r.keep).filter(|keep| !keep.is_zero()) {
+                Some(keep) => format!("{age} old, beyond the {} that rule `{pattern}` keeps", show_duration(keep)),
+                None => format!("{age} old; nothing keeps its stream"),
+            },
+            RuleKind::BelowKeep => format!("{age} old; the volume is critical and nothing beyond `keep` is left"),
+            RuleKind::Requested => "asked for".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;
