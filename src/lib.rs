@@ -2,5 +2,8 @@
 //!
 //! The rooms, in reading order; `docs/architecture.md` says who may use whom.
 
+pub mod daemon;
 pub mod domain;
+pub mod probe;
+pub mod scan;
 pub mod system;

@@ -15,5 +15,6 @@ pub mod recording;
 pub mod retention;
 pub mod secret;
 pub mod settings;
+pub mod survey;
 pub mod units;
 pub mod volume;

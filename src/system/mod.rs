@@ -1,5 +1,12 @@
-//! The machine: time, guarded trees, volumes, and who holds files open. Traits, and the real ones.
+//! The machine: time, guarded trees and volumes. Traits, and the real ones.
 
+mod clock;
+pub mod mountinfo;
 mod traits;
+mod tree;
+mod volumes;
 
+pub use clock::SystemClock;
 pub use traits::*;
+pub use tree::GuardedTree;
+pub use volumes::SystemVolumes;

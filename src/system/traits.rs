@@ -5,10 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::deletion::Holder;
 use crate::domain::path::RelPath;
 use crate::domain::recording::FileIdentity;
-use crate::domain::units::{Bytes, Timestamp};
+use crate::domain::units::Timestamp;
 use crate::domain::volume::{FilesystemTraits, Reading, Unusable};
 
 /// The time of day, and time that only moves forward.
@@ -22,7 +21,7 @@ pub trait Clock: Send + Sync {
 }
 
 /// Type of a directory's entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EntryType {
     /// A regular file.
     File,
@@ -47,79 +46,6 @@ pub struct DirEntry {
     pub identity: FileIdentity,
 }
 
-/// Which lease is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LeaseKind {
-    /// Granted if nobody has the file open for writing.
-    NoWriter,
-    /// Granted if nobody else has it open at all.
-    NoOpener,
-}
-
-/// What the kernel said to a lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lease {
-    /// Granted: nobody has it open.
-    Granted,
-    /// Refused: somebody has it open.
-    Conflict,
-    /// Leases do not work here, or not for us: nothing is known.
-    Unavailable,
-}
-
-/// One file, held by a descriptor.
-pub trait HeldFile: Send {
-    /// What `statx` says of the descriptor now.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn identity(&self) -> io::Result<FileIdentity>;
-    /// Asks for a lease.
-    ///
-    /// # Errors
-    /// What the system says, if it is neither a conflict nor that leases are not to be had.
-    fn lease(&self, kind: LeaseKind) -> io::Result<Lease>;
-    /// Gives a lease back.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn release(&self) -> io::Result<()>;
-    /// Reads an extended attribute; `None` if there is none, or the filesystem keeps none.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn attribute(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
-    /// Sets an extended attribute.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn set_attribute(&self, name: &str, value: &[u8]) -> io::Result<()>;
-    /// Removes an extended attribute; that there is none is no error.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn remove_attribute(&self, name: &str) -> io::Result<()>;
-    /// Whether the file is immutable or append-only.
-    fn locked(&self) -> bool;
-    /// Bytes of its extents that other files or snapshots share; `None` where that cannot be asked.
-    fn shared(&self) -> Option<Bytes>;
-}
-
-/// Where a file was set aside.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Aside {
-    /// In the tree's private folder, under the number of its intent.
-    Private {
-        /// The name within the folder.
-        name: String,
-    },
-    /// In its own directory, as `.storage-guard-SEQ-NAME`.
-    Beside {
-        /// Its path.
-        path: RelPath,
-    },
-}
-
 /// One guarded tree, held by a descriptor of its top. Nothing outside it can be reached through this (promise 1).
 pub trait Dir: Send + Sync {
     /// Reads one directory (`None`: the top), calling `each` for every entry.
@@ -133,74 +59,11 @@ pub trait Dir: Send + Sync {
     /// # Errors
     /// Anything but "not there".
     fn look(&self, path: &RelPath) -> io::Result<Option<FileIdentity>>;
-    /// Opens a regular file for looking, never blocking and never following links; `None` if it is not there.
-    ///
-    /// # Errors
-    /// Anything else: `ELOOP` for a link, `EXDEV` for another mount, `EINVAL` for what is no regular file.
-    fn open(&self, path: &RelPath) -> io::Result<Option<Box<dyn HeldFile>>>;
-    /// Renames `path` to a name of ours that holds `seq`, never over another file: into the private folder, or, where that
-    /// cannot be done, within its own directory.
-    ///
-    /// # Errors
-    /// What the system says; the file then stands under its own name.
-    fn set_aside(&self, path: &RelPath, seq: u64) -> io::Result<Aside>;
-    /// Opens what was set aside; `None` if it is not there.
-    ///
-    /// # Errors
-    /// Anything else.
-    fn open_aside(&self, aside: &Aside) -> io::Result<Option<Box<dyn HeldFile>>>;
-    /// Renames what was set aside to `path`, never over another file. Missing parent directories are made again.
-    ///
-    /// # Errors
-    /// What the system says; `EEXIST` if the name is taken.
-    fn put_back(&self, aside: &Aside, path: &RelPath) -> io::Result<()>;
-    /// Unlinks what was set aside. Only `door` calls this.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn unlink_aside(&self, aside: &Aside) -> io::Result<()>;
-    /// All that is set aside in the private folder, with the number in its name.
-    ///
-    /// # Errors
-    /// What the system says; an absent folder is an empty one.
-    fn list_aside(&self) -> io::Result<Vec<(u64, Aside)>>;
-    /// Removes a directory if it is empty.
-    ///
-    /// # Errors
-    /// What the system says; `ENOTEMPTY` if it is not.
-    fn remove_dir(&self, path: &RelPath) -> io::Result<()>;
-    /// Makes the renames and unlinks in a directory (`None`: the top) durable.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn sync_dir(&self, path: Option<&RelPath>) -> io::Result<()>;
-    /// Makes what happened in the private folder durable.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn sync_aside(&self) -> io::Result<()>;
-    /// Writes everything of the filesystem to the device (`syncfs`), so that a reading tells the truth.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn sync_filesystem(&self) -> io::Result<()>;
-    /// Reads the identity marker's text; `None` if there is none.
-    ///
-    /// # Errors
-    /// Anything else.
-    fn read_marker(&self) -> io::Result<Option<String>>;
-    /// Writes the identity marker, making the private folder if need be.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn write_marker(&self, text: &str) -> io::Result<()>;
     /// Identity of the top itself, through the descriptor.
     ///
     /// # Errors
     /// What the system says.
     fn top(&self) -> io::Result<FileIdentity>;
-    /// UUID of the filesystem, as text; `None` where the kernel does not tell.
-    fn filesystem_uuid(&self) -> Option<String>;
     /// Compares the descriptor with what the path leads to now.
     ///
     /// # Errors
@@ -222,11 +85,11 @@ pub trait Volumes: Send + Sync {
     /// # Errors
     /// What the system says.
     fn describe(&self, path: &Path) -> io::Result<(VolumeKey, FilesystemTraits)>;
-    /// Reads the space of the filesystem that holds `path`. May hang with its mount: only `probe` calls it in the daemon.
+    /// Reads the space of the filesystem that holds `path`, and says it is of `at`. May hang with its mount: only `probe` calls it in the daemon.
     ///
     /// # Errors
     /// Why there is no reading.
-    fn read(&self, path: &Path) -> Result<Reading, Unusable>;
+    fn read(&self, path: &Path, at: Timestamp) -> Result<Reading, Unusable>;
     /// Share of the last ten seconds in which some task waited for I/O (PSI), in percent; `None` without PSI.
     fn io_pressure(&self) -> Option<f64>;
 }
@@ -234,25 +97,3 @@ pub trait Volumes: Send + Sync {
 /// The same for all paths on one filesystem: its device number, or for btrfs, whose subvolumes differ, its source.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VolumeKey(pub String);
-
-/// A file that a process has open.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenFile {
-    /// Device number.
-    pub device: u64,
-    /// Inode number.
-    pub inode: u64,
-    /// Who.
-    pub holder: Holder,
-    /// It is open for writing.
-    pub writing: bool,
-    /// It has no name any more.
-    pub deleted: bool,
-}
-
-/// Names the processes that have files open.
-pub trait Holders: Send + Sync {
-    /// All open files among these (device, inode) pairs, as far as they can be seen. One sweep over `/proc`, so callers ask
-    /// once for many.
-    fn find(&self, files: &[(u64, u64)]) -> Vec<OpenFile>;
-}

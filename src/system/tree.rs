@@ -1,0 +1,212 @@
+//! A guarded tree, held by a descriptor of its top.
+//!
+//! Invariants (promise 1):
+//! - every lookup goes through `openat2` with BENEATH, NO_SYMLINKS, NO_MAGICLINKS and NO_XDEV, or is one name in a directory so opened;
+//! - nothing is opened that is no directory, so a pipe or a device cannot make the guard wait.
+
+use std::ffi::OsStr;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxAttributes, StatxFlags};
+use rustix::io::Errno;
+
+use super::{Dir, DirEntry, EntryType};
+use crate::domain::path::RelPath;
+use crate::domain::recording::FileIdentity;
+use crate::domain::units::Bytes;
+use crate::domain::volume::Unusable;
+
+/// Flags for directories that are read.
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// A guarded tree on a real filesystem.
+#[derive(Debug)]
+pub struct GuardedTree {
+    top: OwnedFd,
+    path: PathBuf,
+}
+
+impl GuardedTree {
+    /// Opens the top of a tree.
+    ///
+    /// # Errors
+    /// What the system says; `ENOTDIR` if `path` is no directory, or is a symbolic link.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let top = rustix::fs::open(path, DIRECTORY, Mode::empty())?;
+        Ok(Self { top, path: path.to_owned() })
+    }
+
+    fn directory(&self, dir: Option<&RelPath>) -> io::Result<OwnedFd> {
+        let name = dir.map_or(OsStr::new("."), |path| OsStr::from_bytes(path.as_bytes()));
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        loop {
+            match rustix::fs::openat2(&self.top, name, DIRECTORY, Mode::empty(), resolve) {
+                // EAGAIN: a rename elsewhere raced with the lookup, and the kernel could not prove that we stayed beneath.
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                other => return Ok(other?),
+            }
+        }
+    }
+}
+
+impl Dir for GuardedTree {
+    fn read(&self, dir: Option<&RelPath>, each: &mut dyn FnMut(DirEntry)) -> io::Result<()> {
+        let handle = self.directory(dir)?;
+        let mut buffer = [const { MaybeUninit::<u8>::uninit() }; 32 * 1024];
+        let mut entries = rustix::fs::RawDir::new(&handle, &mut buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            match stat_name(handle.as_fd(), entry.file_name()) {
+                Ok(stat) => each(DirEntry { name: name.to_vec(), kind: entry_type(&stat), identity: identity(&stat) }),
+                // It went between the listing and the look.
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&self, path: &RelPath) -> io::Result<Option<FileIdentity>> {
+        let (parent, name) = path.split();
+        let parent = match self.directory(parent.as_ref()) {
+            Ok(parent) => parent,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        match stat_name(parent.as_fd(), OsStr::from_bytes(name)) {
+            Ok(stat) => Ok(Some(identity(&stat))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn top(&self) -> io::Result<FileIdentity> {
+        Ok(identity(&stat_handle(self.top.as_fd())?))
+    }
+
+    fn still_there(&self) -> Result<(), Unusable> {
+        let failed = |error: io::Error| Unusable::Failed(error.to_string());
+        let held = self.top().map_err(failed)?;
+        let now = Self::open(&self.path).map_err(failed)?.top().map_err(failed)?;
+        let differs = [
+            (held.device != now.device, "it is on another device"),
+            (held.inode != now.inode, "it has another inode"),
+            (held.mount != now.mount, "it was mounted again"),
+        ];
+        match differs.into_iter().find(|(differs, _)| *differs) {
+            Some((_, detail)) => {
+                Err(Unusable::Replaced { path: self.path.display().to_string(), detail: detail.to_owned() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn wanted() -> StatxFlags {
+    StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::MNT_ID
+}
+
+fn stat_name<P: rustix::path::Arg>(dir: BorrowedFd<'_>, name: P) -> rustix::io::Result<Statx> {
+    rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC, wanted())
+}
+
+fn stat_handle(handle: BorrowedFd<'_>) -> rustix::io::Result<Statx> {
+    rustix::fs::statx(handle, c"", AtFlags::EMPTY_PATH, wanted())
+}
+
+fn entry_type(stat: &Statx) -> EntryType {
+    use rustix::fs::FileType;
+    if stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+        return EntryType::Mount;
+    }
+    match FileType::from_raw_mode(u32::from(stat.stx_mode)) {
+        FileType::RegularFile => EntryType::File,
+        FileType::Directory => EntryType::Directory,
+        FileType::Symlink => EntryType::Symlink,
+        FileType::Fifo | FileType::Socket | FileType::CharacterDevice | FileType::BlockDevice | FileType::Unknown => {
+            EntryType::Special
+        }
+    }
+}
+
+fn identity(stat: &Statx) -> FileIdentity {
+    let nanos = |secs: i64, nanos: u32| secs.saturating_mul(1_000_000_000).saturating_add(i64::from(nanos));
+    let has = |flag: StatxFlags| StatxFlags::from_bits_retain(stat.stx_mask).contains(flag);
+    FileIdentity {
+        device: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
+        mount: if has(StatxFlags::MNT_ID) { stat.stx_mnt_id } else { 0 },
+        inode: stat.stx_ino,
+        birth: if has(StatxFlags::BTIME) { nanos(stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec) } else { 0 },
+        modified: nanos(stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
+        size: stat.stx_size,
+        allocated: Bytes(stat.stx_blocks).saturating_mul(512),
+        links: stat.stx_nlink,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn path(text: &str) -> RelPath {
+        RelPath::new(text.as_bytes()).unwrap()
+    }
+
+    fn listing(tree: &GuardedTree, dir: Option<&RelPath>) -> Vec<(String, EntryType)> {
+        let mut out = Vec::new();
+        tree.read(dir, &mut |e| out.push((String::from_utf8(e.name).unwrap(), e.kind))).unwrap();
+        out.sort();
+        out
+    }
+
+    #[test]
+    fn lists_what_is_there_and_follows_nothing() {
+        let outside = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path();
+        std::fs::write(outside.path().join("precious"), b"x").unwrap();
+        std::fs::create_dir(top.join("cam")).unwrap();
+        std::fs::write(top.join("cam/a.mp4"), vec![1; 8192]).unwrap();
+        symlink(outside.path(), top.join("link")).unwrap();
+        let tree = GuardedTree::open(top).unwrap();
+        assert_eq!(
+            listing(&tree, None),
+            [("cam".to_owned(), EntryType::Directory), ("link".to_owned(), EntryType::Symlink)]
+        );
+        assert_eq!(listing(&tree, Some(&path("cam"))), [("a.mp4".to_owned(), EntryType::File)]);
+        assert!(tree.read(Some(&path("link")), &mut |_| ()).is_err());
+        assert!(tree.look(&path("link/precious")).is_err());
+        assert_eq!(tree.look(&path("cam/a.mp4")).unwrap().unwrap().size, 8192);
+        assert_eq!(tree.look(&path("cam/b.mp4")).unwrap(), None);
+        assert_eq!(tree.look(&path("gone/b.mp4")).unwrap(), None);
+    }
+
+    #[test]
+    fn notices_when_its_top_is_another_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("record");
+        std::fs::create_dir(&top).unwrap();
+        let tree = GuardedTree::open(&top).unwrap();
+        assert_eq!(tree.still_there(), Ok(()));
+        std::process::Command::new("mv").arg(&top).arg(dir.path().join("old")).status().unwrap();
+        assert!(matches!(tree.still_there(), Err(Unusable::Failed(_))));
+        std::fs::create_dir(&top).unwrap();
+        assert!(matches!(tree.still_there(), Err(Unusable::Replaced { .. })));
+        symlink(&top, dir.path().join("link")).unwrap();
+        assert!(GuardedTree::open(&dir.path().join("link")).is_err());
+    }
+}

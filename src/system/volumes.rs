@@ -1,0 +1,114 @@
+//! Real volumes: `statvfs` for space, mountinfo for everything else.
+
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::mountinfo::{self, Mount};
+use super::{Dir, GuardedTree, VolumeKey, Volumes};
+use crate::domain::units::{Bytes, Timestamp};
+use crate::domain::volume::{FilesystemTraits, Reading, Space, Unusable};
+
+/// The volumes of this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemVolumes;
+
+impl Volumes for SystemVolumes {
+    fn open_tree(&self, path: &Path) -> io::Result<Arc<dyn Dir>> {
+        Ok(Arc::new(GuardedTree::open(path)?))
+    }
+
+    fn describe(&self, path: &Path) -> io::Result<(VolumeKey, FilesystemTraits)> {
+        let mount = mount_of(path)?;
+        // Each btrfs subvolume has a device number of its own, though they share their space.
+        let key = if mount.kind == "btrfs" { mount.source.clone() } else { mount.device.clone() };
+        let traits = FilesystemTraits {
+            disk: disk_kind(&mount.point),
+            network: mount.network(),
+            union_mount: mount.union(),
+            copy_on_write: mount.copy_on_write(),
+            leases: !mount.network(),
+            kind: mount.kind,
+            mount_point: mount.point.to_string_lossy().into_owned(),
+            source: mount.source,
+        };
+        Ok((VolumeKey(key), traits))
+    }
+
+    fn read(&self, path: &Path, at: Timestamp) -> Result<Reading, Unusable> {
+        let failed = |error: &dyn std::fmt::Display| Unusable::Failed(error.to_string());
+        let stat = rustix::fs::statvfs(path).map_err(|error| failed(&error))?;
+        let unit = if stat.f_frsize == 0 { stat.f_bsize } else { stat.f_frsize };
+        let blocks = |count: u64| Bytes(count).saturating_mul(unit);
+        let space = Space {
+            size: blocks(stat.f_blocks),
+            free: blocks(stat.f_bfree),
+            available: blocks(stat.f_bavail),
+            inodes: stat.f_files,
+            inodes_free: stat.f_ffree,
+        };
+        if space.size == Bytes::ZERO {
+            return Err(Unusable::NoSize);
+        }
+        let mount = mount_of(path).map_err(|error| failed(&error))?;
+        Ok(Reading { at, space, readonly: mount.readonly, written: written(&mount) })
+    }
+
+    fn io_pressure(&self) -> Option<f64> {
+        let text = std::fs::read_to_string("/proc/pressure/io").ok()?;
+        let some = text.lines().find(|line| line.starts_with("some "))?;
+        some.split_whitespace().find_map(|word| word.strip_prefix("avg10="))?.parse().ok()
+    }
+}
+
+fn mount_of(path: &Path) -> io::Result<Mount> {
+    let path = std::fs::canonicalize(path)?;
+    let mounts = mountinfo::parse(&std::fs::read("/proc/self/mountinfo")?);
+    mountinfo::holding(&mounts, &path).cloned().ok_or_else(|| {
+        io::Error::new(io::ErrorKind::NotFound, format!("no mount in /proc/self/mountinfo holds `{}`", path.display()))
+    })
+}
+
+fn disk_kind(mount_point: &Path) -> String {
+    let Ok(disks) = sysinfo::Disks::new_with_refreshed_list() else { return String::new() };
+    let found = disks.iter().find(|disk| disk.mount_point() == mount_point);
+    found.map_or_else(String::new, |disk| match disk.kind() {
+        sysinfo::DiskKind::HDD => "HDD".to_owned(),
+        sysinfo::DiskKind::SSD => "SSD".to_owned(),
+        sysinfo::DiskKind::Unknown(_) => String::new(),
+    })
+}
+
+/// Bytes written to the device: the seventh number of its `stat`, in sectors of 512 bytes.
+fn written(mount: &Mount) -> Option<Bytes> {
+    let stat = |device: &str| std::fs::read_to_string(PathBuf::from("/sys/dev/block").join(device).join("stat")).ok();
+    let text = stat(&mount.device).or_else(|| {
+        // A filesystem over several devices or subvolumes has no block device of its own number; its source has.
+        let device = std::fs::metadata(&mount.source).ok()?.rdev();
+        stat(&format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device)))
+    })?;
+    let sectors: u64 = text.split_whitespace().nth(6)?.parse().ok()?;
+    Some(Bytes(sectors).saturating_mul(512))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_volume_of_a_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let reading = SystemVolumes.read(dir.path(), Timestamp::from_secs(1)).unwrap();
+        assert!(reading.space.size >= reading.space.free && reading.space.free >= reading.space.available);
+        let (key, traits) = SystemVolumes.describe(dir.path()).unwrap();
+        assert_eq!(SystemVolumes.describe(&std::env::temp_dir()).unwrap().0, key);
+        assert!(!traits.kind.is_empty());
+    }
+
+    #[test]
+    fn a_path_that_is_not_there_is_no_reading() {
+        let missing = Path::new("/nonexistent/record");
+        assert!(matches!(SystemVolumes.read(missing, Timestamp::default()), Err(Unusable::Failed(_))));
+    }
+}
