@@ -2,8 +2,11 @@
 //!
 //! The rooms, in reading order; `docs/architecture.md` says who may use whom.
 
+pub mod cli;
+pub mod config;
 pub mod daemon;
 pub mod domain;
 pub mod probe;
 pub mod scan;
+pub mod server;
 pub mod system;

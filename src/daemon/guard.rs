@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::domain::layout::{LayoutKind, Pick, pick};
 use crate::domain::names::{TreeId, VolumeId};
+use crate::domain::path::show_bytes;
 use crate::domain::plan::{Plan, TreeFacts, plan};
 use crate::domain::pressure::{Pressure, assess};
 use crate::domain::recording::{Gone, Inventory};
@@ -217,7 +218,7 @@ impl Tree {
         let survey = survey(&inventory, self.grace, clock.now());
         Some(TreeView {
             policy: Arc::new(self.policy.clone()),
-            path: self.dir.path().display().to_string(),
+            path: show_bytes(self.dir.path().as_os_str().as_encoded_bytes()).0,
             pick: self.pick.clone(),
             inventory: Arc::new(inventory),
             survey,

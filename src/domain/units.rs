@@ -75,7 +75,7 @@ impl fmt::Display for Bytes {
         let unit = UNITS[exponent as usize - 1];
         let shift = 10 * exponent;
         let tenths = (u128::from(self.0) * 10) >> shift;
-        if tenths >= 1000 || tenths % 10 == 0 {
+        if tenths >= 1000 || tenths.is_multiple_of(10) {
             write!(f, "{} {unit}", tenths / 10)
         } else {
             write!(f, "{}.{} {unit}", tenths / 10, tenths % 10)

@@ -165,7 +165,9 @@ mod tests {
 
     /// Directories by path, each with its entries; `Err` cannot be read.
     #[derive(Default)]
-    struct Listing(BTreeMap<String, Result<Vec<(&'static str, EntryType)>, io::ErrorKind>>);
+    struct Listing(BTreeMap<String, Content>);
+
+    type Content = Result<Vec<(&'static str, EntryType)>, io::ErrorKind>;
 
     impl Dir for Listing {
         fn read(&self, dir: Option<&RelPath>, each: &mut dyn FnMut(DirEntry)) -> io::Result<()> {
@@ -202,7 +204,7 @@ mod tests {
         scan(listing, &TreeId::new("t"), &layout, &SystemClock, &mut |_| ControlFlow::Continue(())).unwrap()
     }
 
-    fn tree(extra: &[(&str, Result<Vec<(&'static str, EntryType)>, io::ErrorKind>)]) -> Listing {
+    fn tree(extra: &[(&str, Content)]) -> Listing {
         use EntryType::{Directory, File, Mount, Special, Symlink};
         let mut listing = Listing::default();
         let day = vec![

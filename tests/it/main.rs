@@ -1,1 +1,7 @@
-//! Integration tests.
+//! Integration tests: one binary.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod architecture;
+mod cli;
+mod support;
+mod volume;

@@ -1,0 +1,3 @@
+//! What programs read: the JSON shapes of the API.
+
+pub mod shapes;

@@ -1,0 +1,118 @@
+//! The program as its users meet it: what it prints, and its exit codes.
+
+use crate::support::{guard, json, recording};
+use std::process::Command;
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn tree() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for day in 1..=3 {
+        for cam in ["live/a", "live/b"] {
+            recording(dir.path(), cam, DAY * day, 10_000);
+        }
+    }
+    dir
+}
+
+#[test]
+fn scan_says_what_is_there() {
+    let dir = tree();
+    let path = dir.path().to_str().unwrap();
+    let status = json(&["scan", "--tree", path]);
+    let tree = &status["trees"][0];
+    assert_eq!((&tree["files"], &tree["streams"], &tree["layout"]), (&6.into(), &2.into(), &"zlmediakit".into()));
+    assert_eq!(tree["complete"], true);
+    assert_eq!(status["mode"], "observe");
+    assert!(status["volumes"][0]["available_bytes"].as_u64().unwrap() > 0);
+    let text = String::from_utf8(guard(&["scan", "--tree", path]).stdout).unwrap();
+    assert!(text.contains("6 recordings") && text.contains("live/a: 3 recordings"), "{text}");
+}
+
+#[test]
+fn a_plan_names_the_oldest_first_and_is_the_same_twice() {
+    let dir = tree();
+    let path = dir.path().to_str().unwrap();
+    let oldest = recording(dir.path(), "live/c", DAY * 30, 10_000);
+    let plan = json(&["plan", "--layout", "zlmediakit", "--tree", path]);
+    assert_eq!(plan["items"][0]["next"][0]["path"], oldest);
+    assert_eq!(plan["items"][0]["next"][0]["stream"], "live/c");
+    assert_eq!(plan["items"][0]["id"], json(&["plan", "--tree", path])["items"][0]["id"]);
+}
+
+#[test]
+fn odd_names_reach_neither_terminal_nor_json_as_they_are() {
+    let dir = tree();
+    let name = "live/a/2020-01-01/x\u{1b}[31m\n.mp4";
+    let file = dir.path().join(name);
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::hard_link(walk_one(dir.path()), &file).unwrap();
+    let output = guard(&["plan", "--layout", "dated", "--tree", dir.path().to_str().unwrap()]);
+    assert!(output.status.success());
+    assert!(!output.stdout.contains(&0x1b), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+fn walk_one(dir: &std::path::Path) -> std::path::PathBuf {
+    let mut at = dir.to_owned();
+    while at.is_dir() {
+        at = std::fs::read_dir(&at).unwrap().next().unwrap().unwrap().path();
+    }
+    at
+}
+
+#[test]
+fn exit_codes_tell_what_is_wrong() {
+    for (args, code, said) in [
+        (&["scan"][..], 2, "--tree"),
+        (&["scan", "--tree", "/etc"], 3, "`/etc` is a directory of the system"),
+        (&["plan", "--layout", "nonsense", "--tree", "/data/x"], 3, "`nonsense` is no layout"),
+        (&["scan", "--tree", "/nonexistent/record"], 1, "cannot open tree `record` at `/nonexistent/record`"),
+        (&["--version"], 0, ""),
+        (&["completions", "bash"], 0, ""),
+        (&["man"], 0, ""),
+    ] {
+        let output = guard(args);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {error}");
+        assert!(error.contains(said), "{args:?}: {error}");
+    }
+}
+
+#[test]
+#[ignore = "needs strace and the right to trace"]
+fn observing_writes_nothing_into_a_tree() {
+    let dir = tree();
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let output = Command::new("strace")
+        .args(["-f", "-qq", "-y", "-e", "trace=%file,%desc", "-o"])
+        .arg(log.path())
+        .arg(env!("CARGO_BIN_EXE_storage-guard"))
+        .args(["plan", "--tree", dir.path().to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = std::fs::read_to_string(log.path()).unwrap();
+    let touched: Vec<&str> = text.lines().filter(|line| line.contains(dir.path().to_str().unwrap())).collect();
+    assert!(touched.iter().any(|line| line.contains("statx")), "the trace shows nothing of the tree");
+    const CHANGES: [&str; 12] = [
+        "unlink",
+        "rename",
+        "rmdir",
+        "mkdir",
+        "link",
+        "write",
+        "truncate",
+        "fallocate",
+        "setxattr",
+        "removexattr",
+        "utimens",
+        "O_CREAT",
+    ];
+    for line in touched {
+        let call = line.split_whitespace().nth(1).unwrap_or_default();
+        let name = call.split('(').next().unwrap_or_default();
+        let opens_to_write = line.contains("O_WRONLY") || line.contains("O_RDWR") || line.contains("O_CREAT");
+        assert!(!CHANGES.iter().any(|c| name.starts_with(c)) && !opens_to_write, "{line}");
+    }
+}

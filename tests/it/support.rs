@@ -1,0 +1,71 @@
+//! Trees and volumes for the tests, gone when the test ends.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, SystemTime};
+
+#[expect(clippy::disallowed_methods, reason = "files of a test are as old as the test says, counted from now")]
+pub(crate) fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Writes a recording of ZLMediaKit's layout, `age` old, below `tree`; returns its path below it.
+#[expect(clippy::disallowed_methods, reason = "it makes the test's own file")]
+pub(crate) fn recording(tree: &Path, stream: &str, age: Duration, bytes: usize) -> String {
+    let at = jiff::Timestamp::try_from(now() - age).unwrap().to_zoned(jiff::tz::TimeZone::system());
+    let path = format!("{stream}/{}/{}-0.mp4", at.strftime("%Y-%m-%d"), at.strftime("%Y-%m-%d-%H-%M-%S"));
+    let file = tree.join(&path);
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, vec![7; bytes]).unwrap();
+    std::fs::File::options().write(true).open(&file).unwrap().set_modified(now() - age).unwrap();
+    path
+}
+
+/// Runs the program.
+pub(crate) fn guard(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_storage-guard")).args(args).output().unwrap()
+}
+
+/// Runs the program with `--json` and reads its answer.
+pub(crate) fn json(args: &[&str]) -> serde_json::Value {
+    let output = guard(&[args, &["--json"]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Runs a program of the system, which must succeed.
+pub(crate) fn run(program: &str, args: &[&str]) {
+    let output = Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A filesystem in an image, mounted; unmounted when dropped, also when the test fails.
+pub(crate) struct Mounted {
+    point: PathBuf,
+    _home: tempfile::TempDir,
+}
+
+impl Mounted {
+    /// An ext4 of `megabytes`.
+    #[expect(clippy::disallowed_methods, reason = "it makes the test's own image")]
+    pub(crate) fn ext4(megabytes: u64) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let (image, point) = (home.path().join("image"), home.path().join("mounted"));
+        std::fs::File::create(&image).unwrap().set_len(megabytes << 20).unwrap();
+        std::fs::create_dir(&point).unwrap();
+        run("mkfs.ext4", &["-q", image.to_str().unwrap()]);
+        run("mount", &["-o", "loop", image.to_str().unwrap(), point.to_str().unwrap()]);
+        Self { point, _home: home }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.point
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // A failed test must not leave a mount; a failing unmount shows in the next test's `mount`.
+        let _ = Command::new("umount").arg("-l").arg(&self.point).status();
+    }
+}
