@@ -19,7 +19,7 @@ use crate::domain::units::Bytes;
 use crate::domain::volume::{FilesystemTraits, Marks, Reading, Unusable};
 use crate::probe::Prober;
 use crate::scan::{Progress, sample, scan};
-use crate::system::{Clock, Dir, VolumeKey, Volumes};
+use crate::system::{Clock, VolumeKey, Volumes, WritableDir};
 
 /// How long a volume may take to answer.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -50,7 +50,7 @@ pub enum GuardError {
 }
 
 struct Tree {
-    dir: Arc<dyn Dir>,
+    dir: Arc<dyn WritableDir>,
     policy: TreePolicy,
     grace: Duration,
     pick: Option<Pick>,

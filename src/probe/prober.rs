@@ -72,7 +72,7 @@ mod tests {
     use super::*;
     use crate::domain::units::Timestamp;
     use crate::domain::volume::{FilesystemTraits, Space};
-    use crate::system::{Dir, SystemClock, VolumeKey};
+    use crate::system::{SystemClock, VolumeKey, WritableDir};
     use std::path::Path;
     use std::sync::Mutex;
 
@@ -80,7 +80,7 @@ mod tests {
     struct Gate(Mutex<Receiver<()>>);
 
     impl Volumes for Gate {
-        fn open_tree(&self, _: &Path) -> std::io::Result<Arc<dyn Dir>> {
+        fn open_tree(&self, _: &Path) -> std::io::Result<Arc<dyn WritableDir>> {
             Err(std::io::ErrorKind::NotFound.into())
         }
 

@@ -1,12 +1,19 @@
 //! The machine: time, guarded trees and volumes. Traits, and the real ones.
 
 mod clock;
+pub mod door;
+mod ffi;
+mod held;
+mod holders;
 pub mod mountinfo;
 mod traits;
 mod tree;
+mod tree_change;
 mod volumes;
 
 pub use clock::SystemClock;
+pub use held::survive_lease_breaks;
+pub use holders::ProcHolders;
 pub use traits::*;
 pub use tree::GuardedTree;
 pub use volumes::SystemVolumes;

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::deletion::Holder;
 use crate::domain::path::RelPath;
 use crate::domain::recording::FileIdentity;
-use crate::domain::units::Timestamp;
+use crate::domain::units::{Bytes, Timestamp};
 use crate::domain::volume::{FilesystemTraits, Reading, Unusable};
 
 /// The time of day, and time that only moves forward.
@@ -46,6 +47,73 @@ pub struct DirEntry {
     pub identity: FileIdentity,
 }
 
+/// Which lease is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseKind {
+    /// Granted if nobody has the file open for writing.
+    NoWriter,
+    /// Granted if nobody else has it open at all.
+    NoOpener,
+}
+
+/// What the kernel said to a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lease {
+    /// Granted: nobody has it open.
+    Granted,
+    /// Refused: somebody has it open.
+    Conflict,
+    /// Leases do not work here, or not for us: nothing is known.
+    Unavailable,
+}
+
+/// One regular file, held by a descriptor.
+pub trait HeldFile: Send {
+    /// What `statx` says of the descriptor now.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn identity(&self) -> io::Result<FileIdentity>;
+    /// Asks for a lease.
+    ///
+    /// # Errors
+    /// What the system says, if it is neither a conflict nor that leases are not to be had.
+    fn lease(&self, kind: LeaseKind) -> io::Result<Lease>;
+    /// Gives a lease back; that there is none is no error.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn release(&self) -> io::Result<()>;
+    /// Reads an extended attribute; `None` if there is none, or the filesystem keeps none.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn attribute(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
+    /// Sets an extended attribute.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn set_attribute(&self, name: &str, value: &[u8]) -> io::Result<()>;
+    /// Removes an extended attribute; that there is none is no error.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn remove_attribute(&self, name: &str) -> io::Result<()>;
+    /// The file is immutable or append-only.
+    fn locked(&self) -> bool;
+    /// Bytes of its extents that other files or snapshots share; `None` where that cannot be asked.
+    fn shared(&self) -> Option<Bytes>;
+}
+
+/// Where a file was set aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Aside {
+    /// In the tree's private folder, under the number of its intent.
+    Private(u64),
+    /// In its own directory, as `.storage-guard-SEQ-NAME`.
+    Beside(RelPath),
+}
+
 /// One guarded tree, held by a descriptor of its top. Nothing outside it can be reached through this (promise 1).
 pub trait Dir: Send + Sync {
     /// Reads one directory (`None`: the top), calling `each` for every entry.
@@ -73,13 +141,93 @@ pub trait Dir: Send + Sync {
     fn path(&self) -> &Path;
 }
 
+/// A guarded tree in which recordings may be set aside and deleted. Only `door` and settling use it.
+pub trait WritableDir: Dir {
+    /// Opens a regular file for looking, never blocking and never following links; `None` if it is not there.
+    ///
+    /// # Errors
+    /// Anything else: `ELOOP` for a link, `EXDEV` for another mount, `EINVAL` for what is no regular file.
+    fn open(&self, path: &RelPath) -> io::Result<Option<Box<dyn HeldFile>>>;
+    /// Renames `path` to a name of ours that holds `seq`, never over another file: into the private folder, or, where that
+    /// cannot be done (another subvolume or project quota, a union mount, no room for the folder), within its own directory.
+    ///
+    /// # Errors
+    /// What the system says; the file then stands under its own name.
+    fn set_aside(&self, path: &RelPath, seq: u64) -> io::Result<Aside>;
+    /// Looks at what was set aside, without opening it: an open would break the lease that we hold on it. `None` if it is not
+    /// there.
+    ///
+    /// # Errors
+    /// Anything else.
+    fn look_aside(&self, aside: &Aside) -> io::Result<Option<FileIdentity>>;
+    /// Opens what was set aside; `None` if it is not there.
+    ///
+    /// # Errors
+    /// Anything else.
+    fn open_aside(&self, aside: &Aside) -> io::Result<Option<Box<dyn HeldFile>>>;
+    /// Renames what was set aside to `path`, never over another file. Missing directories are made again.
+    ///
+    /// # Errors
+    /// What the system says; `EEXIST` if the name is taken.
+    fn put_back(&self, aside: &Aside, path: &RelPath) -> io::Result<()>;
+    /// Unlinks what was set aside.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn unlink_aside(&self, aside: &Aside) -> io::Result<()>;
+    /// All that is set aside in the private folder; an absent folder is an empty one.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn list_aside(&self) -> io::Result<Vec<Aside>>;
+    /// The name that `path` would have been set aside under beside itself.
+    fn beside(&self, path: &RelPath, seq: u64) -> Aside;
+    /// Removes a directory if it is empty.
+    ///
+    /// # Errors
+    /// What the system says; `ENOTEMPTY` if it is not.
+    fn remove_dir(&self, path: &RelPath) -> io::Result<()>;
+    /// Makes the renames and unlinks in a directory (`None`: the top) durable.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn sync_dir(&self, path: Option<&RelPath>) -> io::Result<()>;
+    /// Makes what happened in the private folder durable; an absent folder needs nothing.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn sync_aside(&self) -> io::Result<()>;
+    /// Writes everything of the filesystem to the device, so that a reading tells the truth.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn sync_filesystem(&self) -> io::Result<()>;
+    /// Reads the identity marker; `None` if there is none.
+    ///
+    /// # Errors
+    /// Anything else.
+    fn read_marker(&self) -> io::Result<Option<String>>;
+    /// Writes the identity marker durably, making the private folder if need be.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn write_marker(&self, text: &str) -> io::Result<()>;
+    /// UUID of the filesystem; `None` where the kernel does not tell.
+    fn filesystem_uuid(&self) -> Option<String>;
+    /// Takes the tree for this process. `Some` is the process that has it already (0 if it cannot be named).
+    ///
+    /// # Errors
+    /// What the system says.
+    fn lock(&self) -> io::Result<Option<u32>>;
+}
+
 /// Opens trees and reads volumes.
 pub trait Volumes: Send + Sync {
     /// Opens the top of a tree.
     ///
     /// # Errors
     /// What the system says; `ENOTDIR` if it is no directory, `ELOOP` if the path is a symbolic link.
-    fn open_tree(&self, path: &Path) -> io::Result<Arc<dyn Dir>>;
+    fn open_tree(&self, path: &Path) -> io::Result<Arc<dyn WritableDir>>;
     /// What kind of filesystem holds `path`, and a key that is the same for all paths on it.
     ///
     /// # Errors
@@ -97,3 +245,21 @@ pub trait Volumes: Send + Sync {
 /// The same for all paths on one filesystem: its device number, or for btrfs, whose subvolumes differ, its source.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VolumeKey(pub String);
+
+/// A file that a process has open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenFile {
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Who.
+    pub holder: Holder,
+}
+
+/// Names the processes that have files open.
+pub trait Holders: Send + Sync {
+    /// Who has these (device, inode) pairs open, as far as it can be seen. One sweep over all processes, so callers ask once
+    /// for many.
+    fn find(&self, files: &[(u64, u64)]) -> Vec<OpenFile>;
+}

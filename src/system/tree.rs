@@ -2,7 +2,9 @@
 //!
 //! Invariants (promise 1):
 //! - every lookup goes through `openat2` with BENEATH, NO_SYMLINKS, NO_MAGICLINKS and NO_XDEV, or is one name in a directory so opened;
-//! - nothing is opened that is no directory, so a pipe or a device cannot make the guard wait.
+//! - what is opened is a directory, or is opened without blocking and let go of if it is no regular file, so that a pipe or a
+//!   device cannot make the guard wait;
+//! - a rename never replaces a file.
 
 use std::ffi::OsStr;
 use std::io;
@@ -40,12 +42,22 @@ impl GuardedTree {
         Ok(Self { top, path: path.to_owned() })
     }
 
-    fn directory(&self, dir: Option<&RelPath>) -> io::Result<OwnedFd> {
+    pub(super) fn handle(&self) -> BorrowedFd<'_> {
+        self.top.as_fd()
+    }
+
+    /// Opens a directory below the top, or the top.
+    pub(super) fn directory(&self, dir: Option<&RelPath>) -> io::Result<OwnedFd> {
         let name = dir.map_or(OsStr::new("."), |path| OsStr::from_bytes(path.as_bytes()));
+        self.beneath(name, DIRECTORY)
+    }
+
+    /// Opens `name` below the top.
+    pub(super) fn beneath(&self, name: &OsStr, flags: OFlags) -> io::Result<OwnedFd> {
         let resolve =
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
         loop {
-            match rustix::fs::openat2(&self.top, name, DIRECTORY, Mode::empty(), resolve) {
+            match rustix::fs::openat2(&self.top, name, flags, Mode::empty(), resolve) {
                 // EAGAIN: a rename elsewhere raced with the lookup, and the kernel could not prove that we stayed beneath.
                 Err(Errno::INTR | Errno::AGAIN) => {}
                 other => return Ok(other?),
@@ -119,11 +131,11 @@ fn wanted() -> StatxFlags {
     StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::MNT_ID
 }
 
-fn stat_name<P: rustix::path::Arg>(dir: BorrowedFd<'_>, name: P) -> rustix::io::Result<Statx> {
+pub(super) fn stat_name<P: rustix::path::Arg>(dir: BorrowedFd<'_>, name: P) -> rustix::io::Result<Statx> {
     rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC, wanted())
 }
 
-fn stat_handle(handle: BorrowedFd<'_>) -> rustix::io::Result<Statx> {
+pub(super) fn stat_handle(handle: BorrowedFd<'_>) -> rustix::io::Result<Statx> {
     rustix::fs::statx(handle, c"", AtFlags::EMPTY_PATH, wanted())
 }
 
@@ -142,7 +154,7 @@ fn entry_type(stat: &Statx) -> EntryType {
     }
 }
 
-fn identity(stat: &Statx) -> FileIdentity {
+pub(super) fn identity(stat: &Statx) -> FileIdentity {
     let nanos = |secs: i64, nanos: u32| secs.saturating_mul(1_000_000_000).saturating_add(i64::from(nanos));
     let has = |flag: StatxFlags| StatxFlags::from_bits_retain(stat.stx_mask).contains(flag);
     FileIdentity {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::mountinfo::{self, Mount};
-use super::{Dir, GuardedTree, VolumeKey, Volumes};
+use super::{GuardedTree, VolumeKey, Volumes, WritableDir};
 use crate::domain::units::{Bytes, Timestamp};
 use crate::domain::volume::{FilesystemTraits, Reading, Space, Unusable};
 
@@ -15,7 +15,7 @@ use crate::domain::volume::{FilesystemTraits, Reading, Space, Unusable};
 pub struct SystemVolumes;
 
 impl Volumes for SystemVolumes {
-    fn open_tree(&self, path: &Path) -> io::Result<Arc<dyn Dir>> {
+    fn open_tree(&self, path: &Path) -> io::Result<Arc<dyn WritableDir>> {
         Ok(Arc::new(GuardedTree::open(path)?))
     }
 

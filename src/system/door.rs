@@ -1,0 +1,231 @@
+//! The one door: everything that is deleted goes through here (promise 2).
+//!
+//! 1. Open below the tree, and compare inode and fingerprint with what was planned.
+//! 2. Keep it if it has other names, bears a hold, is locked, or is open (a lease is asked for).
+//! 3. Rename it to a name of ours, never over another file, with its origin in an extended attribute.
+//! 4. Look at what now bears that name, and compare again: if somebody swapped the file in between, put it back.
+//! 5. Unlink, drop the lease, close. Our descriptor stays open until then, since the blocks are freed with the last close,
+//!    and a recorder that waits for the lease must not wait for that too.
+//!
+//! Only [`verify`] makes a [`Verified`], only [`unlink`] takes one, and uses it up. One that is dropped puts its file back.
+
+use std::io;
+
+use super::{Aside, HeldFile, Lease, LeaseKind, WritableDir};
+use crate::domain::deletion::{Attempt, Cause, Target};
+use crate::domain::protection::HOLD_ATTRIBUTE;
+use crate::domain::retention::WhenOpen;
+use crate::domain::units::Bytes;
+
+/// Extended attribute that keeps a set aside file's origin.
+pub const ORIGIN_ATTRIBUTE: &str = "user.storage_guard.origin";
+
+/// What the policy says about a deletion at the door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DoorRules {
+    /// What happens to files that are open for reading.
+    pub when_open: WhenOpen,
+    /// A file may go without a lease where the filesystem gives none: time and two unchanged sightings stand in.
+    pub without_lease: bool,
+}
+
+/// A file that was looked at again, set aside, and looked at once more: the licence to unlink it.
+pub struct Verified<'d> {
+    dir: &'d dyn WritableDir,
+    target: &'d Target,
+    aside: Option<Aside>,
+    file: Box<dyn HeldFile>,
+    freed: Bytes,
+    read_by_others: bool,
+}
+
+/// What the door says to a target.
+pub enum Checked<'d> {
+    /// It may be unlinked.
+    Ready(Verified<'d>),
+    /// It is settled already.
+    Done(Attempt),
+}
+
+/// Looks at a target again and sets it aside under `seq`.
+pub fn verify<'d>(dir: &'d dyn WritableDir, target: &'d Target, seq: u64, rules: DoorRules) -> Checked<'d> {
+    match examine(dir, target, rules) {
+        Ok((file, freed, read_by_others)) => set_aside(dir, target, seq, file, freed, read_by_others),
+        Err(attempt) => Checked::Done(attempt),
+    }
+}
+
+type Examined = (Box<dyn HeldFile>, Bytes, bool);
+
+/// Steps 1 and 2.
+fn examine(dir: &dyn WritableDir, target: &Target, rules: DoorRules) -> Result<Examined, Attempt> {
+    let file = dir.open(&target.path).map_err(|error| failed(&error))?.ok_or(Attempt::AlreadyGone)?;
+    let now = file.identity().map_err(|error| failed(&error))?;
+    if (now.inode, now.fingerprint()) != (target.inode, target.fingerprint) {
+        return Err(kept("changed"));
+    }
+    if now.links != 1 {
+        return Err(kept("linked"));
+    }
+    if file.attribute(HOLD_ATTRIBUTE).map_err(|error| failed(&error))?.is_some() {
+        return Err(kept("hold"));
+    }
+    if file.locked() {
+        return Err(Attempt::Failed {
+            cause: Cause::Locked,
+            error: "it is immutable or append-only (chattr)".to_owned(),
+            holder: None,
+        });
+    }
+    let read_by_others = unopened(file.as_ref(), rules)?;
+    Ok((file, now.allocated, read_by_others))
+}
+
+/// Asks for a lease; returns whether readers, which the policy does not wait for, have the file open.
+fn unopened(file: &dyn HeldFile, rules: DoorRules) -> Result<bool, Attempt> {
+    let ask = |kind| file.lease(kind).map_err(|error| failed(&error));
+    let in_use = |error: &str| Attempt::Failed { cause: Cause::InUse, error: error.to_owned(), holder: None };
+    match (ask(LeaseKind::NoOpener)?, rules.when_open) {
+        (Lease::Granted, _) => Ok(false),
+        (Lease::Conflict, WhenOpen::Wait) => Err(in_use("somebody has it open")),
+        (Lease::Conflict, WhenOpen::Delete) => match ask(LeaseKind::NoWriter)? {
+            Lease::Granted => Ok(true),
+            Lease::Conflict | Lease::Unavailable => Err(in_use("somebody has it open for writing")),
+        },
+        (Lease::Unavailable, _) if rules.without_lease => Ok(false),
+        (Lease::Unavailable, _) => {
+            Err(in_use("whether it is open cannot be asked, and it was not seen unchanged twice"))
+        }
+    }
+}
+
+/// Steps 3 and 4.
+fn set_aside<'d>(
+    dir: &'d dyn WritableDir,
+    target: &'d Target,
+    seq: u64,
+    file: Box<dyn HeldFile>,
+    freed: Bytes,
+    read_by_others: bool,
+) -> Checked<'d> {
+    // The journal has the same; a filesystem without attributes, or without room for one, loses nothing.
+    let origin = origin(target, seq);
+    let _ = file.set_attribute(ORIGIN_ATTRIBUTE, &origin);
+    let give_up = |attempt| {
+        let _ = file.remove_attribute(ORIGIN_ATTRIBUTE);
+        let _ = file.release();
+        Checked::Done(attempt)
+    };
+    let aside = match dir.set_aside(&target.path, seq) {
+        Ok(aside) => aside,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return give_up(Attempt::AlreadyGone),
+        Err(error) => return give_up(failed(&error)),
+    };
+    let same = dir.look_aside(&aside).and_then(|found| match found {
+        Some(now) => {
+            let held = file.identity()?;
+            Ok((now.inode, now.device) == (held.inode, held.device) && now.links == 1)
+        }
+        None => Ok(false),
+    });
+    match same {
+        Ok(true) => Checked::Ready(Verified { dir, target, aside: Some(aside), file, freed, read_by_others }),
+        // Whatever was set aside instead is somebody's: it goes back.
+        Ok(false) => {
+            let _ = dir.put_back(&aside, &target.path);
+            give_up(kept("changed"))
+        }
+        Err(error) => {
+            let _ = dir.put_back(&aside, &target.path);
+            give_up(failed(&error))
+        }
+    }
+}
+
+/// Unlinks what [`verify`] set aside.
+pub fn unlink(mut verified: Verified<'_>) -> Attempt {
+    let Some(aside) = verified.aside.take() else { return Attempt::AlreadyGone };
+    let result = verified.dir.unlink_aside(&aside);
+    match result {
+        Ok(()) => {
+            let _ = verified.file.release();
+            Attempt::Verified { freed: verified.freed, open: verified.read_by_others }
+        }
+        Err(error) => {
+            verified.aside = Some(aside);
+            failed(&error)
+        }
+    }
+}
+
+impl Drop for Verified<'_> {
+    fn drop(&mut self) {
+        if let Some(aside) = self.aside.take() {
+            let _ = self.file.remove_attribute(ORIGIN_ATTRIBUTE);
+            // If it cannot go back now, settling puts it back at the next start.
+            let _ = self.dir.put_back(&aside, &self.target.path);
+        }
+    }
+}
+
+/// Finishes the deletion of something that an earlier run had set aside, or says why it may not go. What may not go stays
+/// set aside: putting it back is the caller's decision.
+pub fn finish(dir: &dyn WritableDir, aside: &Aside, target: &Target, rules: DoorRules) -> Attempt {
+    let examined = (|| {
+        let file = dir.open_aside(aside).map_err(|error| failed(&error))?.ok_or(Attempt::AlreadyGone)?;
+        let now = file.identity().map_err(|error| failed(&error))?;
+        if (now.inode, now.fingerprint()) != (target.inode, target.fingerprint) {
+            return Err(kept("changed"));
+        }
+        if now.links != 1 {
+            return Err(kept("linked"));
+        }
+        if file.attribute(HOLD_ATTRIBUTE).map_err(|error| failed(&error))?.is_some() {
+            return Err(kept("hold"));
+        }
+        let open = unopened(file.as_ref(), rules)?;
+        Ok((file, now.allocated, open))
+    })();
+    match examined {
+        Ok((file, freed, open)) => match dir.unlink_aside(aside) {
+            Ok(()) => {
+                let _ = file.release();
+                Attempt::Verified { freed, open }
+            }
+            Err(error) => failed(&error),
+        },
+        Err(attempt) => attempt,
+    }
+}
+
+fn origin(target: &Target, seq: u64) -> Vec<u8> {
+    let mut out = format!("{seq}\n{}\n{}\n", target.rule, target.trigger).into_bytes();
+    out.extend_from_slice(target.path.as_bytes());
+    out
+}
+
+fn kept(why: &str) -> Attempt {
+    Attempt::Kept { why: why.to_owned() }
+}
+
+fn failed(error: &io::Error) -> Attempt {
+    Attempt::Failed { cause: classify(error), error: error.to_string(), holder: None }
+}
+
+/// The class of a failure.
+#[must_use]
+pub fn classify(error: &io::Error) -> Cause {
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => Cause::Permission,
+        Some(libc::EROFS) => Cause::ReadOnly,
+        Some(libc::EIO | libc::ESTALE | libc::ENOTCONN | libc::ENODEV | libc::ENXIO) => Cause::Io,
+        Some(libc::EBUSY | libc::ETXTBSY) => Cause::Busy,
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => Cause::TooManyFiles,
+        Some(libc::ELOOP | libc::EXDEV | libc::EINVAL | libc::ENOTDIR) => Cause::Changed,
+        _ => Cause::Unknown,
+    }
+}
+
+#[cfg(test)]
+#[path = "door_tests.rs"]
+mod tests;

@@ -1,0 +1,240 @@
+//! The door on a real filesystem: what may not go stays, whatever was planned.
+
+use super::*;
+use crate::domain::deletion::{RuleKind, Trigger};
+use crate::domain::names::TreeId;
+use crate::domain::path::RelPath;
+use crate::system::{Dir as _, GuardedTree};
+use std::path::Path;
+
+const WAIT: DoorRules = DoorRules { when_open: WhenOpen::Wait, without_lease: false };
+const DELETE: DoorRules = DoorRules { when_open: WhenOpen::Delete, without_lease: false };
+
+struct Home {
+    dir: tempfile::TempDir,
+    tree: GuardedTree,
+}
+
+#[expect(clippy::disallowed_methods, reason = "they make the test's own files")]
+fn home() -> Home {
+    crate::system::survive_lease_breaks();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("cam")).unwrap();
+    std::fs::write(dir.path().join("cam/a.mp4"), vec![1; 20_000]).unwrap();
+    let tree = GuardedTree::open(dir.path()).unwrap();
+    Home { dir, tree }
+}
+
+impl Home {
+    fn target(&self) -> Target {
+        let path = RelPath::new(b"cam/a.mp4").unwrap();
+        let now = self.tree.look(&path).unwrap().unwrap();
+        Target {
+            tree: TreeId::new("t"),
+            path,
+            stream: "cam".to_owned(),
+            bytes: now.allocated,
+            inode: now.inode,
+            fingerprint: now.fingerprint(),
+            rule: RuleKind::Pressure,
+            trigger: Trigger::Pressure,
+            reason: String::new(),
+        }
+    }
+
+    fn file(&self) -> std::path::PathBuf {
+        self.dir.path().join("cam/a.mp4")
+    }
+
+    fn delete(&self, target: &Target, rules: DoorRules) -> Attempt {
+        match verify(&self.tree, target, 7, rules) {
+            Checked::Ready(verified) => unlink(verified),
+            Checked::Done(attempt) => attempt,
+        }
+    }
+
+    /// What stands in the private folder.
+    fn left(&self) -> usize {
+        self.tree.list_aside().unwrap().len()
+    }
+}
+
+fn word(attempt: &Attempt) -> String {
+    match attempt {
+        Attempt::Verified { open: false, .. } => "verified".to_owned(),
+        Attempt::Verified { open: true, .. } => "verified, open".to_owned(),
+        Attempt::AlreadyGone => "already gone".to_owned(),
+        Attempt::Kept { why } => format!("kept: {why}"),
+        Attempt::Failed { cause, .. } => format!("failed: {cause}"),
+    }
+}
+
+/// Does `before` to the file between the scan and the door, and says what the door made of it.
+fn check(rules: DoorRules, before: impl FnOnce(&Path) -> Option<std::fs::File>, expected: &str) {
+    let home = home();
+    let target = home.target();
+    let held = before(&home.file());
+    let attempt = home.delete(&target, rules);
+    assert_eq!(word(&attempt), expected);
+    let gone = matches!(attempt, Attempt::Verified { .. } | Attempt::AlreadyGone);
+    assert_eq!(home.file().exists(), !gone);
+    assert_eq!(home.left(), 0, "nothing stays set aside");
+    drop(held);
+}
+
+#[test]
+fn an_unchanged_file_that_nobody_has_open_goes() {
+    check(WAIT, |_| None, "verified");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "it changes the test's own files")]
+fn what_changed_since_the_scan_stays() {
+    check(
+        WAIT,
+        |file| std::fs::File::options().append(true).open(file).unwrap().set_len(5).map(|()| None).unwrap(),
+        "kept: changed",
+    );
+    check(
+        WAIT,
+        |file| {
+            std::fs::rename(file, file.with_extension("old")).unwrap();
+            std::fs::write(file, b"new").unwrap();
+            None
+        },
+        "kept: changed",
+    );
+    check(
+        WAIT,
+        |file| {
+            std::fs::hard_link(file, file.with_extension("link")).unwrap();
+            None
+        },
+        "kept: linked",
+    );
+    check(
+        WAIT,
+        |file| {
+            std::fs::remove_file(file).unwrap();
+            None
+        },
+        "already gone",
+    );
+    check(
+        WAIT,
+        |file| {
+            std::fs::remove_file(file).unwrap();
+            std::os::unix::fs::symlink("/etc/hostname", file).unwrap();
+            None
+        },
+        "failed: changed",
+    );
+}
+
+#[test]
+fn what_is_open_waits_and_readers_may_be_overruled() {
+    let reader = |file: &Path| Some(std::fs::File::open(file).unwrap());
+    let writer = |file: &Path| Some(std::fs::File::options().append(true).open(file).unwrap());
+    check(WAIT, reader, "failed: in_use");
+    check(WAIT, writer, "failed: in_use");
+    check(DELETE, reader, "verified, open");
+    check(DELETE, writer, "failed: in_use");
+}
+
+#[test]
+fn a_hold_stays_with_the_file() {
+    check(
+        WAIT,
+        |file| {
+            let handle = std::fs::File::open(file).unwrap();
+            rustix::fs::fsetxattr(&handle, HOLD_ATTRIBUTE, b"case 7", rustix::fs::XattrFlags::empty()).unwrap();
+            None
+        },
+        "kept: hold",
+    );
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "it changes the test's own files")]
+fn a_directory_swapped_for_a_link_leads_nowhere() {
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("a.mp4"), b"precious").unwrap();
+    let home = home();
+    let target = home.target();
+    let cam = home.dir.path().join("cam");
+    std::fs::rename(&cam, home.dir.path().join("other")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), &cam).unwrap();
+    assert_eq!(word(&home.delete(&target, WAIT)), "failed: changed");
+    assert!(outside.path().join("a.mp4").exists());
+}
+
+#[test]
+fn a_licence_that_is_not_used_puts_the_file_back() {
+    let home = home();
+    let target = home.target();
+    match verify(&home.tree, &target, 7, WAIT) {
+        Checked::Ready(verified) => {
+            assert!(!home.file().exists());
+            drop(verified);
+        }
+        Checked::Done(attempt) => panic!("{attempt:?}"),
+    }
+    assert!(home.file().exists());
+    assert_eq!(word(&home.delete(&target, WAIT)), "verified");
+}
+
+#[test]
+fn what_a_crash_left_set_aside_is_finished_only_if_it_is_the_same() {
+    let home = home();
+    let target = home.target();
+    let aside = home.tree.set_aside(&target.path, 9).unwrap();
+    let other = Target { fingerprint: 1, ..target.clone() };
+    assert_eq!(word(&finish(&home.tree, &aside, &other, WAIT)), "kept: changed");
+    assert_eq!(home.left(), 1);
+    assert_eq!(word(&finish(&home.tree, &aside, &target, WAIT)), "verified");
+    assert_eq!(home.left(), 0);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "it changes the test's own files")]
+fn a_name_is_never_put_back_over_another_file() {
+    let home = home();
+    let target = home.target();
+    let aside = home.tree.set_aside(&target.path, 9).unwrap();
+    std::fs::write(home.file(), b"newer").unwrap();
+    assert!(home.tree.put_back(&aside, &target.path).is_err());
+    assert_eq!(std::fs::read(home.file()).unwrap(), b"newer");
+    std::fs::remove_dir_all(home.dir.path().join("cam")).unwrap();
+    home.tree.put_back(&aside, &target.path).unwrap();
+    assert!(home.file().exists());
+}
+
+#[test]
+fn the_marker_is_written_whole_and_a_foreign_private_folder_is_refused() {
+    let home = home();
+    assert_eq!(home.tree.read_marker().unwrap(), None);
+    home.tree.write_marker("one").unwrap();
+    home.tree.write_marker("two").unwrap();
+    assert_eq!(home.tree.read_marker().unwrap().as_deref(), Some("two"));
+    let folder = home.dir.path().join(".storage-guard");
+    std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    assert!(home.tree.read_marker().is_err());
+    assert!(matches!(home.delete(&home.target(), WAIT), Attempt::Failed { .. }));
+    assert!(home.file().exists());
+}
+
+#[test]
+fn a_second_guard_on_a_tree_is_told_who_has_it() {
+    let home = home();
+    assert_eq!(home.tree.lock().unwrap(), None);
+    let second = GuardedTree::open(home.dir.path()).unwrap();
+    assert_eq!(second.lock().unwrap(), Some(std::process::id()));
+}
+
+#[test]
+fn a_long_name_is_set_aside_beside_itself_within_the_limit() {
+    let home = home();
+    let path = RelPath::new(&[b"cam/".as_slice(), &[b'x'; 255]].concat()).unwrap();
+    let Aside::Beside(beside) = home.tree.beside(&path, u64::MAX) else { panic!("not beside") };
+    assert_eq!(beside.split().1.len(), 255);
+}

@@ -1,0 +1,282 @@
+//! What a guarded tree lets the door do: set aside, unlink, put back, and the identity marker.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use super::held::RealFile;
+use super::tree::{GuardedTree, identity, stat_name};
+use super::{Aside, Dir as _, HeldFile, WritableDir, ffi};
+use crate::domain::path::RelPath;
+use crate::domain::recording::FileIdentity;
+
+/// The private folder at the top of each tree.
+const PRIVATE: &str = ".storage-guard";
+/// The identity marker in it.
+const MARKER: &str = "marker";
+/// The marker while it is written.
+const MARKER_NEW: &str = "marker.new";
+/// The longest name that a filesystem takes.
+const NAME_MAX: usize = 255;
+/// Flags for files that are looked at: a pipe must not block, and looking must not count as reading.
+const LOOK: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+
+impl GuardedTree {
+    /// The private folder, if it is there. One that others may write to, or that is not ours, is refused: somebody else put it
+    /// there.
+    fn private(&self) -> io::Result<Option<OwnedFd>> {
+        let folder = RelPath::new(PRIVATE.as_bytes()).expect("it is one component");
+        let handle = match self.directory(Some(&folder)) {
+            Ok(handle) => handle,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let stat = rustix::fs::fstat(&handle)?;
+        if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o077 != 0 {
+            let path = self.path().join(PRIVATE);
+            return Err(io::Error::other(format!(
+                "`{}` is not a folder of this user with mode 0700; remove it if you do not know where it comes from",
+                path.display()
+            )));
+        }
+        Ok(Some(handle))
+    }
+
+    /// The private folder, made if need be.
+    fn private_or_new(&self) -> io::Result<OwnedFd> {
+        if let Some(handle) = self.private()? {
+            return Ok(handle);
+        }
+        match rustix::fs::mkdirat(self.handle(), PRIVATE, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.private()?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    /// The directory that an aside lies in, and its name there; `None` if there is no private folder.
+    fn place(&self, aside: &Aside) -> io::Result<Option<(OwnedFd, OsString)>> {
+        match aside {
+            Aside::Private(seq) => Ok(self.private()?.map(|folder| (folder, OsString::from(seq.to_string())))),
+            Aside::Beside(path) => {
+                let (parent, name) = path.split();
+                match self.directory(parent.as_ref()) {
+                    Ok(parent) => Ok(Some((parent, OsString::from_vec(name.to_vec())))),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+
+    /// The directory `dir`, with what is missing of it made again.
+    fn directory_or_new(&self, dir: Option<&RelPath>) -> io::Result<OwnedFd> {
+        let Some(dir) = dir else { return self.directory(None) };
+        match self.directory(Some(dir)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+        let (parent, name) = dir.split();
+        let parent = self.directory_or_new(parent.as_ref())?;
+        match rustix::fs::mkdirat(&parent, OsStr::from_bytes(name), Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => self.directory(Some(dir)),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Opens a regular file of a directory.
+fn open_regular(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<Box<dyn HeldFile>>> {
+    let open = |flags| rustix::fs::openat(dir, name, flags, Mode::empty());
+    let file = match open(LOOK | OFlags::NOATIME) {
+        // Only the owner may leave the time of reading alone.
+        Err(Errno::PERM) => open(LOOK),
+        other => other,
+    };
+    match file {
+        Ok(file) => {
+            if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
+                return Err(Errno::INVAL.into());
+            }
+            Ok(Some(Box::new(RealFile(file))))
+        }
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "these are the calls that the door stands before")]
+fn rename(from: BorrowedFd<'_>, name: &OsStr, to: BorrowedFd<'_>, new: &OsStr) -> rustix::io::Result<()> {
+    rustix::fs::renameat_with(from, name, to, new, RenameFlags::NOREPLACE)
+}
+
+impl WritableDir for GuardedTree {
+    fn open(&self, path: &RelPath) -> io::Result<Option<Box<dyn HeldFile>>> {
+        let (parent, name) = path.split();
+        match self.directory(parent.as_ref()) {
+            Ok(parent) => open_regular(parent.as_fd(), OsStr::from_bytes(name)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn set_aside(&self, path: &RelPath, seq: u64) -> io::Result<Aside> {
+        let (parent, name) = path.split();
+        let parent = self.directory(parent.as_ref())?;
+        let name = OsStr::from_bytes(name);
+        match self.private_or_new() {
+            Ok(folder) => match rename(parent.as_fd(), name, folder.as_fd(), OsStr::new(&seq.to_string())) {
+                Ok(()) => return Ok(Aside::Private(seq)),
+                // A rename may need a block for the folder's growth.
+                Err(Errno::XDEV | Errno::NOSPC | Errno::DQUOT) => {}
+                Err(error) => return Err(error.into()),
+            },
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::NOSPC | Errno::DQUOT) => {}
+                _ => return Err(error),
+            },
+        }
+        let aside = self.beside(path, seq);
+        let Aside::Beside(new) = &aside else { return Err(Errno::INVAL.into()) };
+        rename(parent.as_fd(), name, parent.as_fd(), OsStr::from_bytes(new.split().1))?;
+        Ok(aside)
+    }
+
+    fn look_aside(&self, aside: &Aside) -> io::Result<Option<FileIdentity>> {
+        let Some((dir, name)) = self.place(aside)? else { return Ok(None) };
+        match stat_name(dir.as_fd(), name.as_os_str()) {
+            Ok(stat) => Ok(Some(identity(&stat))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn open_aside(&self, aside: &Aside) -> io::Result<Option<Box<dyn HeldFile>>> {
+        match self.place(aside)? {
+            Some((dir, name)) => open_regular(dir.as_fd(), &name),
+            None => Ok(None),
+        }
+    }
+
+    fn put_back(&self, aside: &Aside, path: &RelPath) -> io::Result<()> {
+        let (from, name) = self.place(aside)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let (parent, new) = path.split();
+        let parent = self.directory_or_new(parent.as_ref())?;
+        Ok(rename(from.as_fd(), &name, parent.as_fd(), OsStr::from_bytes(new))?)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the unlink that the door stands before")]
+    fn unlink_aside(&self, aside: &Aside) -> io::Result<()> {
+        let (dir, name) = self.place(aside)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        Ok(rustix::fs::unlinkat(&dir, &name, AtFlags::empty())?)
+    }
+
+    fn list_aside(&self) -> io::Result<Vec<Aside>> {
+        let mut out = Vec::new();
+        if self.private()?.is_some() {
+            let folder = RelPath::new(PRIVATE.as_bytes()).expect("it is one component");
+            self.read(Some(&folder), &mut |entry| {
+                let seq = std::str::from_utf8(&entry.name).ok().and_then(|name| name.parse().ok());
+                out.extend(seq.map(Aside::Private));
+            })?;
+        }
+        Ok(out)
+    }
+
+    fn beside(&self, path: &RelPath, seq: u64) -> Aside {
+        let (parent, name) = path.split();
+        let mut new = format!("{PRIVATE}-{seq}-").into_bytes();
+        new.extend_from_slice(&name[..name.len().min(NAME_MAX - new.len())]);
+        Aside::Beside(match parent {
+            Some(parent) => parent.join(&new),
+            None => RelPath::new(&new).expect("a name of ours is a component"),
+        })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "an empty directory, by rmdir alone")]
+    fn remove_dir(&self, path: &RelPath) -> io::Result<()> {
+        let (parent, name) = path.split();
+        let parent = self.directory(parent.as_ref())?;
+        Ok(rustix::fs::unlinkat(&parent, OsStr::from_bytes(name), AtFlags::REMOVEDIR)?)
+    }
+
+    fn sync_dir(&self, path: Option<&RelPath>) -> io::Result<()> {
+        match self.directory(path) {
+            Ok(dir) => Ok(rustix::fs::fsync(&dir)?),
+            // What is gone needs no syncing; that it is gone is its parent's business.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn sync_aside(&self) -> io::Result<()> {
+        match self.private()? {
+            Some(folder) => Ok(rustix::fs::fsync(&folder)?),
+            None => Ok(()),
+        }
+    }
+
+    fn sync_filesystem(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(self.handle())?)
+    }
+
+    fn read_marker(&self) -> io::Result<Option<String>> {
+        let Some(folder) = self.private()? else { return Ok(None) };
+        let file = match rustix::fs::openat(&folder, MARKER, LOOK, Mode::empty()) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let mut text = String::new();
+        std::fs::File::from(file).take(4096).read_to_string(&mut text)?;
+        Ok(Some(text))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the marker is our own file")]
+    fn write_marker(&self, text: &str) -> io::Result<()> {
+        let folder = self.private_or_new()?;
+        match rustix::fs::unlinkat(&folder, MARKER_NEW, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&folder, MARKER_NEW, flags, Mode::RUSR | Mode::WUSR)?;
+        let mut file = std::fs::File::from(file);
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        rustix::fs::renameat(&folder, MARKER_NEW, &folder, MARKER)?;
+        rustix::fs::fsync(&folder)?;
+        Ok(rustix::fs::fsync(self.handle())?)
+    }
+
+    fn filesystem_uuid(&self) -> Option<String> {
+        let uuid = ffi::filesystem_uuid(self.handle()).ok()?;
+        Some(uuid.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    fn lock(&self) -> io::Result<Option<u32>> {
+        match rustix::fs::flock(self.handle(), FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(None),
+            Err(Errno::WOULDBLOCK) => {
+                let stat = rustix::fs::fstat(self.handle())?;
+                Ok(Some(lock_holder(stat.st_ino).unwrap_or(0)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The process that `/proc/locks` names for a lock on an inode.
+pub(super) fn lock_holder(inode: u64) -> Option<u32> {
+    let text = std::fs::read_to_string("/proc/locks").ok()?;
+    let end = format!(":{inode}");
+    text.lines().find_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let (kind, _, _, pid, place) = (words.next()?, words.next()?, words.next()?, words.next()?, words.next()?);
+        (kind == "FLOCK" && place.ends_with(&end)).then(|| pid.parse().ok())?
+    })
+}
