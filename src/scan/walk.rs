@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::ControlFlow;
 
-use crate::domain::layout::Layout;
+use crate::domain::layout::{Folder, Layout};
 use crate::domain::names::TreeId;
 use crate::domain::path::RelPath;
 use crate::domain::recording::{DirIndex, Inventory, InventoryBuilder, Sighting};
@@ -44,8 +44,9 @@ pub fn scan(
     let mut directories = 0;
     while let Some((path, index, depth)) = pending.pop() {
         let mut below = Vec::new();
+        let mut folder = layout.folder(path.as_ref());
         let read = dir.read(path.as_ref(), &mut |entry| {
-            enter(&mut builder, layout, path.as_ref(), index, &entry, &mut below);
+            enter(&mut builder, &mut folder, path.as_ref(), index, &entry, &mut below);
         });
         match read {
             Ok(()) => {}
@@ -110,7 +111,7 @@ fn child(dir: Option<&RelPath>, name: &[u8]) -> RelPath {
 /// Enters one entry; directories are put into `below`, with `true` for our private folder.
 fn enter(
     builder: &mut InventoryBuilder,
-    layout: &Layout,
+    folder: &mut Folder<'_>,
     dir: Option<&RelPath>,
     index: DirIndex,
     entry: &DirEntry,
@@ -125,13 +126,13 @@ fn enter(
         EntryType::File if entry.name.starts_with(b".storage-guard-") => {
             builder.passed_over().set_aside.add(entry.identity.allocated);
         }
-        EntryType::File => match layout.recognise(&path(), entry.identity.size) {
+        EntryType::File => match folder.read(&entry.name, entry.identity.size) {
             Some(found) => {
                 builder.file(
                     index,
                     &Sighting {
                         name: &entry.name,
-                        stream: &found.stream,
+                        stream: found.stream,
                         kind: found.kind,
                         named: found.named,
                         identity: &entry.identity,

@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 use crate::domain::units::Timestamp;
 
 /// Reads text from the left, piece by piece.
+#[derive(Clone, Copy)]
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -75,6 +76,52 @@ pub(super) fn dashed_date(text: &[u8]) -> Option<Date> {
 pub(super) fn moment(zone: &TimeZone, at: DateTime) -> Option<Timestamp> {
     let zoned = zone.to_ambiguous_timestamp(at).later().ok()?;
     Some(Timestamp::from_millis(zoned.as_millisecond()))
+}
+
+/// Makes moments of civil times in one zone. It remembers the day it was asked for last: names of one directory mostly share
+/// theirs, and on a day without a change of the clock a moment is its start and the seconds since.
+#[derive(Debug)]
+pub(super) struct Calendar {
+    zone: TimeZone,
+    /// A day, and its first moment if the clock was not changed in it.
+    day: Option<(Date, Option<Timestamp>)>,
+}
+
+impl Calendar {
+    pub(super) fn new(zone: TimeZone) -> Self {
+        Self { zone, day: None }
+    }
+
+    /// As [`moment`].
+    pub(super) fn moment(&mut self, date: Date, time: Time) -> Option<Timestamp> {
+        let start = match self.day {
+            Some((known, start)) if known == date => start,
+            Some(_) | None => {
+                let start = even_start(&self.zone, date);
+                self.day = Some((date, start));
+                start
+            }
+        };
+        let Some(start) = start else { return moment(&self.zone, date.to_datetime(time)) };
+        let minutes = i64::from(time.hour()) * 60 + i64::from(time.minute());
+        Some(Timestamp::from_secs(start.secs() + minutes * 60 + i64::from(time.second())))
+    }
+
+    /// The moment a day ends.
+    pub(super) fn end_of(&mut self, date: Date) -> Option<Timestamp> {
+        self.moment(date.tomorrow().ok()?, Time::midnight())
+    }
+}
+
+/// The first moment of a day in which the clock is not changed; `None` for any other day.
+fn even_start(zone: &TimeZone, date: Date) -> Option<Timestamp> {
+    let midnight = |date: Date| date.to_datetime(Time::midnight());
+    let first = |date| zone.to_ambiguous_timestamp(midnight(date)).later().ok();
+    let (start, end) = (first(date)?, first(date.tomorrow().ok()?)?);
+    let even = zone.to_datetime(start) == midnight(date)
+        && end.as_second() - start.as_second() == 86_400
+        && zone.following(start).next().is_none_or(|change| change.timestamp() > end);
+    even.then(|| Timestamp::from_secs(start.as_second()))
 }
 
 /// Reads a whole text.

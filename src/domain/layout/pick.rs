@@ -16,21 +16,26 @@ pub struct Pick {
     pub why: String,
 }
 
-/// Picks the layout that knows most of the sample; the more particular one where several know as many.
+/// Picks the layout that knows most of the sample. `dated` and `plain` take almost any file, so a layout that reads whole names
+/// goes before them if it knows at least half of what they do: a stray file is no reason to misread all others.
 #[must_use]
 pub fn pick(sample: &[RelPath], like: &Layout) -> Pick {
     let of = sample.len();
-    let mut best: Option<(LayoutKind, usize)> = None;
-    for kind in LayoutKind::ALL {
-        if matches!(kind, LayoutKind::Auto | LayoutKind::Template) {
-            continue;
-        }
-        let layout = like.with_kind(*kind);
-        let matched = sample.iter().filter(|path| layout.recognise(path, 1).is_some()).count();
-        if matched > best.map_or(0, |(_, most)| most) {
-            best = Some((*kind, matched));
-        }
+    let known = |kind: LayoutKind| {
+        let layout = like.with_kind(kind);
+        (kind, sample.iter().filter(|path| layout.recognise(path, 1).is_some()).count())
+    };
+    // Of several that know as many, the first.
+    let most = |kinds: &[LayoutKind]| {
+        kinds.iter().map(|kind| known(*kind)).reduce(|best, next| if next.1 > best.1 { next } else { best })
+    };
+    let whole = most(&[LayoutKind::Zlmediakit, LayoutKind::Hls, LayoutKind::Frigate, LayoutKind::Mediamtx]);
+    let loose = most(&[LayoutKind::Dated, LayoutKind::Plain]);
+    let best = match (whole, loose) {
+        (Some(whole), Some(loose)) if whole.1 * 2 >= loose.1 => Some(whole),
+        (_, loose) => loose,
     }
+    .filter(|(_, matched)| *matched > 0);
     let Some((kind, matched)) = best else {
         let why = if of == 0 {
             "it holds no files yet".to_owned()
