@@ -1,7 +1,11 @@
 //! The alerts that the guard raises itself.
 
-use super::deletion::words;
+use super::deletion::{Unreclaimed, words};
+use super::names::{TreeId, VolumeId};
+use super::path::RelPath;
+use super::recording::Tally;
 use super::settings::Severity;
+use super::units::Bytes;
 
 words! {
     /// Names of the alerts.
@@ -61,3 +65,53 @@ impl AlertName {
         }
     }
 }
+
+/// What an alert is about: one tree, one volume, or the guard itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// The guard as a whole.
+    Guard,
+    /// A volume.
+    Volume(VolumeId),
+    /// A tree.
+    Tree(TreeId),
+}
+
+/// One file of an alert: chosen, and its space did not come back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreclaimedItem {
+    /// Its tree.
+    pub tree: TreeId,
+    /// Its path below it.
+    pub path: RelPath,
+    /// Its allocated bytes.
+    pub bytes: Bytes,
+    /// Why.
+    pub cause: Unreclaimed,
+    /// In words: the failure's cause, or what the system said.
+    pub detail: String,
+    /// Who has it open: process name and id.
+    pub holder: Option<String>,
+}
+
+/// Something that is wrong now. It becomes an alert once it has lasted long enough.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// Which alert it makes.
+    pub alert: AlertName,
+    /// How bad.
+    pub severity: Severity,
+    /// What it is about.
+    pub subject: Subject,
+    /// A sentence without numbers that change, so that it groups.
+    pub summary: String,
+    /// With numbers, causes, holders, and what to do.
+    pub description: String,
+    /// All files and bytes that it is about.
+    pub unreclaimed: Tally,
+    /// The first twenty of them.
+    pub items: Vec<UnreclaimedItem>,
+}
+
+/// How many files a message names.
+pub const ITEMS: usize = 20;
