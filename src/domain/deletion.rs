@@ -189,6 +189,32 @@ words! {
     }
 }
 
+words! {
+    /// What stops the guard's own deletions from going too far.
+    Cap {
+        /// Share of a tree's bytes in 24 h.
+        RunShare = "run_share",
+        /// Share of a tree's files that may be orphans.
+        OrphanShare = "orphan_share",
+    }
+}
+
+words! {
+    /// How a run ended.
+    RunResult {
+        /// The volume is at its low mark, or what was asked for is done.
+        ReachedLow = "reached_low",
+        /// Nothing eligible is left.
+        Exhausted = "exhausted",
+        /// What was deleted did not come back.
+        Stalled = "stalled",
+        /// The guard was stopped, or a person cancelled it.
+        Cancelled = "cancelled",
+        /// The volume or the journal failed.
+        Failed = "failed",
+    }
+}
+
 /// Number of an entry in the journal; they rise without gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Seq(pub u64);
@@ -256,6 +282,8 @@ pub enum Attempt {
     Verified {
         /// Allocated bytes at the moment of deletion.
         freed: Bytes,
+        /// Of these, bytes that a snapshot or a reflink shares, so that they do not come back.
+        shared: Bytes,
         /// Somebody still has the deleted file open, so the bytes come back later.
         open: bool,
     },

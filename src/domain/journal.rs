@@ -23,8 +23,8 @@ words! {
         FailureClosed = "failure_closed",
         /// A directory that had become empty was removed.
         Pruned = "pruned",
-        /// Something that a crash left was finished or put back.
-        Settled = "settled",
+        /// A deleted file that somebody had open was closed, so that its space came back.
+        Closed = "closed",
         /// An identity marker was written or accepted.
         Marker = "marker",
         /// The journal or the database was rebuilt or repaired.
@@ -45,6 +45,8 @@ pub struct Intent {
     pub job: Option<u64>,
     /// The run that it belongs to.
     pub run: u64,
+    /// The first intent, if this is another attempt at a deletion that failed.
+    pub retry_of: Option<Seq>,
 }
 
 /// What one entry says.
@@ -71,10 +73,32 @@ pub enum Entry {
         who: String,
         /// The bytes it is about.
         bytes: Bytes,
+        /// What it refers to: a run, the number of a failure or of an intent, or, for a cap that trips, the bytes that were
+        /// available then.
+        number: u64,
         /// In words.
         text: String,
     },
 }
+
+impl Entry {
+    /// A note of the guard's own.
+    #[must_use]
+    pub fn note(kind: NoteKind, text: impl Into<String>) -> Self {
+        Self::Note {
+            kind,
+            volume: None,
+            tree: None,
+            who: GUARD.to_owned(),
+            bytes: Bytes::ZERO,
+            number: 0,
+            text: text.into(),
+        }
+    }
+}
+
+/// Who the guard is in its own journal.
+pub const GUARD: &str = "guard";
 
 /// An entry as it stands in the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]

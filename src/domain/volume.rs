@@ -192,6 +192,12 @@ pub struct FilesystemTraits {
 }
 
 impl FilesystemTraits {
+    /// Files may share their blocks with others or with a snapshot.
+    #[must_use]
+    pub fn may_share(&self) -> bool {
+        self.copy_on_write || self.kind == "xfs" || self.kind == "ocfs2"
+    }
+
     /// What a person should know before trusting a guard with this filesystem.
     #[must_use]
     pub fn traps(&self) -> Vec<String> {

@@ -27,6 +27,8 @@ pub struct DoorRules {
     pub when_open: WhenOpen,
     /// A file may go without a lease where the filesystem gives none: time and two unchanged sightings stand in.
     pub without_lease: bool,
+    /// Files of this filesystem may share their blocks, so it is asked how many are.
+    pub may_share: bool,
 }
 
 /// A file that was looked at again, set aside, and looked at once more: the licence to unlink it.
@@ -36,6 +38,7 @@ pub struct Verified<'d> {
     aside: Option<Aside>,
     file: Box<dyn HeldFile>,
     freed: Bytes,
+    shared: Bytes,
     read_by_others: bool,
 }
 
@@ -50,12 +53,18 @@ pub enum Checked<'d> {
 /// Looks at a target again and sets it aside under `seq`.
 pub fn verify<'d>(dir: &'d dyn WritableDir, target: &'d Target, seq: u64, rules: DoorRules) -> Checked<'d> {
     match examine(dir, target, rules) {
-        Ok((file, freed, read_by_others)) => set_aside(dir, target, seq, file, freed, read_by_others),
+        Ok(examined) => set_aside(dir, target, seq, examined),
         Err(attempt) => Checked::Done(attempt),
     }
 }
 
-type Examined = (Box<dyn HeldFile>, Bytes, bool);
+/// A file that may go.
+struct Examined {
+    file: Box<dyn HeldFile>,
+    freed: Bytes,
+    shared: Bytes,
+    read_by_others: bool,
+}
 
 /// Steps 1 and 2.
 fn examine(dir: &dyn WritableDir, target: &Target, rules: DoorRules) -> Result<Examined, Attempt> {
@@ -78,7 +87,13 @@ fn examine(dir: &dyn WritableDir, target: &Target, rules: DoorRules) -> Result<E
         });
     }
     let read_by_others = unopened(file.as_ref(), rules)?;
-    Ok((file, now.allocated, read_by_others))
+    let shared = shared(file.as_ref(), now.allocated, rules);
+    Ok(Examined { file, freed: now.allocated, shared, read_by_others })
+}
+
+/// Bytes that will not come back, because others share them.
+fn shared(file: &dyn HeldFile, allocated: Bytes, rules: DoorRules) -> Bytes {
+    if rules.may_share { file.shared().unwrap_or(Bytes::ZERO).min(allocated) } else { Bytes::ZERO }
 }
 
 /// Asks for a lease; returns whether readers, which the policy does not wait for, have the file open.
@@ -100,14 +115,8 @@ fn unopened(file: &dyn HeldFile, rules: DoorRules) -> Result<bool, Attempt> {
 }
 
 /// Steps 3 and 4.
-fn set_aside<'d>(
-    dir: &'d dyn WritableDir,
-    target: &'d Target,
-    seq: u64,
-    file: Box<dyn HeldFile>,
-    freed: Bytes,
-    read_by_others: bool,
-) -> Checked<'d> {
+fn set_aside<'d>(dir: &'d dyn WritableDir, target: &'d Target, seq: u64, examined: Examined) -> Checked<'d> {
+    let Examined { file, freed, shared, read_by_others } = examined;
     // The journal has the same; a filesystem without attributes, or without room for one, loses nothing.
     let origin = origin(target, seq);
     let _ = file.set_attribute(ORIGIN_ATTRIBUTE, &origin);
@@ -129,7 +138,7 @@ fn set_aside<'d>(
         None => Ok(false),
     });
     match same {
-        Ok(true) => Checked::Ready(Verified { dir, target, aside: Some(aside), file, freed, read_by_others }),
+        Ok(true) => Checked::Ready(Verified { dir, target, aside: Some(aside), file, freed, shared, read_by_others }),
         // Whatever was set aside instead is somebody's: it goes back.
         Ok(false) => {
             let _ = dir.put_back(&aside, &target.path);
@@ -149,7 +158,7 @@ pub fn unlink(mut verified: Verified<'_>) -> Attempt {
     match result {
         Ok(()) => {
             let _ = verified.file.release();
-            Attempt::Verified { freed: verified.freed, open: verified.read_by_others }
+            Attempt::Verified { freed: verified.freed, shared: verified.shared, open: verified.read_by_others }
         }
         Err(error) => {
             verified.aside = Some(aside);
@@ -184,13 +193,14 @@ pub fn finish(dir: &dyn WritableDir, aside: &Aside, target: &Target, rules: Door
             return Err(kept("hold"));
         }
         let open = unopened(file.as_ref(), rules)?;
-        Ok((file, now.allocated, open))
+        let shared = shared(file.as_ref(), now.allocated, rules);
+        Ok((file, now.allocated, shared, open))
     })();
     match examined {
-        Ok((file, freed, open)) => match dir.unlink_aside(aside) {
+        Ok((file, freed, shared, open)) => match dir.unlink_aside(aside) {
             Ok(()) => {
                 let _ = file.release();
-                Attempt::Verified { freed, open }
+                Attempt::Verified { freed, shared, open }
             }
             Err(error) => failed(&error),
         },

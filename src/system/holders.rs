@@ -29,7 +29,12 @@ impl Holders for ProcHolders {
                 if stat.is_file() && wanted.contains(&(stat.dev(), stat.ino())) {
                     let name = std::fs::read(process.path().join("comm")).unwrap_or_default();
                     let name = show_bytes(name.trim_ascii_end()).0;
-                    out.push(OpenFile { device: stat.dev(), inode: stat.ino(), holder: Holder { pid, name } });
+                    out.push(OpenFile {
+                        device: stat.dev(),
+                        inode: stat.ino(),
+                        deleted: stat.nlink() == 0,
+                        holder: Holder { pid, name },
+                    });
                 }
             }
         }

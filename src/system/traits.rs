@@ -253,6 +253,8 @@ pub struct OpenFile {
     pub device: u64,
     /// Inode number.
     pub inode: u64,
+    /// It has no name any more: what is left of it goes when it is closed.
+    pub deleted: bool,
     /// Who.
     pub holder: Holder,
 }
