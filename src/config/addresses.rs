@@ -34,7 +34,7 @@ pub(super) fn target(node: &Node<'_>, text: &str) {
     let literal = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse().ok());
     if let Some(address) = literal.filter(|address| link_local(*address)) {
         node.problem(format!(
-            "points to {address}, which is link-local or a cloud's metadata service; messages are never sent there, name the receiver itself"
+            "points to {address}, which is link-local or a cloud's metadata service; messages never go there, name the receiver"
         ));
     }
 }
@@ -104,7 +104,9 @@ pub(super) fn mail_server(node: &Node<'_>) -> Option<MailServer> {
             None
         }
         None => {
-            node.problem("must be a mail server such as `smtp://mail.example.org:587`, or `smtps://…` for TLS from the first byte");
+            node.problem(
+                "must be a mail server such as `smtp://mail.example.org:587`, or `smtps://…` for TLS from the first byte",
+            );
             None
         }
     }

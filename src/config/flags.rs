@@ -31,8 +31,8 @@ pub struct Flags {
     pub enforce: bool,
 }
 
-/// Settings for the trees that `flags` name; everything else is default, and the state is in `storage-guard-state` if it is
-/// not said where. A relative path counts from `here`.
+/// Settings for the trees that `flags` name; everything else is default, and the state is in `storage-guard-state` if
+/// they do not say where. A relative path counts from `here`.
 ///
 /// # Errors
 /// Every problem, each with the flag that it is about.
@@ -70,8 +70,8 @@ pub fn for_trees(flags: &Flags, here: &Path) -> Result<Config, Vec<Problem>> {
     Ok(config)
 }
 
-/// Puts what `--enforce`, `--listen` and `--state` say over a configuration. Trees that say `mode: observe` themselves keep it.
-/// A relative state directory counts from the current one.
+/// Puts what `--enforce`, `--listen` and `--state` say over a configuration. Trees that say `mode: observe` themselves
+/// keep it. A relative state directory counts from the current one.
 ///
 /// # Errors
 /// Every problem that the flags make; the configuration is then of no use.

@@ -70,8 +70,8 @@ fn list(node: &Node<'_>) -> Option<Vec<Mark>> {
     (marks.len() == items.len()).then_some(marks)
 }
 
-/// Notes a problem where `roomy` does not leave more room than `tight`. Entries of one kind are compared, pair by pair. The
-/// one that was given is blamed; if both were, `roomy` if `blame_roomy`.
+/// Notes a problem where `roomy` does not leave more room than `tight`. Entries of one kind are compared, pair by pair.
+/// The one that was given is blamed; if both were, `roomy` if `blame_roomy`.
 fn ordered(roomy: &Given<'_>, tight: &Given<'_>, blame_roomy: bool) {
     let (Some(lows), Some(highs)) = (&roomy.marks, &tight.marks) else { return };
     let pairs = lows.iter().flat_map(|low| highs.iter().map(move |high| (*low, *high)));

@@ -1,4 +1,5 @@
-//! Sections that are checked, and that this version does not act on: `catalogues`, `media_servers`, `archives`, `tls`, `fleet`.
+//! Sections that are checked and that this version does not act on: `catalogues`, `media_servers`, `archives`, `tls`,
+//! `fleet`.
 
 use std::net::SocketAddr;
 use std::time::Duration;

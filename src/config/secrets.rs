@@ -37,7 +37,8 @@ pub(super) fn take_if<'a>(
         // What comes from the environment is not written in the file.
         if node.file.exposed && !node.refers() && secret(&text) {
             node.problem(format!(
-                "is a secret in a file that others can read; run `chmod 600 {}`, or keep it in a file of its own and name that with `{file_key}`",
+                "is a secret in a file that others can read; run `chmod 600 {}`, or keep it in a file of its own, \
+                 and name that with `{file_key}`",
                 node.file.path.display()
             ));
         }

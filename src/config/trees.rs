@@ -130,7 +130,8 @@ fn tree(
     let layout = text.and_then(|text| match Layout::parse(&text, &extensions, zone.unwrap_or(TimeZone::UTC)) {
         Ok(layout) => Some(layout),
         Err(problem) => {
-            layout_node.as_ref().unwrap_or(&map.node).problem(format!("is no layout: {problem}"));
+            let why = problem.strip_prefix(&format!("`{text}` ")).unwrap_or(&problem);
+            layout_node.as_ref().unwrap_or(&map.node).problem(format!("is {}, which {why}", quoted(&text)));
             None
         }
     });
@@ -302,6 +303,10 @@ pub(super) fn volumes(node: &Node<'_>, base: &Marks) -> Vec<VolumeSettings> {
             let path = normal(&node.absolute()?);
             if let Some(field) = paths.insert(path.clone(), node.field.clone()) {
                 node.problem(format!("is {}, as `{field}` is; list each volume once", node.shown()));
+                return Some(path);
+            }
+            if name.is_none() {
+                names.claim(&node, &path.display().to_string());
             }
             Some(path)
         });

@@ -223,3 +223,109 @@ pub(super) fn longer(map: &mut Map<'_>, key: &'static str, default: Duration, th
     }
     span
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CONTRACT: &str = include_str!("../../tests/data/config/good/contract.yaml");
+
+    /// What a document is made of.
+    const PARTS: &[&str] = &[
+        "trees",
+        "name",
+        "path",
+        "watermarks",
+        "high",
+        "low",
+        "notify",
+        "channels",
+        "kind",
+        "email",
+        "webhook",
+        "url",
+        "retention",
+        ": ",
+        "\n",
+        "\n  ",
+        "\n  - ",
+        "- ",
+        "[",
+        "]",
+        "{",
+        "}",
+        ", ",
+        "90%",
+        "50GiB free",
+        "7d",
+        "0",
+        "/data",
+        "${A}",
+        "${B}",
+        "\"",
+        "'",
+        "&a ",
+        "*a",
+        "!x ",
+        "|\n",
+        "~",
+        "#",
+        "<<",
+        "? ",
+    ];
+
+    fn read(text: &str) -> Result<Config, Vec<Problem>> {
+        parse(text, Path::new("/nowhere/guard.yaml"), true, &|name| (name == "A").then(|| "a".to_owned()))
+    }
+
+    /// Whatever the text: it is a configuration, or there is a problem, and each problem prints on one line.
+    fn check(text: &str) {
+        if let Err(problems) = read(text) {
+            assert!(!problems.is_empty());
+            for problem in problems {
+                let shown = problem.to_string();
+                assert!(shown.starts_with("/nowhere/guard.yaml:") && !shown.contains('\n'), "{shown:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn hostile_documents_are_refused_in_peace() {
+        check("a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]\n");
+        check(&"[".repeat(10_000));
+        check(&format!("{}1", "- ".repeat(500)));
+        check("&a [*a]");
+        check("trees: [{name: 99999999999999999999999999999999999999999, path: .nan}]");
+        check("? [a, b]\n: c\n? {x: y}\n: z\n");
+        check("\u{feff}trees: []\n");
+        check("\0");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "\\PC{0,200}") {
+            check(&text);
+        }
+
+        #[test]
+        fn anything_like_yaml_is_read_or_refused(parts in proptest::collection::vec(
+            proptest::sample::select(PARTS),
+            0..60,
+        )) {
+            check(&parts.concat());
+        }
+
+        #[test]
+        fn a_configuration_with_anything_in_it_is_read_or_refused(
+            at in 0..CONTRACT.len(),
+            cut in 0..40_usize,
+            put in "\\PC{0,6}",
+        ) {
+            let from = (0..=at).rev().find(|at| CONTRACT.is_char_boundary(*at)).unwrap_or(0);
+            let to = (from + cut..=CONTRACT.len()).find(|at| CONTRACT.is_char_boundary(*at)).unwrap_or(CONTRACT.len());
+            check(&format!("{}{put}{}", &CONTRACT[..from], &CONTRACT[to..]));
+        }
+    }
+}

@@ -45,6 +45,7 @@ impl Yaml {
             Self::Bool(value) => value.to_string(),
             Self::Int(value) => value.to_string(),
             Self::Float(value) => value.to_string(),
+            Self::Text(text) if text.is_empty() => "empty text".to_owned(),
             Self::Text(text) => quoted(text),
             Self::List(_) => "a list".to_owned(),
             Self::Map(_) => "a mapping".to_owned(),
@@ -70,16 +71,19 @@ pub(super) fn parse(text: &str) -> Result<Yaml, Broken> {
     if text.lines().all(blank) {
         return Ok(Yaml::Null);
     }
-    Build.deserialize(serde_yaml::Deserializer::from_str(text)).map_err(|error| broken(&error))
+    Build.deserialize(serde_yaml::Deserializer::from_str(text)).map_err(|error| broken(&error, text))
 }
 
-fn broken(error: &serde_yaml::Error) -> Broken {
+fn broken(error: &serde_yaml::Error, text: &str) -> Broken {
     let at = error.location().map(|at| (at.line(), at.column()));
     let mut message = error.to_string();
     if let Some((line, column)) = at {
         message = message.replacen(&format!(" at line {line} column {column}"), "", 1);
     }
-    if message.contains("more than one document") {
+    let tab = |(line, column): Position| text.lines().nth(line - 1)?.chars().nth(column - 1).filter(|c| *c == '\t');
+    if at.and_then(tab).is_some() {
+        message = "this is not YAML: there is a tab; indent with spaces, not with tabs".to_owned();
+    } else if message.contains("more than one document") {
         message = "holds more than one document (`---`); write all settings into one".to_owned();
     } else {
         message = format!("this is not YAML: {message}");
@@ -305,9 +309,10 @@ mod tests {
     #[test]
     fn broken_yaml_is_located() {
         for (text, at, said) in [
-            ("a: [1\nb: 2\n", Some((2, 1)), "expected ',' or ']'"),
+            ("a: [1\nb: 2\n", Some((2, 2)), "expected ',' or ']'"),
             ("a: b: c\n", Some((1, 5)), "mapping values are not allowed"),
             ("a: 1\n---\nb: 2\n", None, "more than one document"),
+            ("a:\n\tb: 1\n", Some((2, 1)), "indent with spaces, not with tabs"),
             ("a: *x\n", Some((1, 4)), "unknown anchor"),
         ] {
             let broken = parse(text).unwrap_err();
