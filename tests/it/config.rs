@@ -352,3 +352,24 @@ proptest! {
         prop_assert!(!problems.is_empty());
     }
 }
+
+fn keys(yaml: &serde_yaml::Value, out: &mut std::collections::BTreeSet<String>) {
+    for (key, value) in yaml.as_mapping().into_iter().flatten() {
+        out.extend(key.as_str().filter(|key| !key.starts_with('/')).map(str::to_owned));
+        keys(value, out);
+    }
+    yaml.as_sequence().into_iter().flatten().for_each(|item| keys(item, out));
+}
+
+#[test]
+fn every_key_is_explained() {
+    let mut all = std::collections::BTreeSet::new();
+    let contract = std::fs::read_to_string(root().join("tests/data/config/good/contract.yaml")).unwrap();
+    keys(&serde_yaml::from_str(&contract).unwrap(), &mut all);
+    let text = std::fs::read_to_string(root().join("docs/config.md")).unwrap();
+    let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    // An event of the media server stands for all of them.
+    let unexplained: Vec<&String> =
+        all.iter().filter(|key| *key != "on_play" && !words.contains(&key.as_str())).collect();
+    assert!(unexplained.is_empty(), "docs/config.md does not name {unexplained:?}");
+}
