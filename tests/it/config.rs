@@ -71,6 +71,7 @@ fn of(text: &str, mode: u32) -> Result<Config, Vec<Problem>> {
 #[test]
 fn every_mistake_is_told_where_it_is_and_what_would_be_right() {
     let dir = data();
+    // With this variable the files are written anew, to be read before they are kept.
     let wanted = std::env::var_os("STORAGE_GUARD_WRITE_EXPECTED").is_some();
     let mut wrong = String::new();
     let files = files(&dir.path().join("bad"));
