@@ -11,10 +11,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::{Cli, Command, Look, Trees};
 use super::{json, screen};
-use crate::config::for_trees;
+use crate::config::{Flags, for_trees};
 use crate::daemon::{Guard, VolumeView};
 use crate::domain::path::show_bytes;
-use crate::domain::volume::Marks;
 use crate::system::{Clock, SystemClock, SystemVolumes};
 
 /// Between two looks of `run`.
@@ -87,8 +86,10 @@ fn print(text: &str) -> Result<(), Failure> {
 
 fn open(trees: &Trees) -> Result<Guard, Failure> {
     let here = std::env::current_dir()?;
-    let settings = for_trees(&trees.trees, trees.layout.as_deref(), &here).map_err(Failure::Configuration)?;
-    Ok(Guard::open(&settings, Marks::default(), Arc::new(SystemVolumes), Arc::new(SystemClock))?)
+    let flags = Flags { trees: trees.trees.clone(), layout: trees.layout.clone(), ..Flags::default() };
+    let config = for_trees(&flags, &here)
+        .map_err(|problems| Failure::Configuration(problems.iter().map(ToString::to_string).collect()))?;
+    Ok(Guard::open(&config.trees, config.marks, Arc::new(SystemVolumes), Arc::new(SystemClock))?)
 }
 
 /// Looks once, with a progress bar where somebody can see it.

@@ -3,5 +3,6 @@
 
 mod architecture;
 mod cli;
+mod config;
 mod support;
 mod volume;

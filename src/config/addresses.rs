@@ -1,0 +1,155 @@
+//! Addresses: sockets, web, mail.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use reqwest::Url;
+
+use super::node::Node;
+
+/// Where a server listens.
+pub(super) fn socket(node: &Node<'_>) -> Option<SocketAddr> {
+    node.read("an address and a port, such as `127.0.0.1:10190` or `[::]:10190`; a host name will not do", |text| {
+        text.parse().ok()
+    })
+}
+
+/// An address of the web. It may hold a password or a token, so that no message shows it.
+pub(super) fn web(node: &Node<'_>, text: &str) -> Option<Url> {
+    let wanted = "must be an address such as `http://host:port/path` or `https://…`";
+    match Url::parse(text.trim()) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => return Some(url),
+        Ok(url) => {
+            let scheme: String = url.scheme().chars().take(20).collect();
+            node.problem(format!("is an address of kind `{scheme}:`, but {wanted}"));
+        }
+        Err(error) => node.problem(format!("is no address ({error}); it {wanted}")),
+    }
+    None
+}
+
+/// An address of the web that messages are sent to: never one that belongs to the machine's own cloud or link.
+pub(super) fn target(node: &Node<'_>, text: &str) {
+    let Some(url) = web(node, text) else { return };
+    // The parser has turned decimal, octal and hexadecimal forms into the usual one.
+    let literal = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse().ok());
+    if let Some(address) = literal.filter(|address| link_local(*address)) {
+        node.problem(format!(
+            "points to {address}, which is link-local or a cloud's metadata service; messages never go there, name the receiver"
+        ));
+    }
+}
+
+/// Whether an address with a login in it was written.
+pub(super) fn has_login(text: &str) -> bool {
+    Url::parse(text.trim()).is_ok_and(|url| !url.username().is_empty() || url.password().is_some())
+}
+
+/// Whether an address is link-local, or that of a metadata service.
+fn link_local(address: IpAddr) -> bool {
+    /// Metadata of Alibaba Cloud and of Amazon by IPv6.
+    const METADATA: (Ipv4Addr, Ipv6Addr) =
+        (Ipv4Addr::new(100, 100, 100, 200), Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254));
+    let four = |ip: Ipv4Addr| ip.is_link_local() || ip == METADATA.0;
+    match address {
+        IpAddr::V4(ip) => four(ip),
+        IpAddr::V6(ip) => {
+            let words = ip.segments();
+            let [.., a, b, c, d] = ip.octets();
+            // IPv4 within IPv6: mapped, compatible, and by NAT64.
+            let within = matches!(words, [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..]);
+            words[0] & 0xffc0 == 0xfe80 || ip == METADATA.1 || (within && four(Ipv4Addr::new(a, b, c, d)))
+        }
+    }
+}
+
+/// Whether a host is this machine, by its very text.
+pub(super) fn loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+/// A mail address, as the mailer takes it.
+pub(super) fn mail(node: &Node<'_>) -> Option<String> {
+    let text = node.text()?;
+    if text.parse::<lettre::message::Mailbox>().is_ok() && !text.chars().any(char::is_control) {
+        return Some(text);
+    }
+    node.unlike("a mail address, such as `guard@example.org` or `Guard <guard@example.org>`");
+    None
+}
+
+/// A mail server: `smtp://host:port`, or `smtps://host:port` for TLS from the first byte.
+pub(super) struct MailServer {
+    pub(super) host: String,
+    pub(super) port: Option<u16>,
+    pub(super) implicit: bool,
+}
+
+/// Reads a mail server's address. It must not hold a login, and is shown.
+pub(super) fn mail_server(node: &Node<'_>) -> Option<MailServer> {
+    let text = node.text()?;
+    let server = Url::parse(text.trim()).ok().and_then(|url| {
+        let plain = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
+        let implicit = match url.scheme() {
+            "smtp" => false,
+            "smtps" => true,
+            _ => return None,
+        };
+        let host = url.host_str().filter(|host| plain && !host.is_empty())?.trim_matches(['[', ']']).to_owned();
+        Some((MailServer { host, port: url.port(), implicit }, url))
+    });
+    match server {
+        Some((server, url)) if url.username().is_empty() && url.password().is_none() => Some(server),
+        Some(_) => {
+            node.problem("holds a login; write it under `username` and `password_file`");
+            None
+        }
+        None => {
+            node.problem(
+                "must be a mail server such as `smtp://mail.example.org:587`, or `smtps://…` for TLS from the first byte",
+            );
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn link_local_addresses_are_known_in_every_form() {
+        for (text, expected) in [
+            ("http://169.254.169.254/latest", true),
+            ("http://2852039166/", true),
+            ("http://0xa9fea9fe/", true),
+            ("http://0xa9.0376.43518/", true),
+            ("http://169.254.1.1./", true),
+            ("http://%31%36%39.254.169.254/", true),
+            ("http://[fe80::1]/", true),
+            ("http://[febf::1]/", true),
+            ("http://[::ffff:169.254.169.254]/", true),
+            ("http://[::169.254.169.254]/", true),
+            ("http://[64:ff9b::a9fe:a9fe]/", true),
+            ("http://[fd00:ec2::254]/", true),
+            ("http://100.100.100.200/", true),
+            ("http://127.0.0.1:9000/", false),
+            ("http://192.168.1.5/", false),
+            ("http://[::1]/", false),
+            ("http://[fec0::1]/", false),
+            ("https://hooks.example.org/x", false),
+        ] {
+            let url = Url::parse(text).unwrap();
+            let literal = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse().ok());
+            assert_eq!(literal.is_some_and(link_local), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn loopback_goes_by_the_text() {
+        for (host, expected) in
+            [("localhost", true), ("127.0.0.2", true), ("::1", true), ("mail", false), ("localhost.evil", false)]
+        {
+            assert_eq!(loopback(host), expected, "{host}");
+        }
+    }
+}

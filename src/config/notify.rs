@@ -1,0 +1,194 @@
+//! `notify`: alerts and channels.
+
+use super::addresses::{has_login, loopback, mail, mail_server, target};
+use super::node::{Map, Names, Node, choice};
+use super::secrets;
+use super::whole::longer;
+use crate::domain::alert::AlertName;
+use crate::domain::settings::{AlertTuning, ChannelKind, ChannelSettings, MailTls, NotifySettings, Severity};
+
+/// What a channel can be.
+#[derive(Clone, Copy)]
+enum Kind {
+    Email,
+    Webhook,
+    Alertmanager,
+    Robot(&'static str),
+}
+
+const KINDS: [(&str, Kind); 7] = [
+    ("email", Kind::Email),
+    ("webhook", Kind::Webhook),
+    ("alertmanager", Kind::Alertmanager),
+    ("dingtalk", Kind::Robot("dingtalk")),
+    ("wecom", Kind::Robot("wecom")),
+    ("feishu", Kind::Robot("feishu")),
+    ("slack", Kind::Robot("slack")),
+];
+const TLS: [(&str, MailTls); 3] =
+    [("required", MailTls::Required), ("implicit", MailTls::Implicit), ("none", MailTls::None)];
+
+/// Reads `notify`.
+pub(super) fn read(node: &Node<'_>) -> NotifySettings {
+    let mut out = NotifySettings::default();
+    let Some(mut map) = node.map() else { return out };
+    if let Some(alerts) = map.take("alerts").and_then(|node| node.map()) {
+        out.tuning = alerts.all().iter().filter_map(|(name, node)| tuning(name, node)).collect();
+        doubled(alerts);
+    }
+    out.group_wait = map.duration("group_wait", out.group_wait);
+    out.group_interval = map.span("group_interval", out.group_interval);
+    out.repeat_interval = map.span("repeat_interval", out.repeat_interval);
+    out.timeout = map.span("timeout", out.timeout);
+    if let Some(mut retry) = map.take("retry").and_then(|node| node.map()) {
+        out.retry_first = retry.span("first", out.retry_first);
+        out.retry_max = longer(&mut retry, "max", out.retry_max, "first", out.retry_first);
+        out.give_up_after = retry.span("give_up_after", out.give_up_after);
+        retry.done();
+    }
+    out.delivery_failing_after = map.span("delivery_failing_after", out.delivery_failing_after);
+    let mut names = Names::default();
+    let channels = map.take("channels").and_then(|node| node.items()).unwrap_or_default();
+    out.channels = channels.iter().filter_map(|node| channel(node, &mut names)).collect();
+    map.done();
+    out
+}
+
+/// Every alert's name is a key, so that only those that stand twice remain to be noted.
+fn doubled(mut map: Map<'_>) {
+    for alert in AlertName::ALL {
+        map.take(alert.as_str());
+    }
+    map.done();
+}
+
+fn tuning(name: &str, node: &Node<'_>) -> Option<AlertTuning> {
+    let alert = AlertName::from_word(name)?;
+    let mut map = node.map()?;
+    let enabled = map.take("enabled").and_then(|node| node.truth()).unwrap_or(true);
+    let hold_for = map.take("for").and_then(|node| node.duration());
+    let severity = map.take("severity").and_then(|node| {
+        let words: Vec<(&str, Severity)> = Severity::ALL.iter().map(|s| (s.as_str(), *s)).collect();
+        node.word(&words)
+    });
+    map.done();
+    Some(AlertTuning { alert, enabled, hold_for, severity })
+}
+
+fn channel(node: &Node<'_>, names: &mut Names) -> Option<ChannelSettings> {
+    let mut map = node.map()?;
+    let name = map.need("name", "give the channel a name").and_then(|node| {
+        let name = node.name()?;
+        names.claim(&node, &name);
+        Some(name)
+    });
+    let why = format!("say what the channel is: {}", choice(KINDS.iter().map(|(word, _)| *word)));
+    let kind = map.need("kind", &why)?.word(&KINDS)?;
+    let kind = match kind {
+        Kind::Email => email(&mut map),
+        Kind::Webhook => webhook(&mut map),
+        Kind::Alertmanager => {
+            match secrets::take_if(&mut map, "url", "url_file", has_login) {
+                Some(given) => target(&given.node, given.secret.reveal()),
+                None => absent(&map, "url", "url_file", "say where the Alertmanager is"),
+            }
+            sleeps(&map, name.as_deref(), "alertmanager")
+        }
+        Kind::Robot(word) => {
+            // The address of a robot is its key.
+            match secrets::take(&mut map, "url", "url_file") {
+                Some(given) => target(&given.node, given.secret.reveal()),
+                None => absent(&map, "url", "url_file", "say where the robot is, in a file of its own: `url_file`"),
+            }
+            secrets::take(&mut map, "secret", "secret_file");
+            sleeps(&map, name.as_deref(), word)
+        }
+    };
+    map.done();
+    Some(ChannelSettings { name: name?, kind: kind? })
+}
+
+fn sleeps(map: &Map<'_>, name: Option<&str>, kind: &str) -> Option<ChannelKind> {
+    let shown = name.map_or_else(|| map.node.field.clone(), |name| format!("`{name}`"));
+    map.node.file.sleeps(&format!("channel {shown} of kind `{kind}`"));
+    None
+}
+
+fn absent(map: &Map<'_>, key: &str, file_key: &str, why: &str) {
+    if !map.has(key) && !map.has(file_key) {
+        map.missing(key, why);
+    }
+}
+
+fn webhook(map: &mut Map<'_>) -> Option<ChannelKind> {
+    let url = secrets::take_if(map, "url", "url_file", has_login);
+    match &url {
+        Some(given) => target(&given.node, given.secret.reveal()),
+        None => absent(map, "url", "url_file", "say where messages are sent to"),
+    }
+    let secret = secrets::take(map, "secret", "secret_file").map(|given| given.secret);
+    Some(ChannelKind::Webhook { url: url?.secret, secret })
+}
+
+fn email(map: &mut Map<'_>) -> Option<ChannelKind> {
+    let server = map.need("server", "name the mail server, such as `smtp://mail.example.org:587`");
+    let server = server.and_then(|node| mail_server(&node));
+    let tls_node = map.take("tls");
+    let by_scheme = if server.as_ref().is_some_and(|s| s.implicit) { MailTls::Implicit } else { MailTls::Required };
+    let tls = tls_node.as_ref().map_or(Some(by_scheme), |node| node.word(&TLS));
+    let ca_file = map.take("ca_file").and_then(|node| node.path());
+    let username = map.take("username");
+    let login = username.as_ref().and_then(Node::text);
+    let password = secrets::take(map, "password", "password_file");
+    if let (Some(node), false) = (&username, map.has("password") || map.has("password_file")) {
+        node.problem("stands without a password; add `password_file`");
+    }
+    if let (Some(given), None) = (&password, &username) {
+        given.node.problem("stands without `username`; add the login it belongs to");
+    }
+    if let (Some(node), Some(tls), Some(server)) = (&tls_node, tls, &server) {
+        unsafe_tls(node, tls, server, username.is_some() || password.is_some());
+    }
+    let from = map.need("from", "name the sender, such as `storage-guard@example.org`").and_then(|node| mail(&node));
+    let to = map.need("to", "name at least one recipient");
+    let to_items = to.as_ref().and_then(Node::one_or_more).unwrap_or_default();
+    if let (Some(node), true) = (&to, to_items.is_empty()) {
+        node.problem("is empty; name at least one recipient");
+    }
+    let to: Vec<String> = to_items.iter().filter_map(mail).collect();
+    let (server, tls) = (server?, tls?);
+    let port = server.port.unwrap_or(match tls {
+        MailTls::Required => 587,
+        MailTls::Implicit => 465,
+        MailTls::None => 25,
+    });
+    let password = password.map(|given| given.secret);
+    Some(ChannelKind::Email { host: server.host, port, tls, ca_file, username: login, password, from: from?, to })
+}
+
+fn unsafe_tls(node: &Node<'_>, tls: MailTls, server: &super::addresses::MailServer, login: bool) {
+    match tls {
+        MailTls::None => {
+            if !loopback(&server.host) {
+                node.problem(format!(
+                    "is `none`, but `{}` is not this machine; use `required` or `implicit`",
+                    server.host.escape_default()
+                ));
+            }
+            if login {
+                node.problem(
+                    "is `none`, but there is a login, which would be sent readable; use `required` or `implicit`",
+                );
+            }
+            if server.implicit {
+                node.problem("is `none`, but `server` begins with `smtps://`; leave `tls` out, or write `smtp://`");
+            }
+        }
+        MailTls::Required => {
+            if server.implicit {
+                node.problem("is `required`, but `server` begins with `smtps://`; write `implicit`, or `smtp://`");
+            }
+        }
+        MailTls::Implicit => {}
+    }
+}

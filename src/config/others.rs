@@ -1,0 +1,213 @@
+//! Sections that are checked and that this version does not act on: `catalogues`, `media_servers`, `archives`, `tls`,
+//! `fleet`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::addresses::{has_login, socket, web};
+use super::marks;
+use super::node::{Map, Names, Node};
+use super::secrets;
+use super::trees::Tops;
+use crate::domain::volume::Marks;
+
+/// Listeners that were named so far, so that none is named twice.
+#[derive(Default)]
+pub(super) struct Listening(Vec<(SocketAddr, String)>);
+
+impl Listening {
+    /// Takes the address of a listener.
+    pub(super) fn claim(&mut self, node: &Node<'_>) -> Option<SocketAddr> {
+        let address = socket(node)?;
+        match self.0.iter().find(|(other, _)| *other == address && address.port() != 0) {
+            Some((_, field)) => {
+                node.problem(format!("is {address}, as `{field}` is; give each listener a port of its own"))
+            }
+            None => self.0.push((address, node.field.clone())),
+        }
+        Some(address)
+    }
+}
+
+/// Reads the list under `key`: for each mapping its name, then what `read` makes of it.
+fn named<'a>(top: &mut Map<'a>, key: &'static str, mut read: impl FnMut(&mut Map<'a>)) -> Names {
+    let mut names = Names::default();
+    let Some(node) = top.take(key) else { return names };
+    for item in node.items().unwrap_or_default() {
+        let Some(mut map) = item.map() else { continue };
+        if let Some(node) = map.need("name", "give it a name, so that others can refer to it")
+            && let Some(name) = node.name()
+        {
+            names.claim(&node, &name);
+        }
+        read(&mut map);
+        map.done();
+    }
+    node.file.sleeps(&format!("`{key}`"));
+    names
+}
+
+#[derive(Clone, Copy)]
+enum Catalogue {
+    Wvp,
+    Frigate,
+    Hooks,
+    Manifest,
+}
+
+/// Reads `catalogues`.
+pub(super) fn catalogues(top: &mut Map<'_>, media_servers: &Names) -> Names {
+    named(top, "catalogues", |map| {
+        let kinds = [
+            ("wvp", Catalogue::Wvp),
+            ("frigate", Catalogue::Frigate),
+            ("hooks", Catalogue::Hooks),
+            ("manifest", Catalogue::Manifest),
+        ];
+        let kind = map.need("kind", "say what it is: `wvp`, `frigate`, `hooks` or `manifest`");
+        let kind = kind.and_then(|node| node.word(&kinds));
+        if let Some(node) = map.take("media_server") {
+            media_servers.look_up(&node, "media server");
+        }
+        path_map(map);
+        map.take("max_drop").and_then(|node| node.percent());
+        map.span("interval", Duration::ZERO);
+        map.span("full", Duration::ZERO);
+        map.take("after_reclaim").and_then(|node| node.word(&[("keep", ()), ("remove_row", ())]));
+        // A key of another kind is unknown here; of an unknown kind, none is.
+        let every = kind.is_none();
+        if every || matches!(kind, Some(Catalogue::Wvp)) {
+            database(map, every);
+        }
+        if every || matches!(kind, Some(Catalogue::Frigate | Catalogue::Manifest)) {
+            let file = if every { map.take("file") } else { map.need("file", "name the file to read") };
+            file.and_then(|node| node.absolute());
+        }
+    })
+}
+
+fn database(map: &mut Map<'_>, optional: bool) {
+    let url = secrets::take_if(map, "url", "url_file", has_login);
+    match url {
+        Some(given) => scheme(
+            &given,
+            &["mysql", "postgres", "postgresql"],
+            "`mysql://host/database` or `postgres://host/database`",
+        ),
+        None if optional || map.has("url") || map.has("url_file") => {}
+        None => map.missing("url", "say where the database is, such as `mysql://host/wvp`"),
+    }
+    map.take("username").and_then(|node| node.text());
+    secrets::take(map, "password", "password_file");
+}
+
+/// Notes a problem unless an address begins as one of these. It may hold a password and is not shown.
+fn scheme(given: &secrets::Given<'_>, schemes: &[&str], such: &str) {
+    let text = given.secret.reveal();
+    let fits = text.split_once("://").is_some_and(|(scheme, rest)| schemes.contains(&scheme) && !rest.is_empty());
+    if !fits {
+        given.node.problem(format!("must be an address such as {such}"));
+    }
+}
+
+fn path_map(map: &mut Map<'_>) {
+    let Some(paths) = map.take("path_map").and_then(|node| node.map()) else { return };
+    for (from, node) in paths.all() {
+        if !from.starts_with('/') {
+            node.problem("maps from a relative path; both sides must begin with `/`");
+        }
+        node.absolute();
+    }
+}
+
+/// Reads `media_servers`.
+pub(super) fn media_servers(top: &mut Map<'_>, listening: &mut Listening) -> Names {
+    named(top, "media_servers", |map| {
+        map.need("kind", "say what it is: `zlmediakit`").and_then(|node| node.word(&[("zlmediakit", ())]));
+        let api = map.need("api", "say where its HTTP API is, such as `http://127.0.0.1:8080`");
+        address(api);
+        secrets::take(map, "secret", "secret_file");
+        path_map(map);
+        if let Some(mut hooks) = map.take("hooks").and_then(|node| node.map()) {
+            hooks.need("listen", "say where hooks are received").and_then(|node| listening.claim(&node));
+            address(hooks.take("relay"));
+            hooks.done();
+        }
+        map.span("relay_timeout", Duration::ZERO);
+        if let Some(defaults) = map.take("relay_default").and_then(|node| node.map()) {
+            for (event, node) in defaults.all() {
+                if !event.starts_with("on_") {
+                    node.problem("is no event of the media server; they begin with `on_`, such as `on_play`");
+                }
+                node.word(&[("allow", ()), ("deny", ()), ("keep", ()), ("close", ())]);
+            }
+        }
+        if let Some(mut gateway) = map.take("gateway").and_then(|node| node.map()) {
+            gateway.need("listen", "say where the gateway listens").and_then(|node| listening.claim(&node));
+            gateway.span("answer_within", Duration::ZERO);
+            gateway.done();
+        }
+        if let Some(mut switch) = map.take("recording_switch").and_then(|node| node.map()) {
+            switch.need("below_priority", "say which streams may be stopped").and_then(|node| node.number(i32::MIN));
+            switch.done();
+        }
+    })
+}
+
+fn address(node: Option<Node<'_>>) {
+    if let Some(node) = node
+        && let Some(text) = node.text()
+    {
+        web(&node, &text);
+    }
+}
+
+/// Reads `archives`.
+pub(super) fn archives(top: &mut Map<'_>, tops: &mut Tops, base: &Marks) -> Names {
+    named(top, "archives", |map| {
+        let kind = map.need("kind", "say what it is: `directory` or `s3`");
+        let directory = kind.and_then(|node| node.word(&[("directory", true), ("s3", false)]));
+        map.need("after", "say how old recordings are when they are copied").and_then(|node| node.duration());
+        map.span("max_age", Duration::ZERO);
+        map.amount("max_bytes");
+        map.amount("max_bytes_per_second");
+        if directory != Some(false) {
+            let path = if directory.is_none() { map.take("path") } else { map.need("path", "name its directory") };
+            path.and_then(|node| tops.claim(&node));
+            if let Some(node) = map.take("watermarks") {
+                marks::read(&node, base);
+            }
+        }
+        if directory != Some(true) {
+            let bucket = if directory.is_none() { map.take("bucket") } else { map.need("bucket", "name the bucket") };
+            bucket.and_then(|node| node.text());
+            address(map.take("endpoint"));
+            map.take("region").and_then(|node| node.text());
+            map.take("prefix").and_then(|node| node.text());
+            secrets::take(map, "access_key", "access_key_file");
+            secrets::take(map, "secret_key", "secret_key_file");
+        }
+    })
+}
+
+/// Reads `tls`.
+pub(super) fn tls(node: &Node<'_>) {
+    let Some(mut map) = node.map() else { return };
+    map.need("cert_file", "name the certificate, PEM").and_then(|node| node.path());
+    map.need("key_file", "name its private key, PEM").and_then(|node| node.path());
+    map.done();
+    node.file.sleeps("`tls`");
+}
+
+/// Reads `fleet`.
+pub(super) fn fleet(node: &Node<'_>) {
+    let Some(mut map) = node.map() else { return };
+    match secrets::take_if(&mut map, "url", "url_file", has_login) {
+        Some(given) => scheme(&given, &["postgres", "postgresql"], "`postgres://host/database`"),
+        None if map.has("url") || map.has("url_file") => {}
+        None => map.missing("url", "say where the database is, such as `postgres://host/fleet`"),
+    }
+    map.need("node", "name this machine").and_then(|node| node.name());
+    map.done();
+    node.file.sleeps("`fleet`");
+}
