@@ -9,4 +9,5 @@ pub mod domain;
 pub mod probe;
 pub mod scan;
 pub mod server;
+pub mod store;
 pub mod system;

@@ -25,6 +25,8 @@ words! {
         Pruned = "pruned",
         /// A deleted file that somebody had open was closed, so that its space came back.
         Closed = "closed",
+        /// Something that a crash left was finished or put back.
+        Settled = "settled",
         /// An identity marker was written or accepted.
         Marker = "marker",
         /// The journal or the database was rebuilt or repaired.

@@ -3,6 +3,7 @@
 pub mod alert;
 pub mod backoff;
 pub mod deletion;
+pub mod history;
 pub mod journal;
 pub mod layout;
 pub mod ledger;

@@ -16,4 +16,5 @@ pub use held::survive_lease_breaks;
 pub use holders::ProcHolders;
 pub use traits::*;
 pub use tree::GuardedTree;
+pub use tree_change::lock_holder;
 pub use volumes::SystemVolumes;

@@ -271,7 +271,7 @@ impl WritableDir for GuardedTree {
 }
 
 /// The process that `/proc/locks` names for a lock on an inode.
-pub(super) fn lock_holder(inode: u64) -> Option<u32> {
+pub fn lock_holder(inode: u64) -> Option<u32> {
     let text = std::fs::read_to_string("/proc/locks").ok()?;
     let end = format!(":{inode}");
     text.lines().find_map(|line| {

@@ -3,15 +3,19 @@
 use std::path::{Path, PathBuf};
 
 /// Which rooms each room may import.
-const RULE: [(&str, &[&str]); 8] = [
+const RULE: [(&str, &[&str]); 12] = [
     ("domain", &[]),
     ("config", &["domain"]),
     ("system", &["domain"]),
     ("probe", &["domain", "system"]),
     ("scan", &["domain", "system"]),
-    ("server", &["domain", "system"]),
-    ("daemon", &["domain", "config", "system", "probe", "scan", "server"]),
-    ("cli", &["config", "daemon", "domain", "server", "system"]),
+    ("store", &["domain", "system"]),
+    ("metrics", &["domain"]),
+    ("reclaim", &["domain", "system", "store"]),
+    ("notify", &["domain", "system", "store"]),
+    ("server", &["domain", "system", "store", "metrics"]),
+    ("daemon", &["domain", "config", "system", "probe", "scan", "server", "store", "metrics", "reclaim", "notify"]),
+    ("cli", &["config", "daemon", "domain", "server", "store", "system"]),
 ];
 
 fn sources(dir: &Path) -> Vec<PathBuf> {

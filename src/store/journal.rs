@@ -1,0 +1,396 @@
+//! The journal: durable, hash-chained, never rewritten.
+//!
+//! Steps of an append, in this order:
+//! 1. the frames are written behind the last one, into space that was zeroed before;
+//! 2. the segment is synced (`fdatasync`);
+//! 3. `head` is brought up to date, so that a cut-off end shows;
+//! 4. only then the caller learns the numbers.
+//!
+//! Invariants: one writer (the state's lock); after a failed write or sync nothing is appended any more, since nobody knows
+//! what is on the disk; what was synced is never changed.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::record::encode;
+use super::segment::{self, HEADER, Position, Tail, walk};
+use crate::domain::deletion::Seq;
+use crate::domain::history::History;
+use crate::domain::journal::{Entry, JournalLine, JournalQuery, OpenIntent, Recorded, Verification};
+use crate::domain::units::Timestamp;
+
+/// The segment that is used next.
+const SPARE: &str = "spare";
+/// The last entry, so that a cut-off end shows.
+const HEAD: &str = "head";
+
+/// Why the journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// A file of it cannot be read or written.
+    #[error("cannot {action} the journal in `{}`", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The folder or file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An earlier write failed.
+    #[error("the journal in `{}` is closed, because an earlier write failed; nothing is deleted until the guard is started again", .0.display())]
+    Closed(PathBuf),
+    /// An entry is too long.
+    #[error("an entry for the journal is too long: {0} bytes")]
+    TooLong(usize),
+}
+
+/// The journal, opened for writing.
+#[derive(Debug)]
+pub struct Journal {
+    folder: PathBuf,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// The segment that is written, and where.
+    segment: Option<(File, usize)>,
+    head: Option<File>,
+    at: Position,
+    history: History,
+    closed: bool,
+}
+
+/// What opening found.
+#[derive(Debug)]
+pub struct Opened {
+    /// The journal.
+    pub journal: Journal,
+    /// It did not exist before.
+    pub created: bool,
+    /// What was repaired or found damaged, in words.
+    pub repaired: Vec<String>,
+}
+
+impl Journal {
+    /// Opens the journal in `folder`, or begins one.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or a new segment cannot be made.
+    pub fn open(folder: &Path) -> Result<Opened, JournalError> {
+        let failed = |action, source| JournalError::Io { action, path: folder.to_owned(), source };
+        std::fs::create_dir_all(folder).map_err(|e| failed("make", e))?;
+        let segments = segment::list(folder).map_err(|e| failed("list", e))?;
+        let mut at = Position::default();
+        let mut history = History::default();
+        let mut repaired = Vec::new();
+        let mut last = None;
+        for (_, path) in &segments {
+            let bytes = std::fs::read(path).map_err(|e| failed("read", e))?;
+            let name = show(path);
+            let tail = walk(&name, &bytes, &mut at, &mut |recorded| history.enter(&recorded), &mut |fault| {
+                repaired.push(fault)
+            });
+            last = Some((path, name, tail, bytes.len()));
+        }
+        let created = segments.is_empty();
+        let mut segment = None;
+        if let Some((path, name, tail, length)) = last {
+            let open = || File::options().read(true).write(true).open(path).map_err(|e| failed("open", e));
+            match tail {
+                Tail::Clean(offset) => segment = Some((open()?, offset)),
+                Tail::Torn(offset) => {
+                    let file = open()?;
+                    file.write_all_at(&vec![0; length - offset], offset as u64)
+                        .and_then(|()| file.sync_data())
+                        .map_err(|e| failed("repair", e))?;
+                    repaired.push(format!(
+                        "segment `{name}`: a batch that was being written when the guard was stopped was cut off"
+                    ));
+                    segment = Some((file, offset));
+                }
+            }
+        }
+        if let Some(fault) = read_head(folder).and_then(|head| cut_off(&head, &at)) {
+            repaired.push(fault);
+        }
+        let head =
+            File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(folder.join(HEAD));
+        let inner = Inner { segment, head: head.ok(), at, history, closed: false };
+        let journal = Self { folder: folder.to_owned(), inner: Mutex::new(inner) };
+        {
+            let mut inner = journal.lock();
+            if inner.segment.is_none() {
+                journal.rotate(&mut inner)?;
+            }
+            journal.make_spare();
+        }
+        Ok(Opened { journal, created, repaired })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic elsewhere leaves no half-done state here that `closed` does not tell of.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends entries and makes them durable with one sync; returns their numbers.
+    ///
+    /// # Errors
+    /// If they could not be made durable. Then nothing is appended any more.
+    pub fn append_synced(&self, entries: Vec<Entry>, now: Timestamp) -> Result<Vec<Seq>, JournalError> {
+        let mut inner = self.lock();
+        if inner.closed {
+            return Err(JournalError::Closed(self.folder.clone()));
+        }
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Closed until this append is known to have succeeded.
+        inner.closed = true;
+        let batch = inner.at.batch.wrapping_add(1);
+        let mut seqs = Vec::with_capacity(entries.len());
+        let mut buffer = Vec::new();
+        for entry in entries {
+            let before = (inner.at, buffer.len());
+            let seq = Seq(inner.at.seq.0 + 1);
+            let hash = encode(&mut buffer, &before.0.hash, batch, seq, now, &entry);
+            let (_, offset) = inner.segment.as_ref().expect("an open journal has a segment");
+            if offset + buffer.len() > self.segment_length(&inner)? {
+                let frame = buffer.split_off(before.1);
+                if HEADER + frame.len() > 64 << 10 {
+                    inner.closed = false;
+                    return Err(JournalError::TooLong(frame.len()));
+                }
+                self.flush(&mut inner, &buffer)?;
+                self.rotate(&mut inner)?;
+                buffer = frame;
+            }
+            inner.at = Position { seq, hash, batch };
+            inner.history.enter(&Recorded { seq, at: now, hash, entry });
+            seqs.push(seq);
+        }
+        self.flush(&mut inner, &buffer)?;
+        inner.closed = false;
+        self.write_head(&inner);
+        Ok(seqs)
+    }
+
+    fn segment_length(&self, inner: &Inner) -> Result<usize, JournalError> {
+        let (file, _) = inner.segment.as_ref().expect("an open journal has a segment");
+        let length = file.metadata().map_err(|e| self.failed("look at", e))?.len();
+        Ok(usize::try_from(length).unwrap_or(usize::MAX))
+    }
+
+    fn failed(&self, action: &'static str, source: io::Error) -> JournalError {
+        JournalError::Io { action, path: self.folder.clone(), source }
+    }
+
+    /// Steps 1 and 2.
+    fn flush(&self, inner: &mut Inner, buffer: &[u8]) -> Result<(), JournalError> {
+        let (file, offset) = inner.segment.as_mut().expect("an open journal has a segment");
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        file.write_all_at(buffer, *offset as u64).map_err(|e| self.failed("write", e))?;
+        file.sync_data().map_err(|e| self.failed("sync", e))?;
+        *offset += buffer.len();
+        Ok(())
+    }
+
+    /// Step 3. It is not synced: after a power cut it is behind, never ahead.
+    fn write_head(&self, inner: &Inner) {
+        let Some(head) = &inner.head else { return };
+        let mut out = [0; 44];
+        out[..8].copy_from_slice(&inner.at.seq.0.to_le_bytes());
+        out[8..40].copy_from_slice(&inner.at.hash);
+        let crc = crc32fast::hash(&out[..40]);
+        out[40..].copy_from_slice(&crc.to_le_bytes());
+        // On a full disk it may not grow; the journal is whole without it.
+        let _ = head.write_all_at(&out, 0);
+    }
+
+    /// Goes on in a new segment.
+    #[expect(clippy::disallowed_methods, reason = "the spare becomes a segment")]
+    fn rotate(&self, inner: &mut Inner) -> Result<(), JournalError> {
+        let spare = self.folder.join(SPARE);
+        let file = match File::options().read(true).write(true).open(&spare) {
+            Ok(file) if file.metadata().is_ok_and(|stat| stat.len() > HEADER as u64) => file,
+            Ok(_) | Err(_) => segment::prepare(&spare).map_err(|e| self.failed("make room for", e))?,
+        };
+        let first = Seq(inner.at.seq.0 + 1);
+        let path = self.folder.join(segment::name(first));
+        file.write_all_at(&segment::header(first, &inner.at.hash), 0)
+            .and_then(|()| file.sync_data())
+            .and_then(|()| std::fs::rename(&spare, &path))
+            .and_then(|()| File::open(&self.folder)?.sync_all())
+            .map_err(|e| self.failed("begin a segment of", e))?;
+        inner.segment = Some((file, HEADER));
+        self.make_spare();
+        Ok(())
+    }
+
+    /// Makes the next segment while there is room for it. Without one the guard goes on; it is tried again with the next segment.
+    fn make_spare(&self) {
+        let spare = self.folder.join(SPARE);
+        let whole = std::fs::metadata(&spare).is_ok_and(|stat| stat.len() > HEADER as u64);
+        if !whole {
+            let _ = segment::prepare(&spare);
+        }
+    }
+
+    /// What all entries add up to.
+    pub fn with_history<T>(&self, read: impl FnOnce(&History) -> T) -> T {
+        read(&self.lock().history)
+    }
+
+    /// Notes about failures and held files that need no entry of their own: when one is tried again, and who holds it.
+    pub fn with_history_mut<T>(&self, change: impl FnOnce(&mut History) -> T) -> T {
+        change(&mut self.lock().history)
+    }
+
+    /// Reads lines, the oldest first.
+    ///
+    /// # Errors
+    /// If a segment cannot be read.
+    pub fn read(&self, query: &JournalQuery) -> Result<Vec<JournalLine>, JournalError> {
+        let _inner = self.lock();
+        read(&self.folder, query)
+    }
+
+    /// Checks the whole chain.
+    ///
+    /// # Errors
+    /// If a segment cannot be read.
+    pub fn verify(&self) -> Result<Verification, JournalError> {
+        let _inner = self.lock();
+        verify(&self.folder)
+    }
+}
+
+fn show(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn read_head(folder: &Path) -> Option<Position> {
+    let bytes = std::fs::read(folder.join(HEAD)).ok()?;
+    let crc = u32::from_le_bytes(bytes.get(40..44)?.try_into().ok()?);
+    (crc32fast::hash(&bytes[..40]) == crc).then_some(())?;
+    let seq = Seq(u64::from_le_bytes(bytes[..8].try_into().ok()?));
+    Some(Position { seq, hash: bytes[8..40].try_into().ok()?, batch: 0 })
+}
+
+fn cut_off(head: &Position, at: &Position) -> Option<String> {
+    (head.seq > at.seq).then(|| format!("entries {} to {} are missing at the end", at.seq.0 + 1, head.seq.0))
+}
+
+/// Reads lines of the journal in `folder`; nobody may be writing it.
+fn read(folder: &Path, query: &JournalQuery) -> Result<Vec<JournalLine>, JournalError> {
+    let failed = |source| JournalError::Io { action: "read", path: folder.to_owned(), source };
+    let segments = segment::list(folder).map_err(failed)?;
+    // An outcome stands at most one segment after its intent.
+    let begin = segments.iter().rposition(|(first, _)| first.0 <= query.after.0 + 1).unwrap_or(0).saturating_sub(1);
+    let mut open: BTreeMap<Seq, OpenIntent> = BTreeMap::new();
+    let mut out: Vec<JournalLine> = Vec::new();
+    for (_, path) in &segments[begin.min(segments.len())..] {
+        let bytes = std::fs::read(path).map_err(failed)?;
+        let mut at = Position::default();
+        let mut each = |recorded: Recorded| {
+            let line = match recorded.entry {
+                Entry::Intent(intent) => {
+                    open.insert(recorded.seq, OpenIntent { seq: recorded.seq, at: recorded.at, intent });
+                    return;
+                }
+                Entry::Outcome { intent, attempt } => JournalLine {
+                    seq: recorded.seq,
+                    at: recorded.at,
+                    hash: recorded.hash,
+                    intent: open.remove(&intent).map(|open| (open.seq, open.intent)),
+                    attempt: Some(attempt),
+                    note: None,
+                },
+                note @ Entry::Note { .. } => JournalLine {
+                    seq: recorded.seq,
+                    at: recorded.at,
+                    hash: recorded.hash,
+                    intent: None,
+                    attempt: None,
+                    note: Some(note),
+                },
+            };
+            if out.len() < query.limit && wanted(query, &line) {
+                out.push(line);
+            }
+        };
+        walk("", &bytes, &mut at, &mut each, &mut |_| ());
+        if out.len() >= query.limit {
+            return Ok(out);
+        }
+    }
+    for (_, open) in open {
+        let line = JournalLine {
+            seq: open.seq,
+            at: open.at,
+            hash: [0; 32],
+            intent: Some((open.seq, open.intent)),
+            attempt: None,
+            note: None,
+        };
+        if out.len() < query.limit && wanted(query, &line) {
+            out.push(line);
+        }
+    }
+    Ok(out)
+}
+
+fn wanted(query: &JournalQuery, line: &JournalLine) -> bool {
+    let target = line.intent.as_ref().map(|(_, intent)| &intent.target);
+    let tree = match (&line.note, target) {
+        (Some(Entry::Note { tree, .. }), _) => tree.as_ref().map(ToString::to_string),
+        (_, target) => target.map(|target| target.tree.to_string()),
+    };
+    line.seq > query.after
+        && query.since.is_none_or(|since| line.at >= since)
+        && query.tree.as_ref().is_none_or(|wanted| tree.as_ref() == Some(wanted))
+        && query.stream.as_ref().is_none_or(|wanted| target.is_some_and(|target| &target.stream == wanted))
+        && query.outcome.is_none_or(|wanted| line.attempt.as_ref().is_some_and(|attempt| attempt.outcome() == wanted))
+}
+
+/// Checks the journal in `folder`; nobody may be writing it.
+fn verify(folder: &Path) -> Result<Verification, JournalError> {
+    let failed = |source| JournalError::Io { action: "read", path: folder.to_owned(), source };
+    let mut at = Position::default();
+    let mut out = Verification { entries: 0, range: None, faults: Vec::new() };
+    for (_, path) in segment::list(folder).map_err(failed)? {
+        let bytes = std::fs::read(&path).map_err(failed)?;
+        let name = show(&path);
+        let (mut entries, mut range) = (0, out.range);
+        let mut faults = Vec::new();
+        let mut each = |recorded: Recorded| {
+            entries += 1;
+            range = Some((range.map_or(recorded.seq, |(first, _)| first), recorded.seq));
+        };
+        let tail = walk(&name, &bytes, &mut at, &mut each, &mut |fault| faults.push(fault));
+        if let Tail::Torn(_) = tail {
+            faults.push(format!("segment `{name}`: its end was not written whole"));
+        }
+        (out.entries, out.range) = (out.entries + entries, range);
+        out.faults.append(&mut faults);
+    }
+    if let Some(head) = read_head(folder) {
+        if let Some(fault) = cut_off(&head, &at) {
+            out.faults.push(fault);
+        } else if head.seq == at.seq && head.hash != at.hash {
+            out.faults.push(format!("entry {} is not the one that was written", at.seq.0));
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+#[path = "journal_tests.rs"]
+mod tests;

@@ -1,0 +1,119 @@
+//! The folder of everything that must outlive us: one guard at a time, nobody else's business.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use crate::system::lock_holder;
+
+/// Why a state cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Another guard uses it.
+    #[error("another storage-guard (process {pid}) uses the state in `{}`; stop it, or give this one another `--state`", path.display())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+        /// Its process; 0 if it cannot be named.
+        pid: u32,
+    },
+    /// Others may change it.
+    #[error("the state in `{}` can be written by other users; `chmod 700` it if its content can be trusted", .0.display())]
+    Writable(PathBuf),
+    /// A file of it cannot be read or written.
+    #[error("cannot {action} the state in `{}`", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A state's folder, taken for this process.
+#[derive(Debug)]
+pub struct StateDir {
+    path: PathBuf,
+    id: String,
+    _lock: File,
+}
+
+impl StateDir {
+    /// Takes the folder for this process, making it if need be.
+    ///
+    /// # Errors
+    /// [`StateError::Locked`] if another guard has it.
+    pub fn open(path: &Path) -> Result<Self, StateError> {
+        let failed = |action, source| StateError::Io { action, path: path.to_owned(), source };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| failed("make", e))?;
+        let stat = std::fs::metadata(path).map_err(|e| failed("look at", e))?;
+        if stat.mode() & 0o022 != 0 {
+            return Err(StateError::Writable(path.to_owned()));
+        }
+        let lock = open(&path.join("lock")).map_err(|e| failed("lock", e))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                let inode = lock.metadata().map_err(|e| failed("lock", e))?.ino();
+                return Err(StateError::Locked { path: path.to_owned(), pid: lock_holder(inode).unwrap_or(0) });
+            }
+            Err(error) => return Err(failed("lock", error.into())),
+        }
+        let id = identify(&path.join("id")).map_err(|e| failed("identify", e))?;
+        Ok(Self { path: path.to_owned(), id, _lock: lock })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What tells this state from every other; it stands in the markers of its trees.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+fn identify(path: &Path) -> io::Result<String> {
+    let mut file = open(path)?;
+    let mut id = String::new();
+    file.read_to_string(&mut id)?;
+    if id.trim().len() == 32 {
+        return Ok(id.trim().to_owned());
+    }
+    let mut random = [0u8; 16];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    file.write_all(format!("{id}\n").as_bytes())?;
+    file.sync_all()?;
+    Ok(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn belongs_to_one_guard_at_a_time_and_keeps_its_id() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("state");
+        let first = StateDir::open(&path).unwrap();
+        assert!(matches!(StateDir::open(&path), Err(StateError::Locked { pid, .. }) if pid == std::process::id()));
+        let id = first.id().to_owned();
+        drop(first);
+        assert_eq!(StateDir::open(&path).unwrap().id(), id);
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+    }
+}
