@@ -184,6 +184,7 @@ impl Volume {
                 gone: Gone::default(),
                 holds: Vec::new(),
                 open: HashSet::new(),
+                waiting: HashSet::new(),
             })
             .collect();
         let before = std::mem::replace(&mut self.pressure, Pressure::Normal);

@@ -1,6 +1,6 @@
 //! What the journal adds up to: read once at start, then kept up to date with every entry that is appended.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::deletion::{Attempt, Cap, Failure, Holder, Seq, Target, Trigger};
@@ -69,6 +69,8 @@ pub struct History {
     pub caps: BTreeMap<(TreeId, Cap), CapTrip>,
     /// What persons permitted beyond a cap.
     pub permits: BTreeMap<TreeId, Permit>,
+    /// Trees whose marker was written or seen.
+    pub marked: BTreeSet<TreeId>,
     /// Number of the last entry.
     pub last: Seq,
     /// Time of the last entry.
@@ -172,6 +174,8 @@ impl History {
             };
             self.permits.remove(tree);
             self.caps.insert((tree.clone(), cap), trip);
+        } else if kind == NoteKind::Marker {
+            self.marked.insert(tree.clone());
         } else if kind == NoteKind::CapAcknowledged {
             let Some(cap) = Cap::from_word(text) else { return };
             self.caps.remove(&(tree.clone(), cap));

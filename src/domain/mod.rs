@@ -3,10 +3,13 @@
 pub mod alert;
 pub mod backoff;
 pub mod deletion;
+pub mod event;
 pub mod history;
 pub mod journal;
 pub mod layout;
 pub mod ledger;
+pub mod limits;
+pub mod marker;
 pub mod names;
 pub mod path;
 pub mod plan;

@@ -53,6 +53,7 @@ fn facts(files: &[File], policy: TreePolicy) -> TreeFacts {
         gone: Gone::default(),
         holds: Vec::new(),
         open: HashSet::new(),
+        waiting: HashSet::new(),
     }
 }
 

@@ -12,8 +12,8 @@ use crate::domain::path::show_bytes;
 pub struct ProcHolders;
 
 impl Holders for ProcHolders {
-    fn find(&self, files: &[(u64, u64)]) -> Vec<OpenFile> {
-        let wanted: HashSet<(u64, u64)> = files.iter().copied().collect();
+    fn find(&self, inodes: &[u64]) -> Vec<OpenFile> {
+        let wanted: HashSet<u64> = inodes.iter().copied().collect();
         let mut out = Vec::new();
         let own = std::process::id();
         let Ok(processes) = std::fs::read_dir("/proc") else { return out };
@@ -26,7 +26,7 @@ impl Holders for ProcHolders {
             let Ok(handles) = std::fs::read_dir(process.path().join("fd")) else { continue };
             for handle in handles.flatten() {
                 let Ok(stat) = std::fs::metadata(handle.path()) else { continue };
-                if stat.is_file() && wanted.contains(&(stat.dev(), stat.ino())) {
+                if stat.is_file() && wanted.contains(&stat.ino()) {
                     let name = std::fs::read(process.path().join("comm")).unwrap_or_default();
                     let name = show_bytes(name.trim_ascii_end()).0;
                     out.push(OpenFile {
@@ -52,7 +52,7 @@ mod tests {
         let input = std::fs::File::open(file.path()).unwrap();
         let mut child = std::process::Command::new("sleep").arg("60").stdin(input).spawn().unwrap();
         let stat = std::fs::metadata(file.path()).unwrap();
-        let found = ProcHolders.find(&[(stat.dev(), stat.ino())]);
+        let found = ProcHolders.find(&[stat.ino()]);
         child.kill().unwrap();
         child.wait().unwrap();
         let holder = Holder { pid: child.id(), name: "sleep".to_owned() };

@@ -261,7 +261,7 @@ pub struct OpenFile {
 
 /// Names the processes that have files open.
 pub trait Holders: Send + Sync {
-    /// Who has these (device, inode) pairs open, as far as it can be seen. One sweep over all processes, so callers ask once
-    /// for many.
-    fn find(&self, files: &[(u64, u64)]) -> Vec<OpenFile>;
+    /// Who has files with these inode numbers open, as far as it can be seen; the caller compares devices where it knows them.
+    /// One sweep over all processes, so callers ask once for many.
+    fn find(&self, inodes: &[u64]) -> Vec<OpenFile>;
 }

@@ -1,0 +1,170 @@
+//! Everything that happens. One recorder makes metrics, log and alerts of it.
+
+use std::time::Duration;
+
+use super::deletion::{Attempt, Cap, RunResult, Target};
+use super::ledger::{BatchAccount, Judgement};
+use super::names::{TreeId, VolumeId};
+use super::path::RelPath;
+use super::pressure::Pressure;
+use super::units::{Bytes, Timestamp};
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A volume was asked for its space, and its state may have changed.
+    Probed {
+        /// The volume.
+        volume: VolumeId,
+        /// The state before.
+        before: Pressure,
+        /// The state now.
+        now: Pressure,
+    },
+    /// A tree was scanned.
+    Scanned {
+        /// The tree.
+        tree: TreeId,
+        /// How long it took.
+        took: Duration,
+        /// Recordings found.
+        files: u64,
+        /// Their bytes.
+        bytes: Bytes,
+        /// Bytes that are new since the scan before.
+        inflow: Bytes,
+        /// Places that could not be read.
+        problems: u64,
+    },
+    /// A run began.
+    RunStarted {
+        /// The volume.
+        volume: VolumeId,
+        /// Its number.
+        run: u64,
+        /// How many recordings were chosen.
+        files: usize,
+        /// Their bytes.
+        bytes: Bytes,
+        /// Who wanted it.
+        who: String,
+    },
+    /// The deletion of a recording came to an outcome, of this attempt at least.
+    Settled {
+        /// What was to go.
+        target: Target,
+        /// What became of it.
+        attempt: Attempt,
+    },
+    /// A batch was measured.
+    Measured {
+        /// The volume.
+        volume: VolumeId,
+        /// The account.
+        account: BatchAccount,
+        /// What the ledger makes of it.
+        judgement: Judgement,
+    },
+    /// A run ended.
+    RunEnded {
+        /// The volume.
+        volume: VolumeId,
+        /// Its number.
+        run: u64,
+        /// How.
+        result: RunResult,
+        /// Why, in words.
+        why: String,
+        /// How long it took.
+        took: Duration,
+        /// Recordings verified as deleted.
+        files: u64,
+        /// Their bytes.
+        expected: Bytes,
+        /// What came back.
+        reclaimed: Bytes,
+    },
+    /// A directory that had become empty was removed.
+    Pruned {
+        /// The tree.
+        tree: TreeId,
+        /// The directory.
+        path: RelPath,
+    },
+    /// A deleted file was closed by who had it open.
+    Closed {
+        /// What it was.
+        target: Target,
+        /// Bytes that came back.
+        bytes: Bytes,
+    },
+    /// A cap tripped.
+    CapTripped {
+        /// The tree.
+        tree: TreeId,
+        /// The cap.
+        cap: Cap,
+        /// Bytes that were wanted.
+        wanted: Bytes,
+        /// Bytes that it allows.
+        allowed: Bytes,
+    },
+    /// A person let go of a cap.
+    CapAcknowledged {
+        /// The tree.
+        tree: TreeId,
+        /// The cap.
+        cap: Cap,
+        /// Who.
+        who: String,
+    },
+    /// A person closed a failed deletion.
+    FailureClosed {
+        /// What was to go.
+        target: Target,
+        /// Who.
+        who: String,
+        /// Why.
+        reason: String,
+    },
+    /// The clock is not trusted any more, or is again.
+    Clock {
+        /// Since when it is not; `None` if it is.
+        suspect: Option<Timestamp>,
+        /// In words.
+        text: String,
+    },
+    /// The configuration was loaded again, or could not be.
+    Reloaded {
+        /// Every problem; empty if it is in force.
+        problems: Vec<String>,
+    },
+    /// A message was sent, will be sent again, or was given up.
+    Notified {
+        /// The channel.
+        channel: String,
+        /// `sent`, `retried` or `dropped`.
+        result: Delivery,
+        /// In words; secrets masked.
+        detail: String,
+    },
+    /// Something that a person should know, and that has no metric of its own.
+    Remark {
+        /// One constant sentence.
+        text: String,
+        /// Somebody must act.
+        urgent: bool,
+    },
+}
+
+super::deletion::words! {
+    /// What became of an attempt to deliver a message.
+    Delivery {
+        /// It arrived.
+        Sent = "sent",
+        /// It will be tried again.
+        Retried = "retried",
+        /// It was given up.
+        Dropped = "dropped",
+    }
+}

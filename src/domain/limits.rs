@@ -1,0 +1,129 @@
+//! How much of a deficit is ours to give back, and how much the caps let the guard delete by itself.
+
+use super::units::{Bytes, Percent};
+
+/// What grew on a volume since its last normal reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Growth {
+    /// In our trees.
+    pub ours: Bytes,
+    /// On the whole volume.
+    pub all: Bytes,
+}
+
+/// Our share of a deficit: in proportion to what grew, or, without a normal reading to compare with, to what our trees hold of
+/// what is used; rounded up to whole batches, and never zero above the critical mark.
+#[must_use]
+pub fn our_share(
+    deficit: Bytes,
+    growth: Option<Growth>,
+    trees: Bytes,
+    used: Bytes,
+    batch: Bytes,
+    critical: bool,
+) -> Bytes {
+    if deficit == Bytes::ZERO {
+        return Bytes::ZERO;
+    }
+    let share = match growth {
+        Some(Growth { all: Bytes::ZERO, .. }) => deficit,
+        Some(Growth { ours, all }) => deficit.scaled(ours.min(all).0, all.0),
+        None if used == Bytes::ZERO => deficit,
+        None => deficit.scaled(trees.min(used).0, used.0),
+    };
+    let share = if critical { share.max(Bytes(1)) } else { share };
+    let batch = batch.0.max(1);
+    Bytes(share.0.div_ceil(batch).saturating_mul(batch)).min(deficit)
+}
+
+/// What the cap of a tree stands at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CapFacts {
+    /// The cap: a share of the tree's bytes in 24 h.
+    pub max_share: Percent,
+    /// Bytes that the tree holds.
+    pub held: Bytes,
+    /// Bytes that the guard deleted by itself in the last 24 h.
+    pub deleted: Bytes,
+    /// What a person permitted.
+    pub permitted: Option<Bytes>,
+    /// It tripped when so many bytes were available, and nobody has acknowledged it.
+    pub tripped_at: Option<Bytes>,
+    /// Bytes available now.
+    pub available: Bytes,
+}
+
+/// How much may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// Because of retention.
+    pub retention: Bytes,
+    /// Under pressure.
+    pub pressure: Bytes,
+}
+
+impl CapFacts {
+    /// How many bytes of the tree the guard may delete by itself now. While a tripped cap waits for a person, pressure may take
+    /// back what has flowed in since, so that the disk does not fill meanwhile.
+    #[must_use]
+    pub fn allowance(&self) -> Allowance {
+        if self.max_share >= Percent::WHOLE {
+            return Allowance { retention: Bytes(u64::MAX), pressure: Bytes(u64::MAX) };
+        }
+        if let Some(line) = self.tripped_at {
+            return Allowance { retention: Bytes::ZERO, pressure: line.saturating_sub(self.available) };
+        }
+        let all = self.held.saturating_add(self.deleted);
+        let left = self.max_share.of(all).saturating_sub(self.deleted).max(self.permitted.unwrap_or_default());
+        Allowance { retention: left, pressure: left }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deficit_is_shared_by_growth_and_rounded_up_to_a_batch() {
+        let check = |growth: Option<(u64, u64)>, trees, used, critical, expected| {
+            let growth = growth.map(|(ours, all)| Growth { ours: Bytes(ours), all: Bytes(all) });
+            let share = our_share(Bytes(100), growth, Bytes(trees), Bytes(used), Bytes(10), critical);
+            assert_eq!(share, Bytes(expected), "{growth:?} {trees} {used}");
+        };
+        check(Some((50, 100)), 0, 0, false, 50);
+        check(Some((51, 100)), 0, 0, false, 60);
+        check(Some((200, 100)), 0, 0, false, 100);
+        check(Some((0, 0)), 0, 0, false, 100);
+        check(Some((0, 100)), 0, 0, false, 0);
+        check(Some((0, 100)), 0, 0, true, 10);
+        check(None, 90, 100, false, 90);
+        check(None, 0, 0, false, 100);
+        assert_eq!(our_share(Bytes::ZERO, None, Bytes(1), Bytes(1), Bytes(10), true), Bytes::ZERO);
+        assert_eq!(our_share(Bytes(u64::MAX), None, Bytes(1), Bytes(1), Bytes(u64::MAX), true), Bytes(u64::MAX));
+    }
+
+    #[test]
+    fn a_cap_counts_the_day_and_a_tripped_one_holds_the_line() {
+        let base = CapFacts {
+            max_share: Percent::new(20),
+            held: Bytes(900),
+            deleted: Bytes(100),
+            permitted: None,
+            tripped_at: None,
+            available: Bytes(40),
+        };
+        let check = |facts: CapFacts, retention, pressure| {
+            assert_eq!(
+                facts.allowance(),
+                Allowance { retention: Bytes(retention), pressure: Bytes(pressure) },
+                "{facts:?}"
+            );
+        };
+        check(base, 100, 100);
+        check(CapFacts { deleted: Bytes(800), held: Bytes(200), ..base }, 0, 0);
+        check(CapFacts { permitted: Some(Bytes(500)), ..base }, 500, 500);
+        check(CapFacts { tripped_at: Some(Bytes(50)), ..base }, 0, 10);
+        check(CapFacts { tripped_at: Some(Bytes(30)), ..base }, 0, 0);
+        check(CapFacts { max_share: Percent::new(100), ..base }, u64::MAX, u64::MAX);
+    }
+}
