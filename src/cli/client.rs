@@ -150,8 +150,18 @@ impl Client {
 mod tests {
     use std::io::{Read as _, Write as _};
     use std::os::unix::net::UnixListener;
+    use std::sync::Arc;
+
+    use tokio::sync::watch;
 
     use super::*;
+    use crate::domain::deletion::Outcome;
+    use crate::domain::journal::JournalQuery;
+    use crate::domain::settings::AuthSettings;
+    use crate::server::records::{Alert, Cap, FailureItem, Job, JobItem, JournalEntry};
+    use crate::server::shapes::{Page, Status};
+    use crate::server::{Auth, Backend, ControlSocket, Limits, PageQuery, Plans, Refusal, router, serve_unix};
+    use crate::system::SystemClock;
 
     /// A daemon that reads a request, answers with these bytes, and hangs up; or keeps silent.
     fn check(answer: Option<&'static str>, expected: Result<(u16, Value), &str>) {
@@ -193,6 +203,102 @@ mod tests {
         check(Some("hello"), Err("broke off"));
         check(Some(""), Err("broke off"));
         check(None, Err("did not answer within"));
+    }
+
+    /// A daemon that has nothing to tell.
+    struct Idle;
+
+    impl Backend for Idle {
+        fn ready(&self) -> bool {
+            true
+        }
+
+        fn metrics(&self) -> String {
+            String::new()
+        }
+
+        fn status(&self) -> Status {
+            Status { mode: "observe", volumes: vec![], trees: vec![] }
+        }
+
+        fn plans(&self, _: Option<&str>) -> Result<Plans, Refusal> {
+            Ok(Plans::All(Page { items: vec![], next: None }))
+        }
+
+        fn apply(&self, id: &str, _: &str) -> Result<u64, Refusal> {
+            Err(Refusal::conflict("observing", format!("plan `{id}` is not carried out in observe mode")))
+        }
+
+        fn job(&self, id: u64) -> Result<Job, Refusal> {
+            Err(Refusal::not_found(format!("there is no job {id}")))
+        }
+
+        fn job_items(&self, id: u64, _: Option<Outcome>, _: &PageQuery) -> Result<Page<JobItem>, Refusal> {
+            Err(self.job(id).unwrap_err())
+        }
+
+        fn cancel(&self, id: u64, _: &str) -> Result<Job, Refusal> {
+            self.job(id)
+        }
+
+        fn journal(&self, _: &JournalQuery) -> Result<Page<JournalEntry>, Refusal> {
+            Ok(Page { items: vec![], next: None })
+        }
+
+        fn caps(&self) -> Vec<Cap> {
+            vec![]
+        }
+
+        fn acknowledge(&self, _: &str, _: &str, _: &str) -> Result<(), Refusal> {
+            Ok(())
+        }
+
+        fn failures(&self, _: &PageQuery) -> Result<Page<FailureItem>, Refusal> {
+            Ok(Page { items: vec![], next: None })
+        }
+
+        fn retry(&self, _: Option<u64>, _: &str) -> Result<u64, Refusal> {
+            Ok(0)
+        }
+
+        fn close(&self, _: u64, _: &str, _: &str) -> Result<(), Refusal> {
+            Ok(())
+        }
+
+        fn alerts(&self) -> Vec<Alert> {
+            vec![]
+        }
+
+        fn reload(&self, _: &str) -> Result<(), Vec<String>> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn client_and_server_understand_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let auth = Arc::new(Auth::new(&AuthSettings::default(), None, Arc::new(SystemClock)));
+        let limits = Limits::default();
+        let all = router(Arc::new(Idle), auth, &limits);
+        let (stop, stopped) = watch::channel(false);
+        let served = runtime.spawn(serve_unix(ControlSocket::bind(dir.path()).unwrap(), all, limits, stopped));
+
+        let client = Client::connect(dir.path()).unwrap();
+        let check = |method, path: &str, body, status, pointer: &str, expected: Value| {
+            let (got, answer) = client.call(method, path, body).unwrap();
+            assert_eq!((got, answer.pointer(pointer)), (status, Some(&expected)), "{path}: {answer}");
+        };
+        check(Method::GET, "/api/v1/status", None, 200, "/mode", "observe".into());
+        check(Method::GET, "/-/healthy", None, 200, "", "healthy\n".into());
+        check(Method::POST, "/api/v1/plans/p/apply", None, 409, "/error/code", "observing".into());
+        let reason = Some(serde_json::json!({"reason": "it is gone"}));
+        check(Method::POST, "/api/v1/failures/3/close", reason, 200, "/closed", 3.into());
+        assert!(matches!(client.call(Method::GET, "no path", None), Err(ClientError::Unaskable { .. })));
+
+        stop.send(true).unwrap();
+        runtime.block_on(served).unwrap().unwrap();
+        assert!(Client::connect(dir.path()).is_none());
     }
 
     #[test]

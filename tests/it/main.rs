@@ -3,5 +3,6 @@
 
 mod architecture;
 mod cli;
+mod server;
 mod support;
 mod volume;
