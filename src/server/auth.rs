@@ -277,6 +277,7 @@ mod tests {
 
     use super::*;
     use crate::domain::settings::Token;
+    use crate::system::SystemClock;
 
     fn put(dir: &Path, text: &str, mode: u32) {
         let mut file = File::options().write(true).create_new(true).mode(mode).open(dir.join(TOKEN_FILE)).unwrap();
@@ -311,6 +312,19 @@ mod tests {
         check(|dir| symlink("/etc/hostname", dir.join(TOKEN_FILE)).unwrap(), Err("without following links"));
         check(|dir| symlink("elsewhere", dir.join(TOKEN_FILE)).unwrap(), Err("without following links"));
         check(|dir| std::fs::create_dir(dir.join(TOKEN_FILE)).unwrap(), Err("is not a regular file"));
+    }
+
+    #[test]
+    fn of_the_machines_users_only_root_and_our_own_pass() {
+        let mut auth = Auth::new(&AuthSettings::default(), None, Arc::new(SystemClock));
+        auth.own_uid = 1000;
+        let check = |uid, expected: Result<&str, u16>| {
+            let got = auth.admit(&Peer::Unix { uid }, &HeaderMap::new(), Need::Changing);
+            assert_eq!(got.as_ref().map(|caller| &*caller.0).map_err(|refusal| refusal.status), expected);
+        };
+        check(0, Ok("root"));
+        check(1000, Ok("uid:1000"));
+        check(1001, Err(403));
     }
 
     #[test]

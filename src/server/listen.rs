@@ -294,3 +294,55 @@ impl Drop for Place {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// Fails in all the ways an `accept` fails, then accepts one connection.
+    struct Failing {
+        calls: AtomicUsize,
+        stream: Mutex<Option<DuplexStream>>,
+        never: Notify,
+    }
+
+    impl Accept for Failing {
+        type Stream = DuplexStream;
+
+        async fn accept(&self) -> io::Result<(DuplexStream, Peer)> {
+            const ERRORS: [i32; 5] = [libc::ECONNABORTED, libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ECONNRESET];
+            if let Some(error) = ERRORS.get(self.calls.fetch_add(1, Ordering::Relaxed)) {
+                return Err(io::Error::from_raw_os_error(*error));
+            }
+            let stream = self.stream.lock().unwrap().take();
+            match stream {
+                Some(stream) => Ok((stream, Peer::Unix { uid: 0 })),
+                None => {
+                    self.never.notified().await;
+                    Err(io::ErrorKind::Other.into())
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_listener_outlives_every_failure_to_accept() {
+        let (mut ours, theirs) = tokio::io::duplex(4096);
+        let listener = Failing { calls: AtomicUsize::new(0), stream: Mutex::new(Some(theirs)), never: Notify::new() };
+        let (stop, stopped) = watch::channel(false);
+        let router = Router::new().route("/", axum::routing::get(|| async { "served" }));
+        let client = async {
+            ours.write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n").await.unwrap();
+            let mut answer = String::new();
+            ours.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.ends_with("served"), "{answer}");
+            drop(stop);
+        };
+        tokio::join!(serve(&listener, router, Limits::default(), stopped), client);
+    }
+}
