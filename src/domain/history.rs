@@ -24,10 +24,10 @@ pub struct CapTrip {
     pub tree: TreeId,
     /// Bytes that were wanted when it tripped.
     pub wanted: Bytes,
+    /// Bytes that it allowed.
+    pub allowed: Bytes,
     /// Bytes that were available on the volume then: until somebody acknowledges, the guard holds this line and no more.
     pub available: Bytes,
-    /// In words: how much the cap allowed.
-    pub text: String,
     /// When it tripped.
     pub since: Timestamp,
 }
@@ -78,6 +78,14 @@ pub struct History {
     /// The highest number of a run.
     pub last_run: u64,
     deleted: BTreeMap<TreeId, VecDeque<(Timestamp, Bytes)>>,
+}
+
+impl CapTrip {
+    /// The text of the note that keeps it.
+    #[must_use]
+    pub fn text(cap: Cap, allowed: Bytes) -> String {
+        format!("{cap} {}", allowed.0)
+    }
 }
 
 impl History {
@@ -162,14 +170,14 @@ impl History {
         }
         let Some(tree) = tree else { return };
         if kind == NoteKind::CapTripped {
-            let (word, text) = text.split_once(": ").unwrap_or((text, ""));
+            let (word, allowed) = text.split_once(' ').unwrap_or((text, ""));
             let Some(cap) = Cap::from_word(word) else { return };
             let trip = CapTrip {
                 cap,
                 tree: tree.clone(),
                 wanted: bytes,
+                allowed: Bytes(allowed.parse().unwrap_or(0)),
                 available: Bytes(number),
-                text: text.to_owned(),
                 since: at,
             };
             self.permits.remove(tree);
@@ -294,10 +302,10 @@ mod tests {
 
     #[test]
     fn a_cap_waits_for_a_person_and_their_leave_ends() {
-        let tripped = (5, note(NoteKind::CapTripped, "run_share: 20% of 1 GiB"));
+        let tripped = (5, note(NoteKind::CapTripped, "run_share 5"));
         let found = history(vec![tripped.clone()]);
         let trip = &found.caps[&(TreeId::new("t"), Cap::RunShare)];
-        assert_eq!((trip.wanted, trip.available, trip.text.as_str()), (Bytes(7), Bytes(1), "20% of 1 GiB"));
+        assert_eq!((trip.wanted, trip.available, trip.allowed), (Bytes(7), Bytes(1), Bytes(5)));
         let found = history(vec![tripped, (10, note(NoteKind::CapAcknowledged, "run_share"))]);
         assert!(found.caps.is_empty());
         let tree = TreeId::new("t");

@@ -1,3 +1,25 @@
-//! What programs read: the JSON shapes of the API.
+//! What programs and people ask over HTTP: listeners, authentication, the API, and its JSON shapes.
+//!
+//! [`serve_tcp`] and [`serve_unix`] accept connections and hand each request, with its [`Peer`], to a router. The router asks
+//! [`Auth`] who is calling, and a [`Backend`] for the answer.
 
+mod auth;
+mod backend;
+mod calls;
+mod control;
+mod gate;
+mod listen;
+mod query;
+pub mod records;
+mod refusal;
+mod routes;
 pub mod shapes;
+mod stream;
+mod throttle;
+
+pub use auth::{Auth, TokenError, operator_token};
+pub use backend::{Backend, PageQuery, Plans};
+pub use control::{ControlError, ControlSocket, connect_control};
+pub use listen::{Limits, Peer, serve_tcp, serve_unix};
+pub use refusal::Refusal;
+pub use routes::{metrics_router, router};

@@ -4,5 +4,6 @@
 mod architecture;
 mod cli;
 mod config;
+mod server;
 mod support;
 mod volume;

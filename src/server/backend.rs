@@ -1,0 +1,161 @@
+//! What the server asks of the daemon.
+
+use serde::Serialize;
+
+use super::records::{Alert, Cap, FailureItem, Job, JobItem, JournalEntry};
+use super::refusal::Refusal;
+use super::shapes::{Page, Plan, Status};
+use crate::domain::deletion::Outcome;
+use crate::domain::journal::JournalQuery;
+
+/// Which part of a list is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageQuery {
+    /// At most so many items, 1 to 1000.
+    pub limit: usize,
+    /// Where the page begins: the `next` of the page before.
+    pub cursor: Option<String>,
+}
+
+impl PageQuery {
+    /// The number that the cursor holds; 0 without one.
+    ///
+    /// # Errors
+    /// 400 if it holds none.
+    pub fn number(&self) -> Result<u64, Refusal> {
+        let Some(cursor) = &self.cursor else { return Ok(0) };
+        cursor.parse().map_err(|_| {
+            Refusal::bad_request("bad_cursor", format!("`cursor` is {cursor:?}; give the `next` of the page before"))
+        })
+    }
+
+    /// The page of a list whose items come in the order of rising numbers, all above 0: the cursor is the number of the last item given.
+    ///
+    /// # Errors
+    /// 400 if the cursor is none.
+    pub fn page<T>(&self, items: impl Iterator<Item = T>, number: impl Fn(&T) -> u64) -> Result<Page<T>, Refusal> {
+        let after = self.number()?;
+        let mut rest = items.filter(|item| number(item) > after);
+        let items: Vec<T> = rest.by_ref().take(self.limit).collect();
+        let more = rest.next().is_some();
+        let next = items.last().filter(|_| more).map(|item| number(item).to_string());
+        Ok(Page { items, next })
+    }
+
+    /// The page of a short list without numbers: the cursor counts the items given so far.
+    ///
+    /// # Errors
+    /// 400 if the cursor is none.
+    pub fn slice<T>(&self, items: Vec<T>) -> Result<Page<T>, Refusal> {
+        let from = usize::try_from(self.number()?).unwrap_or(usize::MAX);
+        let to = from.saturating_add(self.limit);
+        let next = (to < items.len()).then(|| to.to_string());
+        Ok(Page { items: items.into_iter().skip(from).take(self.limit).collect(), next })
+    }
+}
+
+/// The answer to `GET /api/v1/plan`.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Plans {
+    /// Of the volume that was named.
+    One(Box<Plan>),
+    /// Of all volumes.
+    All(Page<Plan>),
+}
+
+/// The daemon, as the server sees it. Calls may block; each has its own thread and a deadline, after which its answer is not waited
+/// for. `who` is the caller's identity, for the journal.
+pub trait Backend: Send + Sync {
+    /// Whether every volume was probed or its deadline has passed.
+    fn ready(&self) -> bool;
+    /// All metrics in Prometheus' text format.
+    fn metrics(&self) -> String;
+    /// Volumes and trees.
+    fn status(&self) -> Status;
+    /// What would go now, of one volume or of all.
+    ///
+    /// # Errors
+    /// 404 if there is no such volume.
+    fn plans(&self, volume: Option<&str>) -> Result<Plans, Refusal>;
+    /// Carries a plan out; gives the job's number.
+    ///
+    /// # Errors
+    /// 404 if the plan is unknown or too old, 409 if it no longer holds or the mode is observe, 503 if the queue is full.
+    fn apply(&self, id: &str, who: &str) -> Result<u64, Refusal>;
+    /// A job.
+    ///
+    /// # Errors
+    /// 404 if there is none with that number.
+    fn job(&self, id: u64) -> Result<Job, Refusal>;
+    /// A job's recordings.
+    ///
+    /// # Errors
+    /// 404 if there is no such job, 400 for a bad cursor.
+    fn job_items(&self, id: u64, outcome: Option<Outcome>, page: &PageQuery) -> Result<Page<JobItem>, Refusal>;
+    /// Cancels what of a job has not begun.
+    ///
+    /// # Errors
+    /// 404 if there is no such job, 409 if it is over.
+    fn cancel(&self, id: u64, who: &str) -> Result<Job, Refusal>;
+    /// Lines of the journal, oldest first. `query.after` and `query.limit` already hold what `limit` and `cursor` asked for; the
+    /// page's `next` is the number of its last line.
+    ///
+    /// # Errors
+    /// 503 if the journal cannot be read.
+    fn journal(&self, query: &JournalQuery) -> Result<Page<JournalEntry>, Refusal>;
+    /// Tripped caps.
+    fn caps(&self) -> Vec<Cap>;
+    /// Lets go of a tripped cap.
+    ///
+    /// # Errors
+    /// 404 if there is no such tree or cap, 409 if it has not tripped.
+    fn acknowledge(&self, tree: &str, cap: &str, who: &str) -> Result<(), Refusal>;
+    /// Deletions that have not succeeded.
+    ///
+    /// # Errors
+    /// 400 for a bad cursor.
+    fn failures(&self, page: &PageQuery) -> Result<Page<FailureItem>, Refusal>;
+    /// Tries one of them again, or all; gives how many.
+    ///
+    /// # Errors
+    /// 404 if there is none with that number, 503 if the queue is full.
+    fn retry(&self, id: Option<u64>, who: &str) -> Result<u64, Refusal>;
+    /// Closes one of them: it is not tried again.
+    ///
+    /// # Errors
+    /// 404 if there is none with that number.
+    fn close(&self, id: u64, reason: &str, who: &str) -> Result<(), Refusal>;
+    /// Alerts that are pending or firing, and those resolved lately.
+    fn alerts(&self) -> Vec<Alert>;
+    /// Reads the configuration again.
+    ///
+    /// # Errors
+    /// Every problem; the old configuration stays in force.
+    fn reload(&self, who: &str) -> Result<(), Vec<String>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(limit: usize, cursor: Option<&str>, expected: (&[u64], Option<&str>)) {
+        let query = PageQuery { limit, cursor: cursor.map(str::to_owned) };
+        let page = query.page([2, 4, 6_u64].into_iter(), |item| *item).unwrap();
+        assert_eq!((page.items.as_slice(), page.next.as_deref()), expected);
+    }
+
+    #[test]
+    fn pages_follow_each_other_without_gap_or_repetition() {
+        check(2, None, (&[2, 4], Some("4")));
+        check(2, Some("4"), (&[6], None));
+        check(3, None, (&[2, 4, 6], None));
+        check(1, Some("3"), (&[4], Some("4")));
+        check(1, Some("6"), (&[], None));
+        let slice = |cursor: &str| PageQuery { limit: 2, cursor: Some(cursor.to_owned()) }.slice(vec!['a', 'b', 'c']);
+        assert_eq!(slice("0").unwrap().next.as_deref(), Some("2"));
+        assert_eq!(slice("2").unwrap().items, ['c']);
+        assert!(slice("18446744073709551615").unwrap().items.is_empty());
+        assert_eq!(slice("x").err().map(|refusal| refusal.status), Some(400));
+    }
+}

@@ -1,0 +1,266 @@
+//! The addresses, and what is asked of the backend for each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use axum::{Extension, Router, middleware};
+use http::{HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+
+use super::auth::{Auth, Caller};
+use super::backend::{Backend, Plans};
+use super::calls::{Calls, internal};
+use super::gate::{Gate, careful, gate, panicked};
+use super::listen::Limits;
+use super::query::{JsonBody, Named, Params};
+use super::refusal::Refusal;
+
+/// A reason that a person gives has at most so many characters.
+const REASON: usize = 1000;
+/// Scrapes at once.
+const SCRAPES: usize = 4;
+/// How long a scrape may take: Prometheus' own patience.
+const SCRAPE: Duration = Duration::from_secs(10);
+
+/// The first page: where everything is.
+const INDEX: &str = "<!doctype html>
+<html lang=\"en\">
+<meta charset=\"utf-8\">
+<title>storage-guard</title>
+<h1>storage-guard</h1>
+<ul>
+<li><a href=\"/metrics\">Metrics</a>
+<li><a href=\"/-/healthy\">Healthy?</a> <a href=\"/-/ready\">Ready?</a>
+<li><a href=\"/api/v1/status\">Status</a>
+<li><a href=\"/api/v1/plan\">Plan</a>
+<li><a href=\"/api/v1/journal\">Journal</a>
+<li><a href=\"/api/v1/failures\">Failures</a>
+<li><a href=\"/api/v1/caps\">Caps</a>
+<li><a href=\"/api/v1/alerts\">Alerts</a>
+</ul>
+</html>
+";
+
+/// What the handlers share. Each kind of call has its own places, so that none waits behind another.
+struct App {
+    backend: Arc<dyn Backend>,
+    api: Calls,
+    scrapes: Calls,
+    probes: Calls,
+    reloads: Calls,
+}
+
+type Shared = State<Arc<App>>;
+type Who = Extension<Caller>;
+
+impl App {
+    fn new(backend: Arc<dyn Backend>, limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            backend,
+            api: Calls::new(limits.calls, limits.call_deadline),
+            scrapes: Calls::new(SCRAPES, SCRAPE.min(limits.call_deadline)),
+            probes: Calls::new(SCRAPES, SCRAPE.min(limits.call_deadline)),
+            reloads: Calls::new(1, limits.call_deadline),
+        })
+    }
+
+    /// Asks for something, and answers with it as JSON, made on the call's own thread since it may be large.
+    async fn answer<T: Serialize>(
+        &self,
+        status: StatusCode,
+        question: impl FnOnce(&dyn Backend) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<Response, Refusal> {
+        let body = self.api.ask(&self.backend, |backend| {
+            let answer = question(backend)?;
+            serde_json::to_vec(&answer).map_err(|error| {
+                tracing::error!(%error, "An answer cannot be written as JSON.");
+                internal()
+            })
+        });
+        let body = body.await??;
+        Ok((status, [(header::CONTENT_TYPE, "application/json")], body).into_response())
+    }
+
+    async fn show<T: Serialize>(
+        &self,
+        question: impl FnOnce(&dyn Backend) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<Response, Refusal> {
+        self.answer(StatusCode::OK, question).await
+    }
+}
+
+/// Everything: metrics, state, API, the first page.
+pub fn router(backend: Arc<dyn Backend>, auth: Arc<Auth>, limits: &Limits) -> Router {
+    let api = Router::new()
+        .route("/status", get(status))
+        .route("/plan", get(plans))
+        .route("/plans/{id}/apply", post(apply))
+        .route("/jobs/{id}", get(job).merge(delete(cancel)))
+        .route("/jobs/{id}/items", get(job_items))
+        .route("/journal", get(journal))
+        .route("/caps", get(caps))
+        .route("/caps/{tree}/{cap}/acknowledge", post(acknowledge))
+        .route("/failures", get(failures))
+        .route("/failures/retry", post(retry_all))
+        .route("/failures/{id}/retry", post(retry))
+        .route("/failures/{id}/close", post(close))
+        .route("/alerts", get(alerts));
+    let all = machine_routes().route("/", get(|| async { Html(INDEX) })).nest("/api/v1", api);
+    finish(all, backend, auth, limits)
+}
+
+/// `/metrics` and `/-/` alone, for a Prometheus elsewhere.
+pub fn metrics_router(backend: Arc<dyn Backend>, auth: Arc<Auth>, limits: &Limits) -> Router {
+    finish(machine_routes(), backend, auth, limits)
+}
+
+fn machine_routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/metrics", get(metrics).layer(CompressionLayer::new()))
+        .route("/-/healthy", get(|| async { "healthy\n" }))
+        .route("/-/ready", get(ready))
+        .route("/-/reload", post(reload).put(reload))
+}
+
+/// What surrounds all routes. The last layer is the outermost: every answer, also to a panic, bears the headers.
+fn finish(routes: Router<Arc<App>>, backend: Arc<dyn Backend>, auth: Arc<Auth>, limits: &Limits) -> Router {
+    let unknown = || async { Refusal::not_found("there is nothing at this address; `GET /` lists what there is") };
+    let other_method =
+        || async { Refusal::new(405, "method_not_allowed", "this address has other methods; see the header `Allow`") };
+    routes
+        .fallback(unknown)
+        .method_not_allowed_fallback(other_method)
+        .with_state(App::new(backend, limits))
+        .layer(middleware::from_fn_with_state(Arc::new(Gate::new(auth, *limits)), gate))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::map_response(careful))
+}
+
+async fn metrics(State(app): Shared) -> Result<Response, Refusal> {
+    let text = app.scrapes.ask(&app.backend, |backend| backend.metrics()).await?;
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+async fn ready(State(app): Shared) -> Result<&'static str, Refusal> {
+    if app.probes.ask(&app.backend, |backend| backend.ready()).await? {
+        return Ok("ready\n");
+    }
+    let message = "not every volume was probed yet; it is ready once each was, or its deadline has passed";
+    Err(Refusal::unavailable("not_ready", message))
+}
+
+async fn reload(State(app): Shared, Extension(caller): Who) -> Result<Response, Refusal> {
+    match app.reloads.ask(&app.backend, move |backend| backend.reload(&caller.0)).await? {
+        Ok(()) => Ok(axum::Json(json!({"reloaded": true})).into_response()),
+        Err(problems) => Err(Refusal::bad_request("bad_configuration", problems.join("\n"))),
+    }
+}
+
+async fn status(State(app): Shared) -> Result<Response, Refusal> {
+    app.show(|backend| Ok(backend.status())).await
+}
+
+async fn plans(State(app): Shared, params: Params) -> Result<Response, Refusal> {
+    let volume = params.get("volume")?.map(str::to_owned);
+    let page = params.page()?;
+    app.show(move |backend| match backend.plans(volume.as_deref())? {
+        Plans::One(plan) => Ok(Plans::One(plan)),
+        Plans::All(all) => Ok(Plans::All(page.slice(all.items)?)),
+    })
+    .await
+}
+
+async fn apply(State(app): Shared, Extension(caller): Who, Named(id): Named<String>) -> Result<Response, Refusal> {
+    let job = app.api.ask(&app.backend, move |backend| backend.apply(&id, &caller.0)).await??;
+    let location = [(header::LOCATION, format!("/api/v1/jobs/{job}"))];
+    Ok((StatusCode::ACCEPTED, location, axum::Json(json!({"job": job}))).into_response())
+}
+
+async fn job(State(app): Shared, Named(id): Named<u64>) -> Result<Response, Refusal> {
+    app.show(move |backend| backend.job(id)).await
+}
+
+async fn job_items(State(app): Shared, Named(id): Named<u64>, params: Params) -> Result<Response, Refusal> {
+    let (outcome, page) = (params.outcome()?, params.page()?);
+    app.show(move |backend| backend.job_items(id, outcome, &page)).await
+}
+
+async fn cancel(State(app): Shared, Extension(caller): Who, Named(id): Named<u64>) -> Result<Response, Refusal> {
+    app.show(move |backend| backend.cancel(id, &caller.0)).await
+}
+
+async fn journal(State(app): Shared, params: Params) -> Result<Response, Refusal> {
+    let query = params.journal()?;
+    app.show(move |backend| backend.journal(&query)).await
+}
+
+async fn caps(State(app): Shared, params: Params) -> Result<Response, Refusal> {
+    let page = params.page()?;
+    app.show(move |backend| page.slice(backend.caps())).await
+}
+
+async fn acknowledge(
+    State(app): Shared,
+    Extension(caller): Who,
+    Named((tree, cap)): Named<(String, String)>,
+) -> Result<Response, Refusal> {
+    app.show(move |backend| {
+        backend.acknowledge(&tree, &cap, &caller.0)?;
+        Ok(json!({"acknowledged": {"tree": tree, "cap": cap}}))
+    })
+    .await
+}
+
+async fn failures(State(app): Shared, params: Params) -> Result<Response, Refusal> {
+    let page = params.page()?;
+    app.show(move |backend| backend.failures(&page)).await
+}
+
+async fn retry(State(app): Shared, Extension(caller): Who, Named(id): Named<u64>) -> Result<Response, Refusal> {
+    retrying(&app, Some(id), caller).await
+}
+
+async fn retry_all(State(app): Shared, Extension(caller): Who) -> Result<Response, Refusal> {
+    retrying(&app, None, caller).await
+}
+
+async fn retrying(app: &App, id: Option<u64>, caller: Caller) -> Result<Response, Refusal> {
+    app.answer(StatusCode::ACCEPTED, move |backend| Ok(json!({"retrying": backend.retry(id, &caller.0)?}))).await
+}
+
+/// The body of `POST /api/v1/failures/{id}/close`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Close {
+    reason: String,
+}
+
+async fn close(
+    State(app): Shared,
+    Extension(caller): Who,
+    Named(id): Named<u64>,
+    JsonBody(Close { reason }): JsonBody<Close>,
+) -> Result<Response, Refusal> {
+    let reason = reason.trim().to_owned();
+    if reason.is_empty() || reason.chars().count() > REASON || reason.chars().any(char::is_control) {
+        let message = format!("`reason` must be a line of 1 to {REASON} characters");
+        return Err(Refusal::bad_request("bad_reason", message));
+    }
+    app.show(move |backend| {
+        backend.close(id, &reason, &caller.0)?;
+        Ok(json!({"closed": id}))
+    })
+    .await
+}
+
+async fn alerts(State(app): Shared, params: Params) -> Result<Response, Refusal> {
+    let page = params.page()?;
+    app.show(move |backend| page.slice(backend.alerts())).await
+}

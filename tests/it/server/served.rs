@@ -1,0 +1,354 @@
+//! A server on port 0, its backend that only remembers what it was asked, and bytes to and from it.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+use sha2::Digest as _;
+use storage_guard::domain::deletion::Outcome;
+use storage_guard::domain::journal::JournalQuery;
+use storage_guard::domain::secret::Secret;
+use storage_guard::domain::settings::{AuthSettings, Role, Token};
+use storage_guard::domain::units::Timestamp;
+use storage_guard::server::records::{Alert, AlertState, Cap, FailureItem, Job, JobItem, JobState, JournalEntry};
+use storage_guard::server::shapes::{Page, Path, Plan, Status};
+use storage_guard::server::{
+    Auth, Backend, ControlSocket, Limits, PageQuery, Plans, Refusal, metrics_router, router, serve_tcp, serve_unix,
+};
+use storage_guard::system::Clock;
+use tokio::sync::watch;
+
+pub(super) const OPERATOR: &str = "the-operators-own-token";
+
+#[derive(Default)]
+pub(super) struct Fake {
+    pub(super) asked: Mutex<Vec<String>>,
+    pub(super) unready: AtomicBool,
+    pub(super) stuck: Mutex<bool>,
+    pub(super) released: Condvar,
+}
+
+impl Fake {
+    fn note(&self, what: String) {
+        self.asked.lock().unwrap().push(what);
+    }
+
+    pub(super) fn release(&self) {
+        *self.stuck.lock().unwrap() = false;
+        self.released.notify_all();
+    }
+}
+
+fn plan(volume: &str) -> Plan {
+    Plan {
+        id: "p1".to_owned(),
+        volume: volume.to_owned(),
+        next: vec![],
+        target_bytes: 7,
+        items: vec![],
+        spared: vec![],
+        shortfall_bytes: 0,
+    }
+}
+
+fn job(id: u64, state: JobState) -> Job {
+    Job {
+        id,
+        state,
+        total: 2,
+        verified: 1,
+        failed: 0,
+        waiting: 1,
+        kept: 0,
+        expected_bytes: 10,
+        reclaimed_bytes: 5,
+        started: Some("2026-01-01T00:00:00Z".to_owned()),
+        finished: None,
+    }
+}
+
+fn path(path: &str) -> Path {
+    Path { path: path.to_owned(), encoded: false }
+}
+
+fn failure(id: u64) -> FailureItem {
+    FailureItem {
+        id,
+        tree: "live".to_owned(),
+        path: path("a.mp4"),
+        stream: "live/cam".to_owned(),
+        bytes: 9,
+        cause: "in_use",
+        error: "busy".to_owned(),
+        holder: Some("MediaServer (pid 1)".to_owned()),
+        attempts: 3,
+        next_attempt: "2026-01-01T00:00:00Z".to_owned(),
+        since: "2026-01-01T00:00:00Z".to_owned(),
+    }
+}
+
+impl Backend for Fake {
+    fn ready(&self) -> bool {
+        !self.unready.load(Ordering::Relaxed)
+    }
+
+    fn metrics(&self) -> String {
+        "storage_guard_enforcing 1\n".repeat(200)
+    }
+
+    fn status(&self) -> Status {
+        Status { mode: "observe", volumes: vec![], trees: vec![] }
+    }
+
+    fn plans(&self, volume: Option<&str>) -> Result<Plans, Refusal> {
+        match volume {
+            None => Ok(Plans::All(Page { items: vec![plan("/a"), plan("/b"), plan("/c")], next: None })),
+            Some("/a") => Ok(Plans::One(Box::new(plan("/a")))),
+            Some("stuck") => {
+                self.note("stuck".to_owned());
+                let mut stuck = self.stuck.lock().unwrap();
+                while *stuck {
+                    stuck = self.released.wait(stuck).unwrap();
+                }
+                Ok(Plans::One(Box::new(plan("stuck"))))
+            }
+            Some("broken") => panic!("the backend's own fault"),
+            Some(other) => Err(Refusal::not_found(format!("there is no volume `{other}`"))),
+        }
+    }
+
+    fn apply(&self, id: &str, who: &str) -> Result<u64, Refusal> {
+        self.note(format!("apply {id} by {who}"));
+        if id == "p1" { Ok(42) } else { Err(Refusal::conflict("changed", "an item would no longer be deleted now")) }
+    }
+
+    fn job(&self, id: u64) -> Result<Job, Refusal> {
+        if id == 42 { Ok(job(id, JobState::Waiting)) } else { Err(Refusal::not_found(format!("there is no job {id}"))) }
+    }
+
+    fn job_items(&self, id: u64, outcome: Option<Outcome>, page: &PageQuery) -> Result<Page<JobItem>, Refusal> {
+        self.job(id)?;
+        let item = |n: u64| JobItem {
+            tree: "live".to_owned(),
+            path: path(&format!("{n}.mp4")),
+            outcome: outcome.map(Outcome::as_str),
+            cause: None,
+            holder: None,
+            attempts: 1,
+            next_attempt: None,
+            bytes: n,
+        };
+        page.page((1..=250).map(item), |item| item.bytes)
+    }
+
+    fn cancel(&self, id: u64, who: &str) -> Result<Job, Refusal> {
+        self.note(format!("cancel {id} by {who}"));
+        Ok(Job { state: JobState::Cancelled, ..self.job(id)? })
+    }
+
+    fn journal(&self, query: &JournalQuery) -> Result<Page<JournalEntry>, Refusal> {
+        self.note(format!("journal {:?} after {} limit {}", query.tree, query.after.0, query.limit));
+        Ok(Page { items: vec![], next: None })
+    }
+
+    fn caps(&self) -> Vec<Cap> {
+        let cap = |tree: &str| Cap {
+            tree: tree.to_owned(),
+            cap: "run_share",
+            wanted: 2,
+            allowed: 1,
+            since: "2026-01-01T00:00:00Z".to_owned(),
+        };
+        vec![cap("live"), cap("archive")]
+    }
+
+    fn acknowledge(&self, tree: &str, cap: &str, who: &str) -> Result<(), Refusal> {
+        self.note(format!("acknowledge {tree} {cap} by {who}"));
+        Ok(())
+    }
+
+    fn failures(&self, page: &PageQuery) -> Result<Page<FailureItem>, Refusal> {
+        page.page((1..=3).map(failure), |item| item.id)
+    }
+
+    fn retry(&self, id: Option<u64>, who: &str) -> Result<u64, Refusal> {
+        self.note(format!("retry {id:?} by {who}"));
+        Ok(if id.is_some() { 1 } else { 3 })
+    }
+
+    fn close(&self, id: u64, reason: &str, who: &str) -> Result<(), Refusal> {
+        self.note(format!("close {id} by {who}: {reason}"));
+        Ok(())
+    }
+
+    fn alerts(&self) -> Vec<Alert> {
+        vec![Alert {
+            alert: "VolumeBlind",
+            severity: "critical",
+            state: AlertState::Firing,
+            since: "2026-01-01T00:00:00Z".to_owned(),
+            labels: BTreeMap::from([("volume", "/a".to_owned())]),
+            summary: "No reading".to_owned(),
+            description: "It is unmounted".to_owned(),
+        }]
+    }
+
+    fn reload(&self, who: &str) -> Result<(), Vec<String>> {
+        self.note(format!("reload by {who}"));
+        if self.unready.load(Ordering::Relaxed) { Err(vec!["a: 1".to_owned(), "b: 2".to_owned()]) } else { Ok(()) }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct FakeClock(pub(super) AtomicU64);
+
+impl Clock for FakeClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_secs(0)
+    }
+
+    fn boottime(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::Relaxed))
+    }
+
+    fn sleep(&self, _: Duration) {}
+}
+
+/// A server that stops when dropped.
+pub(super) struct Served {
+    pub(super) backend: Arc<Fake>,
+    pub(super) clock: Arc<FakeClock>,
+    pub(super) address: SocketAddr,
+    pub(super) metrics: SocketAddr,
+    pub(super) state: tempfile::TempDir,
+    pub(super) stop: watch::Sender<bool>,
+    pub(super) ended: Option<tokio::task::JoinHandle<()>>,
+    pub(super) runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Served {
+    pub(super) fn new() -> Self {
+        Self::with(&AuthSettings::default(), Limits::default())
+    }
+
+    pub(super) fn with(settings: &AuthSettings, limits: Limits) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let (backend, clock) = (Arc::new(Fake::default()), Arc::new(FakeClock::default()));
+        let own = settings.tokens.is_empty().then(|| Secret::new(OPERATOR));
+        let auth = Arc::new(Auth::new(settings, own.as_ref(), clock.clone()));
+        let listener = || runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let (main, metrics) = (listener(), listener());
+        let addresses = (main.local_addr().unwrap(), metrics.local_addr().unwrap());
+        let (stop, stopped) = watch::channel(false);
+        let state = tempfile::tempdir().unwrap();
+        let all = router(backend.clone(), auth.clone(), &limits);
+        let some = metrics_router(backend.clone(), auth, &limits);
+        let ended = runtime.spawn(serve_tcp(main, all.clone(), limits, stopped.clone()));
+        runtime.spawn(serve_tcp(metrics, some, limits, stopped.clone()));
+        let socket = ControlSocket::bind(state.path()).unwrap();
+        runtime.spawn(async move { serve_unix(socket, all, limits, stopped).await.unwrap() });
+        Self {
+            backend,
+            clock,
+            address: addresses.0,
+            metrics: addresses.1,
+            state,
+            stop,
+            ended: Some(ended),
+            runtime: Some(runtime),
+        }
+    }
+
+    pub(super) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+        stream
+    }
+
+    /// Sends bytes and reads what comes until the server closes.
+    pub(super) fn raw(&self, bytes: &[u8]) -> Answer {
+        let mut stream = self.connect();
+        stream.write_all(bytes).unwrap();
+        Answer::read(&mut stream)
+    }
+
+    pub(super) fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        self.raw(request(method, path, headers, body).as_bytes())
+    }
+
+    /// As the operator, with a JSON body if there is one.
+    pub(super) fn operate(&self, method: &str, path: &str, body: &str) -> Answer {
+        let headers = format!("Authorization: Bearer {OPERATOR}\r\nContent-Type: application/json\r\n");
+        self.ask(method, path, &headers, body)
+    }
+
+    pub(super) fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut *self.backend.asked.lock().unwrap())
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.backend.release();
+        let _ = self.stop.send(true);
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        }
+    }
+}
+
+pub(super) fn request(method: &str, path: &str, headers: &str, body: &str) -> String {
+    let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}{length}\r\n{body}")
+}
+
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) head: String,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    /// Reads to the end; status 0 if the server closed without a word.
+    pub(super) fn read(stream: &mut impl std::io::Read) -> Self {
+        let mut bytes = Vec::new();
+        // A server that closes with unread bytes resets the connection, and the answer may be lost with it.
+        if let Err(error) = stream.read_to_end(&mut bytes) {
+            panic!("the server neither answers nor closes properly: {error}");
+        }
+        let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or(bytes.len());
+        let head = String::from_utf8(bytes[..end].to_vec()).unwrap().to_ascii_lowercase();
+        let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+        Self { status, head, body: bytes.get(end + 4..).unwrap_or_default().to_vec() }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {} {}", self.head, String::from_utf8_lossy(&self.body)))
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+}
+
+pub(super) fn timed_out<T>(result: &std::io::Result<T>) -> bool {
+    result.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+pub(super) fn tokens() -> AuthSettings {
+    let token = |name: &str, role, text: &str| Token {
+        name: name.to_owned(),
+        role,
+        sha256: sha2::Sha256::digest(text.as_bytes()).into(),
+    };
+    AuthSettings {
+        tokens: vec![token("watch", Role::Viewer, "view-token"), token("ops", Role::Operator, "operate-token")],
+        protect_metrics: false,
+    }
+}
