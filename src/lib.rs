@@ -7,6 +7,7 @@ pub mod config;
 pub mod daemon;
 pub mod domain;
 pub mod probe;
+pub mod reclaim;
 pub mod scan;
 pub mod server;
 pub mod store;

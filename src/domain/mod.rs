@@ -19,6 +19,7 @@ pub mod recording;
 pub mod retention;
 pub mod secret;
 pub mod settings;
+pub mod status;
 pub mod survey;
 pub mod units;
 pub mod volume;

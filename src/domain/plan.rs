@@ -390,6 +390,12 @@ impl Plan {
         over.collect()
     }
 
+    /// Takes out what retention chose: it waits for its window.
+    pub fn postpone_retention(&mut self) {
+        self.items.retain(|item| item.rule.trigger() != Trigger::Retention);
+        self.id = identify(&self.trees, &self.items);
+    }
+
     /// The target of an item, as the door needs it.
     #[must_use]
     pub fn target_of(&self, item: &PlanItem) -> Target {

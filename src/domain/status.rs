@@ -1,0 +1,167 @@
+//! What the guard knows now: of each volume, and of each tree on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::deletion::RunResult;
+use super::layout::Pick;
+use super::limits::Allowance;
+use super::names::VolumeId;
+use super::plan::{Plan, TreeFacts, plan};
+use super::pressure::{Deficit, Pressure};
+use super::recording::{Inventory, Tally};
+use super::retention::{Mode, TreePolicy};
+use super::survey::Survey;
+use super::units::{Bytes, Timestamp};
+use super::volume::{FilesystemTraits, Marks, Reading, Unusable};
+
+/// A volume as it was last seen.
+#[derive(Debug, Clone)]
+pub struct VolumeView {
+    /// Its name: the mount point, unless configuration names it.
+    pub name: VolumeId,
+    /// What kind of filesystem it is.
+    pub traits: FilesystemTraits,
+    /// Its space, or why there is no reading.
+    pub reading: Result<Reading, Unusable>,
+    /// Its state against its marks.
+    pub pressure: Pressure,
+    /// The marks.
+    pub marks: Marks,
+    /// Its trees.
+    pub trees: Vec<TreeView>,
+    /// What a plan is made from; `None` while it is blind.
+    pub basis: Option<PlanBasis>,
+    /// A run is being carried out since then.
+    pub running: Option<Timestamp>,
+    /// The last run.
+    pub last_run: Option<RunSummary>,
+    /// Deleted bytes did not come back, so that no run begins for pressure.
+    pub stalled: Option<Stall>,
+    /// The clock is not trusted since then.
+    pub clock_suspect: Option<Timestamp>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunSummary {
+    /// When.
+    pub at: Timestamp,
+    /// How.
+    pub result: RunResult,
+    /// Why, in words.
+    pub why: String,
+    /// How long it took.
+    pub took: Duration,
+    /// What was verified as deleted.
+    pub deleted: Tally,
+    /// What came back.
+    pub reclaimed: Bytes,
+}
+
+/// A stall: runs for pressure wait until space comes back, some hours have passed, or a person asks for one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stall {
+    /// Since when.
+    pub since: Timestamp,
+    /// Bytes that were available then.
+    pub available: Bytes,
+    /// Bytes that did not come back.
+    pub missing: Bytes,
+    /// Why, in words.
+    pub why: String,
+}
+
+/// How long a stall lasts at most before the guard tries again.
+const STALL: Duration = Duration::from_secs(6 * 3600);
+
+impl Stall {
+    /// Space came back, or enough time has passed.
+    #[must_use]
+    pub fn over(&self, available: Bytes, now: Timestamp) -> bool {
+        let risen = available.saturating_sub(self.available);
+        risen > self.missing.scaled(1, 2).max(Bytes::MIB) || now.since(self.since) >= STALL
+    }
+}
+
+/// A tree as it was last seen.
+#[derive(Debug, Clone)]
+pub struct TreeView {
+    /// Its rules, with the layout that is used.
+    pub policy: Arc<TreePolicy>,
+    /// Its path.
+    pub path: String,
+    /// What `auto` made of it.
+    pub pick: Option<Pick>,
+    /// What the last scan found.
+    pub inventory: Arc<Inventory>,
+    /// The same at a glance.
+    pub survey: Survey,
+    /// What has gone since that scan.
+    pub gone: Tally,
+    /// Why the tree cannot be trusted now.
+    pub fault: Option<Unusable>,
+}
+
+impl TreeView {
+    /// Its recordings, less what has gone since the scan.
+    #[must_use]
+    pub fn recordings(&self) -> Tally {
+        let all = self.survey.recordings;
+        Tally { files: all.files.saturating_sub(self.gone.files), bytes: all.bytes.saturating_sub(self.gone.bytes) }
+    }
+}
+
+impl VolumeView {
+    /// What all its trees record in a second.
+    #[must_use]
+    pub fn inflow(&self) -> Bytes {
+        self.trees.iter().map(|tree| tree.survey.inflow).sum()
+    }
+
+    /// What all its trees hold.
+    #[must_use]
+    pub fn held(&self) -> Bytes {
+        self.trees.iter().map(|tree| tree.recordings().bytes).sum()
+    }
+
+    /// What would go now; `None` while it is blind.
+    #[must_use]
+    pub fn plan(&self, now: Timestamp) -> Option<Plan> {
+        self.basis.as_ref().map(|basis| basis.plan(&self.name, now).0)
+    }
+
+    /// Whether any of its trees may be changed.
+    #[must_use]
+    pub fn enforces(&self) -> bool {
+        self.trees.iter().any(|tree| tree.policy.mode == Mode::Enforce)
+    }
+}
+
+/// All that a plan is made from. The same basis gives the same plan, whoever asks.
+#[derive(Debug, Clone)]
+pub struct PlanBasis {
+    /// The trees: those that may be changed, or, if there is none, all.
+    pub trees: Vec<TreeFacts>,
+    /// What is to be given back.
+    pub target: Deficit,
+    /// What the caps allow, by tree.
+    pub allowances: Vec<Allowance>,
+    /// Age may be judged: the clock is trusted.
+    pub age_rules: bool,
+    /// Retention may be carried out now (`cleanup.window`).
+    pub retention: bool,
+}
+
+impl PlanBasis {
+    /// The plan, and what was wanted beyond the caps, by index of the tree.
+    #[must_use]
+    pub fn plan(&self, volume: &VolumeId, now: Timestamp) -> (Plan, Vec<(usize, Bytes)>) {
+        let mut plan = plan(volume, self.trees.clone(), self.target, self.age_rules, now);
+        if !self.retention {
+            plan.postpone_retention();
+        }
+        let over = plan.cap(&self.allowances);
+        (plan, over)
+    }
+}

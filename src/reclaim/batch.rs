@@ -1,0 +1,251 @@
+//! One batch.
+//!
+//! 1. The intents are on record, with one sync.
+//! 2. Each target goes through the door: opened beneath, compared, leased, set aside, compared again, unlinked.
+//! 3. The directories that were touched, and the private folders, are synced.
+//! 4. Each name is looked for; only what is not found counts as deleted (promise 4).
+//! 5. Directories that became empty are removed.
+//! 6. The outcomes are on record, with one sync.
+//!
+//! A crash between 1 and 6 leaves intents without an outcome, which `settle` takes up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::prune;
+use crate::domain::backoff;
+use crate::domain::deletion::{Attempt, Cause, Seq};
+use crate::domain::event::Event;
+use crate::domain::history::History;
+use crate::domain::journal::{Entry, Intent, NoteKind};
+use crate::domain::names::TreeId;
+use crate::domain::path::RelPath;
+use crate::domain::retention::{Mode, TreePolicy};
+use crate::domain::settings::Cleanup;
+use crate::domain::units::Bytes;
+use crate::store::{Journal, JournalError};
+use crate::system::door::{Checked, DoorRules, classify, unlink, verify};
+use crate::system::{Clock, Holders, WritableDir};
+
+/// A tree, as a deletion needs it.
+#[derive(Clone)]
+pub struct TreeHandle {
+    /// Its handle.
+    pub dir: Arc<dyn WritableDir>,
+    /// Its rules, as they are now.
+    pub policy: Arc<TreePolicy>,
+    /// Its files may share blocks.
+    pub may_share: bool,
+    /// Leases prove nothing here, so that time and two unchanged sightings stand in.
+    pub without_lease: bool,
+}
+
+impl TreeHandle {
+    pub(super) fn rules(&self) -> DoorRules {
+        DoorRules { when_open: self.policy.when_open, without_lease: self.without_lease, may_share: self.may_share }
+    }
+
+    /// Why today's policy spares a path, if it does.
+    pub(super) fn spares(&self, path: &RelPath) -> Option<&'static str> {
+        if self.policy.mode != Mode::Enforce {
+            return Some("the tree is only observed");
+        }
+        self.policy.protect.iter().any(|pattern| pattern.matches_path(path)).then_some("protected")
+    }
+}
+
+/// Trees by name.
+pub type Trees = BTreeMap<TreeId, TreeHandle>;
+
+/// What became of one intent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// Its number.
+    pub seq: Seq,
+    /// The intent.
+    pub intent: Intent,
+    /// What became of it.
+    pub attempt: Attempt,
+}
+
+/// All that a deletion needs besides its target.
+pub struct Engine {
+    /// Where intents and outcomes go.
+    pub journal: Arc<Journal>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Who has files open.
+    pub holders: Arc<dyn Holders>,
+    /// Where events go.
+    pub events: Arc<dyn Fn(Event) + Send + Sync>,
+    /// Pace and retries.
+    pub cleanup: Cleanup,
+}
+
+impl Engine {
+    /// Carries out one batch. What `stop` keeps from beginning is kept, and says so.
+    ///
+    /// # Errors
+    /// If intents or outcomes cannot be put on record. In the first case nothing was touched; in the second, settling takes up
+    /// what was.
+    pub fn batch(&self, trees: &Trees, intents: Vec<Intent>, stop: &AtomicBool) -> Result<Vec<Settled>, JournalError> {
+        let entries = intents.iter().cloned().map(Entry::Intent).collect();
+        let seqs = self.journal.append_synced(entries, self.clock.now())?;
+        let pace = match self.cleanup.max_files_per_second {
+            0 => Duration::ZERO,
+            n => Duration::from_secs(1) / n,
+        };
+        let mut settled: Vec<Settled> = Vec::with_capacity(intents.len());
+        for (intent, seq) in intents.into_iter().zip(seqs) {
+            let attempt = match trees.get(&intent.target.tree) {
+                _ if stop.load(Ordering::Relaxed) => kept("stopped before it began"),
+                None => kept("its tree is not guarded any more"),
+                Some(tree) => {
+                    if !pace.is_zero() {
+                        self.clock.sleep(pace);
+                    }
+                    delete(tree, &intent, seq)
+                }
+            };
+            settled.push(Settled { seq, intent, attempt });
+        }
+        self.sync(trees, &mut settled);
+        look(trees, &mut settled);
+        self.name_holders(trees, &mut settled);
+        let pruned = self.prune(trees, &settled);
+        let outcomes = settled.iter().map(|s| Entry::Outcome { intent: s.seq, attempt: s.attempt.clone() });
+        self.journal.append_synced(outcomes.chain(pruned).collect(), self.clock.now())?;
+        self.journal.with_history_mut(|history| self.plan_retries(history, &settled));
+        for one in &settled {
+            (self.events)(Event::Settled { target: one.intent.target.clone(), attempt: one.attempt.clone() });
+        }
+        Ok(settled)
+    }
+
+    /// Step 3. What cannot be made durable is not done (fault 59).
+    fn sync(&self, trees: &Trees, settled: &mut [Settled]) {
+        let mut touched: BTreeMap<TreeId, BTreeSet<Option<RelPath>>> = BTreeMap::new();
+        for one in settled.iter().filter(|s| matches!(s.attempt, Attempt::Verified { .. })) {
+            let parent = one.intent.target.path.split().0;
+            touched.entry(one.intent.target.tree.clone()).or_default().insert(parent);
+        }
+        for (name, dirs) in touched {
+            let Some(tree) = trees.get(&name) else { continue };
+            let aside = tree.dir.sync_aside();
+            for dir in dirs {
+                let synced = match &aside {
+                    Ok(()) => tree.dir.sync_dir(dir.as_ref()).map_err(|error| error.to_string()),
+                    Err(error) => Err(error.to_string()),
+                };
+                let Err(error) = synced else { continue };
+                for one in settled.iter_mut().filter(|s| s.intent.target.tree == name) {
+                    if one.intent.target.path.split().0 == dir && matches!(one.attempt, Attempt::Verified { .. }) {
+                        let error = format!("its directory cannot be synced: {error}");
+                        one.attempt = Attempt::Failed { cause: Cause::Io, error, holder: None };
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says who holds what could not be deleted because it is open: one sweep for all.
+    fn name_holders(&self, trees: &Trees, settled: &mut [Settled]) {
+        let in_use = |attempt: &Attempt| matches!(attempt, Attempt::Failed { cause: Cause::InUse, .. });
+        let inodes: Vec<u64> = settled.iter().filter(|s| in_use(&s.attempt)).map(|s| s.intent.target.inode).collect();
+        if inodes.is_empty() {
+            return;
+        }
+        let open = self.holders.find(&inodes);
+        for one in settled.iter_mut().filter(|s| in_use(&s.attempt)) {
+            let target = &one.intent.target;
+            let device = trees.get(&target.tree).and_then(|tree| tree.dir.look(&target.path).ok().flatten());
+            let found = open.iter().find(|file| {
+                file.inode == target.inode && device.is_none_or(|identity| identity.device == file.device)
+            });
+            if let Attempt::Failed { holder, .. } = &mut one.attempt {
+                *holder = found.map(|file| file.holder.clone());
+            }
+        }
+    }
+
+    /// Step 5.
+    fn prune(&self, trees: &Trees, settled: &[Settled]) -> Vec<Entry> {
+        let mut out = Vec::new();
+        let mut dirs: BTreeSet<(TreeId, RelPath)> = BTreeSet::new();
+        for one in settled.iter().filter(|s| matches!(s.attempt, Attempt::Verified { .. })) {
+            if let (Some(dir), _) = one.intent.target.path.split() {
+                dirs.insert((one.intent.target.tree.clone(), dir));
+            }
+        }
+        for (name, dir) in dirs {
+            let Some(tree) = trees.get(&name) else { continue };
+            for gone in prune::empty_directories(tree, &dir, self.clock.now()) {
+                let (text, _) = gone.show();
+                (self.events)(Event::Pruned { tree: name.clone(), path: gone });
+                out.push(Entry::Note {
+                    kind: NoteKind::Pruned,
+                    volume: None,
+                    tree: Some(name.clone()),
+                    who: crate::domain::journal::GUARD.to_owned(),
+                    bytes: Bytes::ZERO,
+                    number: 0,
+                    text,
+                });
+            }
+        }
+        out
+    }
+
+    /// When each failure is tried again, and who holds what.
+    fn plan_retries(&self, history: &mut History, settled: &[Settled]) {
+        let now = self.clock.now();
+        for one in settled {
+            let id = one.intent.retry_of.unwrap_or(one.seq).0;
+            if let Some(failure) = history.failures.get_mut(&id) {
+                let jitter = fastrand::u32(0..=1000);
+                let pause = backoff::pause(&self.cleanup.retry, failure.attempts, now.since(failure.since), jitter);
+                failure.next_attempt = now.plus(pause);
+            }
+        }
+    }
+}
+
+fn kept(why: &str) -> Attempt {
+    Attempt::Kept { why: why.to_owned() }
+}
+
+/// Step 2.
+fn delete(tree: &TreeHandle, intent: &Intent, seq: Seq) -> Attempt {
+    if let Some(why) = tree.spares(&intent.target.path) {
+        return kept(why);
+    }
+    match verify(tree.dir.as_ref(), &intent.target, seq.0, tree.rules()) {
+        Checked::Ready(verified) => unlink(verified),
+        Checked::Done(attempt) => attempt,
+    }
+}
+
+/// Step 4. Another file of the same name is not ours: the recorder may have made it meanwhile.
+fn look(trees: &Trees, settled: &mut [Settled]) {
+    for one in settled.iter_mut().filter(|s| matches!(s.attempt, Attempt::Verified { .. })) {
+        let target = &one.intent.target;
+        let Some(tree) = trees.get(&target.tree) else { continue };
+        let found = match tree.dir.look(&target.path) {
+            Ok(None) => continue,
+            Ok(Some(now)) if (now.inode, now.fingerprint()) != (target.inode, target.fingerprint) => continue,
+            Ok(Some(_)) => Attempt::Failed {
+                cause: Cause::Unknown,
+                error: "the system said that it was deleted, and it is still there".to_owned(),
+                holder: None,
+            },
+            Err(error) => Attempt::Failed {
+                cause: classify(&error),
+                error: format!("it cannot be looked for after its deletion: {error}"),
+                holder: None,
+            },
+        };
+        one.attempt = found;
+    }
+}

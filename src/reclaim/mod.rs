@@ -1,0 +1,10 @@
+//! Carries plans out through the door, batch by batch, measures what came back, and settles what a crash left open.
+
+mod batch;
+mod prune;
+mod run;
+mod settle;
+
+pub use batch::{Engine, Settled, TreeHandle, Trees};
+pub use run::{Order, RunReport, Until};
+pub use settle::{SettleReport, settle};

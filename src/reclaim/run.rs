@@ -1,0 +1,306 @@
+//! One run: batch after batch, each measured before the next begins.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::batch::{Engine, Settled, Trees};
+use crate::domain::deletion::{Attempt, RunResult, Target, Trigger};
+use crate::domain::event::Event;
+use crate::domain::journal::{Entry, Intent, NoteKind};
+use crate::domain::ledger::{BatchAccount, Judgement, Ledger};
+use crate::domain::names::VolumeId;
+use crate::domain::units::Bytes;
+use crate::domain::volume::{Marks, Reading, Unusable};
+use crate::store::JournalError;
+
+/// A disk is busy when tasks waited for it in so many percent of the last ten seconds.
+const BUSY: f64 = 60.0;
+/// How long a batch waits for a busy disk at most.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// When a run has done enough.
+#[derive(Debug, Clone)]
+pub enum Until {
+    /// What pressure chose goes until the volume reaches its low mark.
+    Low(Marks),
+    /// All of it goes: somebody asked for these recordings.
+    All,
+}
+
+/// What a run is to do.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// The volume.
+    pub volume: VolumeId,
+    /// Number of the run.
+    pub run: u64,
+    /// Who wanted it.
+    pub who: String,
+    /// The job it belongs to.
+    pub job: Option<u64>,
+    /// What goes, in this order.
+    pub targets: Vec<Target>,
+    /// When it has done enough.
+    pub until: Until,
+    /// Bytes of deleted files that are still open somewhere: nothing more is deleted to make up for them.
+    pub promised: Bytes,
+}
+
+/// What a run did.
+#[derive(Debug, Clone)]
+pub struct RunReport {
+    /// How it ended.
+    pub result: RunResult,
+    /// Why, in words.
+    pub why: String,
+    /// What became of each target that was begun.
+    pub settled: Vec<Settled>,
+    /// The last reading.
+    pub reading: Result<Reading, Unusable>,
+    /// What was verified as deleted.
+    pub expected: Bytes,
+    /// What came back.
+    pub reclaimed: Bytes,
+    /// What did not, and why is known: open, or shared.
+    pub explained: Bytes,
+}
+
+/// Asks the volume; a mount that hangs is an answer too.
+type Probe<'a> = &'a mut dyn FnMut() -> Result<Reading, Unusable>;
+
+impl Engine {
+    /// Carries out an order. `busy` says how busy the disk is.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub fn run(
+        &self,
+        trees: &Trees,
+        order: Order,
+        probe: Probe<'_>,
+        busy: &dyn Fn() -> Option<f64>,
+        stop: &AtomicBool,
+    ) -> Result<RunReport, JournalError> {
+        let began = self.clock.boottime();
+        let bytes: Bytes = order.targets.iter().map(|target| target.bytes).sum();
+        let (volume, run, who) = (order.volume.clone(), order.run, order.who.clone());
+        let files = order.targets.len();
+        self.note(&order, NoteKind::RunStarted, bytes, format!("{files} recordings, {bytes}"))?;
+        (self.events)(Event::RunStarted { volume: volume.clone(), run, files, bytes, who });
+        let report = self.batches(trees, &order, probe, busy, stop)?;
+        let verified = report.settled.iter().filter(|s| matches!(s.attempt, Attempt::Verified { .. })).count() as u64;
+        let text = format!("{}: {}", report.result, report.why);
+        self.note(&order, NoteKind::RunEnded, report.reclaimed, text)?;
+        (self.events)(Event::RunEnded {
+            volume,
+            run,
+            result: report.result,
+            why: report.why.clone(),
+            took: self.clock.boottime().saturating_sub(began),
+            files: verified,
+            expected: report.expected,
+            reclaimed: report.reclaimed,
+        });
+        Ok(report)
+    }
+
+    fn note(&self, order: &Order, kind: NoteKind, bytes: Bytes, text: String) -> Result<(), JournalError> {
+        let note = Entry::Note {
+            kind,
+            volume: Some(order.volume.clone()),
+            tree: None,
+            who: order.who.clone(),
+            bytes,
+            number: order.run,
+            text,
+        };
+        self.journal.append_synced(vec![note], self.clock.now()).map(|_| ())
+    }
+
+    fn batches(
+        &self,
+        trees: &Trees,
+        order: &Order,
+        probe: Probe<'_>,
+        busy: &dyn Fn() -> Option<f64>,
+        stop: &AtomicBool,
+    ) -> Result<RunReport, JournalError> {
+        let mut report = RunReport {
+            result: RunResult::Exhausted,
+            why: String::new(),
+            settled: Vec::new(),
+            reading: Err(Unusable::NotYet),
+            expected: Bytes::ZERO,
+            reclaimed: Bytes::ZERO,
+            explained: Bytes::ZERO,
+        };
+        let mut ledger = Ledger::default();
+        let mut rest = order.targets.as_slice();
+        report.reading = measure(trees, probe);
+        loop {
+            let end = |report: RunReport, result, why: String| Ok(RunReport { result, why, ..report });
+            let before = match &report.reading {
+                Ok(reading) if reading.readonly => {
+                    let why = Unusable::ReadOnly.to_string();
+                    return end(report, RunResult::Failed, why);
+                }
+                Ok(reading) => *reading,
+                // Without a reading there is no deletion (promise 6).
+                Err(why) => {
+                    let why = why.to_string();
+                    return end(report, RunResult::Failed, why);
+                }
+            };
+            let promised = order.promised.saturating_add(report.explained);
+            let (measured, needed) = needed(order, &before, promised);
+            rest = skip_satisfied(rest, needed);
+            if rest.is_empty() {
+                let (result, why) = conclude(order, &report, measured, needed);
+                return end(report, result, why);
+            }
+            if stop.load(Ordering::Relaxed) {
+                let why = format!("it was stopped with {} recordings left", rest.len());
+                return end(report, RunResult::Cancelled, why);
+            }
+            let critical = match &order.until {
+                Until::Low(marks) => before.space.available < marks.thresholds(&before.space).critical,
+                Until::All => false,
+            };
+            if !critical && !report.settled.is_empty() {
+                self.wait(busy, stop);
+            }
+            let count = self.batch_size(rest, needed);
+            let (now, later) = rest.split_at(count);
+            rest = later;
+            let intents = now.iter().map(|target| Intent {
+                target: target.clone(),
+                who: order.who.clone(),
+                job: order.job,
+                run: order.run,
+                retry_of: None,
+            });
+            let settled = self.batch(trees, intents.collect(), stop)?;
+            report.reading = measure(trees, probe);
+            let account = account(&settled, &before, report.reading.as_ref().ok());
+            report.expected = report.expected.saturating_add(account.expected);
+            report.explained = report.explained.saturating_add(account.explained);
+            report.settled.extend(settled);
+            let judgement = ledger.enter(&account, before.space.size);
+            report.reclaimed = ledger.came_back;
+            (self.events)(Event::Measured { volume: order.volume.clone(), account, judgement });
+            if let Judgement::Stalled(missing) = judgement {
+                let why = format!("{missing} of {} did not come back, and nothing explains it", report.expected);
+                return end(report, RunResult::Stalled, why);
+            }
+        }
+    }
+
+    /// The pause between batches, and while the disk is busy.
+    fn wait(&self, busy: &dyn Fn() -> Option<f64>, stop: &AtomicBool) {
+        self.clock.sleep(self.cleanup.pause);
+        let began = self.clock.boottime();
+        while busy().is_some_and(|share| share >= BUSY)
+            && self.clock.boottime().saturating_sub(began) < PATIENCE
+            && !stop.load(Ordering::Relaxed)
+        {
+            self.clock.sleep(Duration::from_secs(1));
+        }
+    }
+
+    /// How many of the next targets are one batch: never more than is needed under pressure.
+    fn batch_size(&self, targets: &[Target], needed: Option<Needed>) -> usize {
+        let mut bytes = Bytes::ZERO;
+        for (count, target) in targets.iter().enumerate() {
+            let full = count >= self.cleanup.batch_files.max(1)
+                || (count > 0 && bytes.saturating_add(target.bytes) > self.cleanup.batch_bytes);
+            let enough = target.trigger == Trigger::Pressure
+                && needed.is_some_and(|needed| bytes >= needed.bytes && count as u64 >= needed.inodes);
+            if full || (enough && count > 0) {
+                return count;
+            }
+            bytes = bytes.saturating_add(target.bytes);
+        }
+        targets.len()
+    }
+}
+
+/// What pressure still wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Needed {
+    bytes: Bytes,
+    inodes: u64,
+}
+
+/// Whether the low mark is reached as measured, and what is needed once what is promised counts as given back; `None` where no mark
+/// ends the run.
+fn needed(order: &Order, reading: &Reading, promised: Bytes) -> (bool, Option<Needed>) {
+    let Until::Low(marks) = &order.until else { return (false, None) };
+    let space = &reading.space;
+    let at = marks.thresholds(space);
+    let inodes = if space.inodes == 0 { 0 } else { at.inodes_low.saturating_sub(space.inodes_free) };
+    let bytes = at.low.saturating_sub(space.available);
+    let measured = bytes == Bytes::ZERO && inodes == 0;
+    (measured, Some(Needed { bytes: bytes.saturating_sub(promised), inodes }))
+}
+
+/// Leaves out what pressure chose once it is satisfied; what retention or a person chose goes in any case.
+fn skip_satisfied(targets: &[Target], needed: Option<Needed>) -> &[Target] {
+    let satisfied = needed.is_some_and(|needed| needed.bytes == Bytes::ZERO && needed.inodes == 0);
+    if satisfied && targets.first().is_some_and(|target| target.trigger == Trigger::Pressure) { &[] } else { targets }
+}
+
+fn conclude(order: &Order, report: &RunReport, measured: bool, needed: Option<Needed>) -> (RunResult, String) {
+    match (&order.until, needed) {
+        (Until::All, _) | (_, None) => (RunResult::ReachedLow, "everything that was asked for is done".to_owned()),
+        (Until::Low(_), _) if measured => (RunResult::ReachedLow, "the low mark is reached".to_owned()),
+        (Until::Low(_), Some(Needed { bytes: Bytes::ZERO, inodes: 0 })) => {
+            let shared: Bytes = report.settled.iter().map(|one| shared(&one.attempt)).sum();
+            let open = report.explained.saturating_sub(shared).saturating_add(order.promised);
+            let why = format!(
+                "deleted, but not given back: {open} that processes still have open, {shared} that a snapshot or reflink shares; nothing more is deleted to make up for it"
+            );
+            (RunResult::Stalled, why)
+        }
+        (Until::Low(_), Some(needed)) => {
+            let failed = report.settled.iter().filter(|s| matches!(s.attempt, Attempt::Failed { .. })).count();
+            let why = format!(
+                "{} and {} inodes are missing to the low mark; of what was chosen, {failed} recordings could not be deleted",
+                needed.bytes, needed.inodes
+            );
+            (RunResult::Exhausted, why)
+        }
+    }
+}
+
+fn shared(attempt: &Attempt) -> Bytes {
+    match attempt {
+        Attempt::Verified { shared, .. } => *shared,
+        Attempt::AlreadyGone | Attempt::Kept { .. } | Attempt::Failed { .. } => Bytes::ZERO,
+    }
+}
+
+/// Syncs the filesystem, so that the reading tells the truth, and reads.
+fn measure(trees: &Trees, probe: Probe<'_>) -> Result<Reading, Unusable> {
+    if let Some(tree) = trees.values().next() {
+        tree.dir.sync_filesystem().map_err(|error| Unusable::Failed(format!("it cannot be synced: {error}")))?;
+    }
+    probe()
+}
+
+fn account(settled: &[Settled], before: &Reading, after: Option<&Reading>) -> BatchAccount {
+    let mut account = BatchAccount {
+        before: before.space.available,
+        after: after.map_or(before.space.available, |reading| reading.space.available),
+        ..BatchAccount::default()
+    };
+    if let (Some(old), Some(new)) = (before.written, after.and_then(|reading| reading.written)) {
+        account.written = new.saturating_sub(old);
+    }
+    for one in settled {
+        if let Attempt::Verified { freed, shared, open } = &one.attempt {
+            account.expected = account.expected.saturating_add(*freed);
+            account.explained = account.explained.saturating_add(if *open { *freed } else { *shared });
+        }
+    }
+    account
+}

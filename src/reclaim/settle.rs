@@ -1,0 +1,150 @@
+//! Settles, at start, what a crash left open.
+//!
+//! For each intent without an outcome:
+//! - its file is set aside: if today's policy still lets it go, it goes; else it is put back;
+//! - its file stands where it was: it was not begun, and is kept;
+//! - neither: it is gone, and verified.
+//!
+//! In a tree that is only observed nothing is touched: what was set aside is reported, and settled once the tree is enforced.
+
+use super::batch::{Engine, Settled, TreeHandle, Trees};
+use crate::domain::deletion::{Attempt, Seq};
+use crate::domain::event::Event;
+use crate::domain::journal::{Entry, NoteKind, OpenIntent};
+use crate::domain::names::TreeId;
+use crate::domain::path::RelPath;
+use crate::domain::retention::Mode;
+use crate::domain::units::Bytes;
+use crate::store::JournalError;
+use crate::system::Aside;
+use crate::system::door::{ORIGIN_ATTRIBUTE, finish};
+
+/// What settling found.
+#[derive(Debug, Default)]
+pub struct SettleReport {
+    /// Intents that have their outcome now.
+    pub settled: Vec<Settled>,
+    /// What could not be settled, in words.
+    pub left: Vec<String>,
+}
+
+/// Settles everything that concerns these trees.
+///
+/// # Errors
+/// If the outcomes cannot be put on record.
+pub fn settle(engine: &Engine, trees: &Trees) -> Result<SettleReport, JournalError> {
+    let mut report = SettleReport::default();
+    let open: Vec<OpenIntent> = engine.journal.with_history(|history| history.open.values().cloned().collect());
+    for open in open {
+        let name = &open.intent.target.tree;
+        let Some(tree) = trees.get(name) else { continue };
+        match settle_one(tree, &open) {
+            Ok(Some(attempt)) => report.settled.push(Settled { seq: open.seq, intent: open.intent, attempt }),
+            Ok(None) => report.left.push(format!(
+                "intent {} in tree `{name}`: `{}` is set aside, and is settled once the tree is enforced",
+                open.seq.0, open.intent.target.path
+            )),
+            Err(error) => report.left.push(format!(
+                "intent {} in tree `{name}`: `{}` cannot be settled: {error}",
+                open.seq.0, open.intent.target.path
+            )),
+        }
+    }
+    for (name, tree) in trees {
+        strays(engine, name, tree, &mut report);
+    }
+    let mut entries: Vec<Entry> = Vec::new();
+    for one in &report.settled {
+        entries.push(Entry::Outcome { intent: one.seq, attempt: one.attempt.clone() });
+    }
+    if !entries.is_empty() {
+        for tree in trees.values().filter(|tree| tree.policy.mode == Mode::Enforce) {
+            // What cannot be synced shows at the next start.
+            let _ = tree.dir.sync_aside();
+        }
+        for one in &report.settled {
+            if let Some(tree) = trees.get(&one.intent.target.tree) {
+                let _ = tree.dir.sync_dir(one.intent.target.path.split().0.as_ref());
+            }
+        }
+        let text = format!("{} intents that the last run left open were settled", entries.len());
+        entries.push(Entry::note(NoteKind::Settled, text));
+        engine.journal.append_synced(entries, engine.clock.now())?;
+    }
+    for one in &report.settled {
+        (engine.events)(Event::Settled { target: one.intent.target.clone(), attempt: one.attempt.clone() });
+    }
+    Ok(report)
+}
+
+/// Settles one intent; `None` if its tree may not be touched now.
+fn settle_one(tree: &TreeHandle, open: &OpenIntent) -> std::io::Result<Option<Attempt>> {
+    let target = &open.intent.target;
+    let places = [Aside::Private(open.seq.0), tree.dir.beside(&target.path, open.seq.0)];
+    for aside in places {
+        if tree.dir.look_aside(&aside)?.is_none() {
+            continue;
+        }
+        if tree.policy.mode != Mode::Enforce {
+            return Ok(None);
+        }
+        let attempt = match tree.spares(&target.path) {
+            Some(why) => Attempt::Kept { why: why.to_owned() },
+            None => finish(tree.dir.as_ref(), &aside, target, tree.rules()),
+        };
+        if matches!(attempt, Attempt::Kept { .. } | Attempt::Failed { .. }) {
+            tree.dir.put_back(&aside, &target.path)?;
+        }
+        return Ok(Some(attempt));
+    }
+    Ok(Some(match tree.dir.look(&target.path)? {
+        Some(now) if (now.inode, now.fingerprint()) == (target.inode, target.fingerprint) => {
+            Attempt::Kept { why: "the guard was stopped before it began".to_owned() }
+        }
+        // Who has it open is asked afterwards, as for every deleted file.
+        None | Some(_) => Attempt::Verified { freed: target.bytes, shared: Bytes::ZERO, open: false },
+    }))
+}
+
+/// Puts back what is set aside without an open intent: a put-back that failed, or a journal that was lost.
+fn strays(engine: &Engine, name: &TreeId, tree: &TreeHandle, report: &mut SettleReport) {
+    let asides = match tree.dir.list_aside() {
+        Ok(asides) => asides,
+        Err(error) => {
+            report.left.push(format!("the private folder of tree `{name}` cannot be read: {error}"));
+            return;
+        }
+    };
+    for aside in asides {
+        let Aside::Private(seq) = aside else { continue };
+        let known = engine.journal.with_history(|history| history.open.contains_key(&Seq(seq)));
+        if known || report.settled.iter().any(|one| one.seq.0 == seq) {
+            continue;
+        }
+        if tree.policy.mode != Mode::Enforce {
+            report
+                .left
+                .push(format!("tree `{name}`: file {seq} is set aside, and is put back once the tree is enforced"));
+            continue;
+        }
+        let origin =
+            tree.dir.open_aside(&aside).ok().flatten().and_then(|file| file.attribute(ORIGIN_ATTRIBUTE).ok()?);
+        let path = origin.and_then(|bytes| {
+            let path = bytes.splitn(4, |byte| *byte == b'\n').nth(3)?.to_vec();
+            RelPath::new(&path).ok()
+        });
+        let done = match &path {
+            Some(path) => tree.dir.put_back(&aside, path).map_err(|error| error.to_string()),
+            None => Err("it does not say where it came from".to_owned()),
+        };
+        report.left.push(match (done, path) {
+            (Ok(()), Some(path)) => {
+                format!("tree `{name}`: file {seq} was set aside and unknown; it was put back as `{path}`")
+            }
+            (result, _) => format!(
+                "tree `{name}`: file {seq} is set aside in `.storage-guard` and cannot be put back: {}",
+                result.err().unwrap_or_default()
+            ),
+        });
+    }
+}
