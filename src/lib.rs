@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod domain;
+pub mod metrics;
 pub mod probe;
 pub mod reclaim;
 pub mod scan;

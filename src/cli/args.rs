@@ -1,12 +1,11 @@
-//! What can be said on the command line.
+//! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-/// Keeps the disks of recording servers from filling up, and can prove what it did.
-///
-/// This version watches and plans; it deletes nothing and writes nothing into a tree.
+/// Keeps the disks of recording servers from filling up, and proves what it did.
 #[derive(Debug, Parser)]
 #[command(name = "storage-guard", version, propagate_version = true)]
 pub(super) struct Cli {
@@ -16,12 +15,70 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Watches: says what is there, and each time a volume's state changes.
-    Run(Trees),
+    /// Watches, and, where the mode is enforce, reclaims: the daemon.
+    Run {
+        #[command(flatten)]
+        place: Place,
+        /// Where metrics and API listen, instead of 127.0.0.1:10190.
+        #[arg(long, value_name = "ADDR")]
+        listen: Option<SocketAddr>,
+    },
+    /// Says every problem of a configuration, with its line.
+    Check {
+        #[command(flatten)]
+        place: Place,
+        /// Also opens what the configuration names.
+        #[arg(long)]
+        environment: bool,
+    },
+    /// Writes the identity marker into trees that have none.
+    Init {
+        #[command(flatten)]
+        place: Place,
+        /// Also takes over trees that lost their marker or bear another's.
+        #[arg(long)]
+        accept: bool,
+        /// Trees by name; all if none is named.
+        names: Vec<String>,
+    },
     /// Says what is there: volumes, trees, streams, leftovers, and the traps of the filesystem.
     Scan(Look),
     /// Says what would go now and why, what is spared and why, and the shortfall.
-    Plan(Look),
+    Plan {
+        #[command(flatten)]
+        look: Look,
+        /// Of this volume only.
+        #[arg(long, value_name = "NAME")]
+        volume: Option<String>,
+        /// Says why one recording goes or stays.
+        #[arg(long, value_name = "PATH")]
+        explain: Option<String>,
+    },
+    /// Carries a plan out once.
+    Reclaim {
+        #[command(flatten)]
+        look: Look,
+        /// Only the plan with this id.
+        #[arg(long, value_name = "ID")]
+        plan: Option<String>,
+    },
+    /// One screen: what a person wants to know first.
+    Status(Look),
+    /// What was done and why.
+    Journal {
+        #[command(subcommand)]
+        command: Journal,
+    },
+    /// Caps that tripped.
+    Cap {
+        #[command(subcommand)]
+        command: Cap,
+    },
+    /// Deletions that have not succeeded.
+    Failures {
+        #[command(subcommand)]
+        command: Failures,
+    },
     /// Prints the completions for a shell.
     Completions {
         /// Which shell.
@@ -31,21 +88,101 @@ pub(super) enum Command {
     Man,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct Trees {
-    /// A directory of recordings; may be given several times.
-    #[arg(long = "tree", value_name = "PATH", required = true, num_args = 1..)]
+/// Whose trees, and whose state.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Place {
+    /// The configuration; /etc/storage-guard/storage-guard.yaml if it is there and nothing else is said.
+    #[arg(short = 'c', long = "config", value_name = "FILE", env = "STORAGE_GUARD_CONFIG", conflicts_with = "trees")]
+    pub(super) config: Option<PathBuf>,
+    /// A directory of recordings, with everything else at its default; may be given several times.
+    #[arg(long = "tree", value_name = "PATH", num_args = 1..)]
     pub(super) trees: Vec<PathBuf>,
-    /// How its files are named: auto, zlmediakit, hls, frigate, mediamtx, dated, plain, or a template.
-    #[arg(long, value_name = "LAYOUT")]
+    /// How the files of `--tree` are named: auto, zlmediakit, hls, frigate, mediamtx, dated, plain, or a template.
+    #[arg(long, value_name = "LAYOUT", requires = "trees")]
     pub(super) layout: Option<String>,
+    /// The state's folder: journal, database, control socket.
+    #[arg(long, value_name = "DIR")]
+    pub(super) state: Option<PathBuf>,
+    /// Lets the guard delete; without it, and without `mode: enforce`, it only observes.
+    #[arg(long)]
+    pub(super) enforce: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Look {
     #[command(flatten)]
-    pub(super) trees: Trees,
+    pub(super) place: Place,
     /// Prints JSON, as the API answers.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Journal {
+    /// Lists entries, the oldest first.
+    List {
+        #[command(flatten)]
+        look: Look,
+        /// Of this tree only.
+        #[arg(long = "of-tree", value_name = "NAME")]
+        of_tree: Option<String>,
+        /// Of this stream only.
+        #[arg(long)]
+        stream: Option<String>,
+        /// Not before this time (RFC 3339).
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// verified, already_gone, failed or kept.
+        #[arg(long)]
+        outcome: Option<String>,
+    },
+    /// Checks the chain: finds changed, missing and inserted entries.
+    Verify(Look),
+    /// Says what was done with a recording, or what happened in a stream around a time.
+    Explain {
+        #[command(flatten)]
+        look: Look,
+        /// A path below its tree, or a stream.
+        what: String,
+        /// With a stream: the time (RFC 3339) at which something is missing.
+        time: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Cap {
+    /// Lists tripped caps.
+    List(Look),
+    /// Lets go of a tripped cap: permits one run of the wanted size within an hour.
+    Acknowledge {
+        #[command(flatten)]
+        look: Look,
+        /// The tree.
+        name: String,
+        /// The cap: run_share or orphan_share.
+        cap: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Failures {
+    /// Lists them.
+    List(Look),
+    /// Tries them again now: all, or those that are named.
+    Retry {
+        #[command(flatten)]
+        look: Look,
+        /// Their numbers.
+        ids: Vec<u64>,
+    },
+    /// Gives one up: it is not tried again.
+    Close {
+        #[command(flatten)]
+        look: Look,
+        /// Its number.
+        id: u64,
+        /// Why, for the journal.
+        #[arg(long)]
+        reason: String,
+    },
 }

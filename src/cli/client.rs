@@ -218,7 +218,7 @@ mod tests {
         }
 
         fn status(&self) -> Status {
-            Status { mode: "observe", volumes: vec![], trees: vec![] }
+            Status { mode: "observe".to_owned(), volumes: vec![], trees: vec![] }
         }
 
         fn plans(&self, _: Option<&str>) -> Result<Plans, Refusal> {
@@ -239,6 +239,10 @@ mod tests {
 
         fn cancel(&self, id: u64, _: &str) -> Result<Job, Refusal> {
             self.job(id)
+        }
+
+        fn verify(&self) -> Result<crate::server::records::Verification, Refusal> {
+            Ok(crate::server::records::Verification { entries: 0, faults: Vec::new() })
         }
 
         fn journal(&self, _: &JournalQuery) -> Result<Page<JournalEntry>, Refusal> {

@@ -1,10 +1,15 @@
-//! The command line: the only place that prints.
+//! The commands: what they take, what they print, and how they end. The only place that prints.
 
 mod args;
-#[cfg_attr(not(test), expect(dead_code, reason = "the commands that talk to a daemon come with the daemon"))]
 mod client;
-mod json;
+mod exit;
+mod look;
 mod main;
+mod reclaim;
+mod records;
+mod run;
 mod screen;
+mod setup;
+mod source;
 
 pub use main::main;

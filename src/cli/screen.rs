@@ -1,140 +1,207 @@
-//! What was seen, for people: one screen.
+//! What is known, for people: one screen. Made from the API's shapes, so that it says the same of a running guard and of trees that
+//! this process looked at itself.
 
 use std::fmt::{self, Write as _};
+use std::time::Duration;
 
-use super::json::problem;
-use crate::daemon::{TreeView, VolumeView};
-use crate::domain::plan::Plan;
-use crate::domain::survey::until_full;
-use crate::domain::units::{Percent, show_duration};
-use crate::domain::volume::Reading;
+use crate::domain::units::{Bytes, show_duration};
+use crate::server::shapes::{Plan, PlanItem, Status, Tree, Volume};
 
 /// How many recordings are named of those that would go first.
 const FIRST: usize = 20;
-/// How many streams are named.
-const STREAMS: usize = 10;
 
 /// The first screen: everything a person wants to know before trusting the guard with these trees.
-pub(super) fn first(seen: &[VolumeView]) -> Result<String, fmt::Error> {
-    let mut out = scan(seen)?;
+pub(super) fn first(status: &Status, plans: &[Plan]) -> Result<String, fmt::Error> {
+    let mut out = scan(status)?;
     out.push('\n');
-    out.push_str(&plan(seen)?);
-    writeln!(out, "\nObserve mode: nothing is deleted, moved or written.")?;
+    out.push_str(&plan(status, plans)?);
+    if status.mode == "observe" {
+        writeln!(out, "\nObserve mode: nothing is deleted, moved or written in a tree.")?;
+    } else {
+        let trees: Vec<&str> =
+            status.trees.iter().filter(|tree| tree.mode == "enforce").map(|tree| tree.name.as_str()).collect();
+        writeln!(out, "\nEnforce mode: the guard deletes in {} what its plans name.", trees.join(", "))?;
+    }
     Ok(out)
 }
 
 /// What is there.
-pub(super) fn scan(seen: &[VolumeView]) -> Result<String, fmt::Error> {
+pub(super) fn scan(status: &Status) -> Result<String, fmt::Error> {
     let mut out = String::new();
-    for volume in seen {
-        writeln!(out, "volume {} ({})", volume.name, volume.traits.kind)?;
-        match &volume.reading {
-            Ok(reading) => space(&mut out, volume, reading)?,
-            Err(why) => writeln!(out, "  BLIND: {why}. Nothing is planned for a volume that cannot be read.")?,
-        }
-        for trap in volume.traits.traps() {
-            writeln!(out, "  take care: {trap}")?;
-        }
-        for tree in &volume.trees {
-            describe(&mut out, tree)?;
+    for volume in &status.volumes {
+        describe_volume(&mut out, volume)?;
+        for tree in status.trees.iter().filter(|tree| tree.volume == volume.name) {
+            describe_tree(&mut out, tree)?;
         }
     }
     Ok(out)
 }
 
-fn space(out: &mut String, volume: &VolumeView, reading: &Reading) -> fmt::Result {
-    let space = &reading.space;
-    let used = space.used();
-    let share = if space.usable().0 == 0 { 0 } else { used.scaled(10_000, space.usable().0).0 };
-    let share = Percent::from_hundredths(u32::try_from(share).unwrap_or(u32::MAX));
-    let at = volume.marks.thresholds(space);
-    writeln!(out, "  {} of {} available, {share} used: {}", space.available, space.size, volume.pressure.as_str())?;
-    writeln!(out, "  reclaims below {} available, until {}; critical below {}", at.high, at.low, at.critical)?;
-    match until_full(space.available, volume.inflow()) {
-        Some(span) => writeln!(out, "  full in {} at {} a second", show_duration(span), volume.inflow()),
-        None => writeln!(out, "  nothing was recorded within a day, so there is no telling when it is full"),
-    }
-}
-
-fn describe(out: &mut String, tree: &TreeView) -> fmt::Result {
-    let survey = &tree.survey;
-    writeln!(out, "\ntree {} ({})", tree.policy.tree, tree.path)?;
-    match &tree.pick {
-        Some(pick) => writeln!(out, "  layout {} (picked: {})", tree.policy.layout.name(), pick.why)?,
-        None => writeln!(out, "  layout {}", tree.policy.layout.name())?,
-    }
-    writeln!(
-        out,
-        "  {} recordings, {}, of {} streams",
-        survey.recordings.files,
-        survey.recordings.bytes,
-        survey.streams.len()
-    )?;
-    if let (Some(oldest), Some(newest)) = (survey.oldest, survey.newest) {
-        writeln!(out, "  from {oldest} to {newest}, {} a second", survey.inflow)?;
-    }
-    let mut streams: Vec<_> = survey.streams.iter().collect();
-    streams.sort_by_key(|stream| std::cmp::Reverse(stream.recordings.bytes));
-    for stream in streams.iter().take(STREAMS) {
-        writeln!(out, "    {}: {} recordings, {}", stream.name, stream.recordings.files, stream.recordings.bytes)?;
-    }
-    if streams.len() > STREAMS {
-        writeln!(out, "    and {} more streams", streams.len() - STREAMS)?;
-    }
-    if survey.in_progress.files > 0 {
-        writeln!(out, "  {} files in progress", survey.in_progress.files)?;
-    }
-    if survey.leftovers.files > 0 {
-        writeln!(out, "  {} leftovers, {}", survey.leftovers.files, survey.leftovers.bytes)?;
-    }
-    if !tree.inventory.complete() {
-        writeln!(out, "  INCOMPLETE: {} places could not be read", tree.inventory.problem_count)?;
-        for place in &tree.inventory.problems {
-            writeln!(out, "    {}", problem(place))?;
+/// What a person wants to know first.
+pub(super) fn status(status: &Status) -> Result<String, fmt::Error> {
+    let mut out = String::new();
+    writeln!(out, "mode {}", status.mode)?;
+    for volume in &status.volumes {
+        describe_volume(&mut out, volume)?;
+        if let Some(since) = &volume.running_since {
+            writeln!(out, "  a run is being carried out since {since}")?;
+        }
+        if let Some(run) = &volume.last_run {
+            writeln!(
+                out,
+                "  last run {}: {} ({}); {} recordings deleted, {} of {} came back, in {}",
+                run.finished,
+                run.result,
+                run.why,
+                run.deleted.files,
+                Bytes(run.reclaimed_bytes),
+                Bytes(run.deleted.bytes),
+                show_duration(Duration::from_secs(run.seconds))
+            )?;
+        }
+        for tree in status.trees.iter().filter(|tree| tree.volume == volume.name) {
+            writeln!(
+                out,
+                "  tree {} ({}): {} recordings, {}, oldest {}",
+                tree.name,
+                tree.mode,
+                tree.files,
+                Bytes(tree.bytes),
+                tree.oldest.as_deref().unwrap_or("none")
+            )?;
+            if tree.unreclaimed.files > 0 {
+                writeln!(
+                    out,
+                    "    UNRECLAIMED: {} recordings, {}; see `storage-guard failures list`",
+                    tree.unreclaimed.files,
+                    Bytes(tree.unreclaimed.bytes)
+                )?;
+            }
+            warn(&mut out, tree)?;
         }
     }
-    let over = &tree.inventory.passed_over;
-    for mount in &over.mounts {
+    Ok(out)
+}
+
+fn describe_volume(out: &mut String, volume: &Volume) -> fmt::Result {
+    writeln!(out, "volume {} ({})", volume.name, volume.filesystem)?;
+    match (volume.size_bytes, volume.available_bytes) {
+        (Some(size), Some(available)) => {
+            let used = volume.used_ratio.unwrap_or(0.0) * 100.0;
+            writeln!(out, "  {} of {} available, {used:.1}% used: {}", Bytes(available), Bytes(size), volume.pressure)?;
+            let mark = |bytes: Option<u64>| Bytes(bytes.unwrap_or(0));
+            writeln!(
+                out,
+                "  reclaims below {} available, until {}; critical below {}",
+                mark(volume.high_bytes),
+                mark(volume.low_bytes),
+                mark(volume.critical_bytes)
+            )?;
+            match volume.seconds_until_full {
+                Some(secs) => writeln!(
+                    out,
+                    "  full in {} at {} a second",
+                    show_duration(Duration::from_secs(secs)),
+                    Bytes(volume.inflow_bytes_per_second)
+                )?,
+                None => writeln!(out, "  nothing was recorded within a day, so there is no telling when it is full")?,
+            }
+        }
+        _ => {
+            let why = volume.blind_because.as_deref().unwrap_or("it has not been read yet");
+            writeln!(out, "  BLIND: {why}. Nothing is planned for a volume that cannot be judged.")?;
+        }
+    }
+    if let Some(why) = &volume.stalled_because {
+        writeln!(out, "  STALLED: {why}")?;
+    }
+    for trap in &volume.traps {
+        writeln!(out, "  take care: {trap}")?;
+    }
+    Ok(())
+}
+
+fn describe_tree(out: &mut String, tree: &Tree) -> fmt::Result {
+    writeln!(out, "\ntree {} ({}), {}", tree.name, tree.path, tree.mode)?;
+    match &tree.layout_because {
+        Some(why) => writeln!(out, "  layout {} (picked: {why})", tree.layout)?,
+        None => writeln!(out, "  layout {}", tree.layout)?,
+    }
+    writeln!(out, "  {} recordings, {}, of {} streams", tree.files, Bytes(tree.bytes), tree.streams)?;
+    if let (Some(oldest), Some(newest)) = (&tree.oldest, &tree.newest) {
+        writeln!(out, "  from {oldest} to {newest}, {} a second", Bytes(tree.inflow_bytes_per_second))?;
+    }
+    for stream in &tree.largest_streams {
+        writeln!(out, "    {}: {} recordings, {}", stream.stream, stream.files, Bytes(stream.bytes))?;
+    }
+    if tree.streams > tree.largest_streams.len() {
+        writeln!(out, "    and {} more streams", tree.streams - tree.largest_streams.len())?;
+    }
+    if tree.in_progress.files > 0 {
+        writeln!(out, "  {} files in progress", tree.in_progress.files)?;
+    }
+    if tree.leftovers.files > 0 {
+        writeln!(out, "  {} leftovers, {}", tree.leftovers.files, Bytes(tree.leftovers.bytes))?;
+    }
+    warn(out, tree)?;
+    for mount in &tree.mounts {
         writeln!(out, "  passed over: `{mount}` is another mount")?;
     }
-    if over.symlinks + over.special > 0 {
-        writeln!(out, "  passed over: {} symbolic links, {} pipes, sockets or devices", over.symlinks, over.special)?;
+    if tree.symlinks + tree.special > 0 {
+        writeln!(out, "  passed over: {} symbolic links, {} pipes, sockets or devices", tree.symlinks, tree.special)?;
+    }
+    Ok(())
+}
+
+fn warn(out: &mut String, tree: &Tree) -> fmt::Result {
+    if let Some(fault) = &tree.fault {
+        writeln!(out, "  NOT TRUSTED: {fault}")?;
+    }
+    if !tree.complete {
+        writeln!(out, "  INCOMPLETE: {} places could not be read", tree.problems.len())?;
+        for place in &tree.problems {
+            writeln!(out, "    {place}")?;
+        }
+    }
+    if tree.set_aside.files > 0 {
+        writeln!(
+            out,
+            "  {} files, {}, are set aside and wait to be settled",
+            tree.set_aside.files,
+            Bytes(tree.set_aside.bytes)
+        )?;
     }
     Ok(())
 }
 
 /// What would go.
-pub(super) fn plan(seen: &[VolumeView]) -> Result<String, fmt::Error> {
+pub(super) fn plan(status: &Status, plans: &[Plan]) -> Result<String, fmt::Error> {
     let mut out = String::new();
-    for volume in seen {
-        match &volume.plan {
-            Some(plan) => one_plan(&mut out, plan)?,
-            None => writeln!(out, "volume {}: blind, so there is no plan", volume.name)?,
-        }
+    for plan in plans {
+        one_plan(&mut out, plan)?;
+    }
+    for volume in status.volumes.iter().filter(|volume| volume.pressure == "blind") {
+        writeln!(out, "volume {}: blind, so there is no plan", volume.name)?;
     }
     Ok(out)
 }
 
 fn one_plan(out: &mut String, plan: &Plan) -> fmt::Result {
     if plan.items.is_empty() {
-        writeln!(out, "plan for {}: nothing has to go now", plan.volume)?;
+        writeln!(out, "plan {} for {}: nothing has to go now", plan.id, plan.volume)?;
     } else {
+        let bytes: Bytes = plan.items.iter().map(|item| Bytes(item.bytes)).sum();
         writeln!(
             out,
-            "plan {} for {}: {} recordings, {}, towards {}",
+            "plan {} for {}: {} recordings, {bytes}, towards {}",
             plan.id,
             plan.volume,
             plan.items.len(),
-            plan.bytes(),
-            plan.target.bytes
+            Bytes(plan.target_bytes)
         )?;
     }
-    if !plan.shortfall.is_zero() {
-        writeln!(
-            out,
-            "  SHORTFALL: {} and {} inodes cannot be given back",
-            plan.shortfall.bytes, plan.shortfall.inodes
-        )?;
+    if plan.shortfall_bytes > 0 {
+        writeln!(out, "  SHORTFALL: {} cannot be given back", Bytes(plan.shortfall_bytes))?;
     }
     let (title, items) =
         if plan.items.is_empty() { ("would go first", &plan.next) } else { ("goes first", &plan.items) };
@@ -142,15 +209,37 @@ fn one_plan(out: &mut String, plan: &Plan) -> fmt::Result {
         writeln!(out, "  {title}:")?;
     }
     for item in items.iter().take(FIRST) {
-        let tree = &plan.trees[item.tree].policy.tree;
-        writeln!(out, "    {} in {tree}: {}, {}", plan.path(item), plan.recording(item).bytes, plan.reason(item))?;
+        writeln!(out, "    {}", show(item))?;
+    }
+    if items.len() > FIRST && !plan.items.is_empty() {
+        writeln!(out, "    and {} more", items.len() - FIRST)?;
     }
     for spared in &plan.spared {
-        writeln!(
-            out,
-            "  spared in {}: {} files, {}, {}",
-            spared.tree, spared.tally.files, spared.tally.bytes, spared.reason
-        )?;
+        writeln!(out, "  spared: {} files, {}, {}", spared.files, Bytes(spared.bytes), spared.reason)?;
     }
     Ok(())
+}
+
+fn show(item: &PlanItem) -> String {
+    format!("{} in {}: {}, {}", item.path.path, item.tree, Bytes(item.bytes), item.reason)
+}
+
+/// Why one recording goes or stays.
+pub(super) fn explain(plans: &[Plan], path: &str) -> Result<String, fmt::Error> {
+    let mut out = String::new();
+    for plan in plans {
+        let place = plan.items.iter().position(|item| item.path.path == path);
+        if let Some(at) = place {
+            writeln!(out, "goes now, as number {} of {}: {}", at + 1, plan.items.len(), show(&plan.items[at]))?;
+        } else if let Some(at) = plan.next.iter().position(|item| item.path.path == path) {
+            writeln!(out, "stays for now; under pressure it is number {} to go: {}", at + 1, show(&plan.next[at]))?;
+        }
+    }
+    if out.is_empty() {
+        writeln!(
+            out,
+            "`{path}` stays: it is not among what goes now, nor among the first 100 that would go under pressure; it is spared, younger than those, or no recording of a guarded tree"
+        )?;
+    }
+    Ok(out)
 }

@@ -1,28 +1,27 @@
-//! The guard: trees on their volumes, looked at together.
+//! Puts the guard together: trees on their volumes, the state beside them.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::io;
-use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 
-use crate::domain::layout::{LayoutKind, Pick, pick};
+use super::tree::{Report, TreeWatch};
+use super::volume::VolumeWorker;
+use crate::config::Config;
+use crate::domain::event::Event;
+use crate::domain::layout::{LayoutKind, pick};
 use crate::domain::names::{TreeId, VolumeId};
-use crate::domain::path::show_bytes;
-use crate::domain::plan::{Plan, TreeFacts, plan};
-use crate::domain::pressure::{Pressure, assess};
-use crate::domain::recording::{Gone, Inventory};
-use crate::domain::retention::TreePolicy;
+use crate::domain::plan::Plan;
+use crate::domain::retention::Mode;
 use crate::domain::settings::TreeSettings;
-use crate::domain::survey::{Survey, survey};
-use crate::domain::units::Bytes;
-use crate::domain::volume::{FilesystemTraits, Marks, Reading, Unusable};
+use crate::domain::status::VolumeView;
+use crate::domain::volume::FilesystemTraits;
 use crate::probe::Prober;
-use crate::scan::{Progress, sample, scan};
-use crate::system::{Clock, VolumeKey, Volumes, WritableDir};
+use crate::reclaim::{Engine, RunReport};
+use crate::scan::sample;
+use crate::store::{Journal, JournalError};
+use crate::system::{Clock, Holders, VolumeKey, Volumes, WritableDir};
 
-/// How long a volume may take to answer.
-const DEADLINE: Duration = Duration::from_secs(5);
 /// How many files `auto` looks at.
 const SAMPLE: usize = 2000;
 
@@ -47,183 +46,286 @@ pub enum GuardError {
         /// What the system says.
         source: io::Error,
     },
+    /// Another guard has the tree.
+    #[error("another storage-guard (process {pid}) guards tree `{tree}`; stop it first")]
+    Guarded {
+        /// The tree.
+        tree: TreeId,
+        /// Its process; 0 if it cannot be named.
+        pid: u32,
+    },
+    /// The tree is to be enforced, and its layout is not named.
+    #[error(
+        "tree `{tree}` is to be enforced with layout `auto`, which only observes; it looks like `{picked}` ({why}): if that is right, name it (`layout: {picked}`, or `--layout {picked}`)"
+    )]
+    Auto {
+        /// The tree.
+        tree: TreeId,
+        /// What `auto` picked.
+        picked: String,
+        /// Why.
+        why: String,
+    },
+    /// There is no such plan now.
+    #[error("there is no plan `{0}` now: something changed since it was made; look at `storage-guard plan` again")]
+    NoPlan(String),
+    /// The journal cannot be written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
-struct Tree {
+/// The machine, and what must outlive us.
+#[derive(Clone)]
+pub struct Parts {
+    /// Opens trees and reads volumes.
+    pub machine: Arc<dyn Volumes>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Who has files open.
+    pub holders: Arc<dyn Holders>,
+    /// Where intents and outcomes go.
+    pub journal: Arc<Journal>,
+    /// Id of the state.
+    pub state: Arc<str>,
+    /// Where events go.
+    pub events: Arc<dyn Fn(Event) + Send + Sync>,
+    /// This process may write: markers, and into the journal.
+    pub writes: bool,
+}
+
+/// What became of one plan.
+#[derive(Debug)]
+pub struct Done {
+    /// The plan.
+    pub plan: Plan,
+    /// Its trees may be changed.
+    pub enforced: bool,
+    /// The run, if there was one.
+    pub report: Option<RunReport>,
+}
+
+/// A tree's handle, and where it lies.
+struct Opened {
+    settings: TreeSettings,
     dir: Arc<dyn WritableDir>,
-    policy: TreePolicy,
-    grace: Duration,
-    pick: Option<Pick>,
-}
-
-struct Volume {
-    name: VolumeId,
     key: VolumeKey,
     traits: FilesystemTraits,
-    prober: Prober,
-    pressure: Pressure,
-    trees: Vec<Tree>,
 }
 
 /// All guarded trees, by volume.
 pub struct Guard {
-    clock: Arc<dyn Clock>,
-    marks: Marks,
-    volumes: Vec<Volume>,
-}
-
-/// A volume as it was just seen.
-#[derive(Debug)]
-pub struct VolumeView {
-    /// Its name: the mount point.
-    pub name: VolumeId,
-    /// What kind of filesystem it is.
-    pub traits: FilesystemTraits,
-    /// Its space, or why there is no reading.
-    pub reading: Result<Reading, Unusable>,
-    /// Its state against its marks.
-    pub pressure: Pressure,
-    /// The marks.
-    pub marks: Marks,
-    /// Its trees.
-    pub trees: Vec<TreeView>,
-    /// What would go now; `None` while it is blind.
-    pub plan: Option<Plan>,
-}
-
-/// A tree as it was just seen.
-#[derive(Debug)]
-pub struct TreeView {
-    /// Its rules, with the layout that is used.
-    pub policy: Arc<TreePolicy>,
-    /// Its path.
-    pub path: String,
-    /// What `auto` made of it.
-    pub pick: Option<Pick>,
-    /// What the scan found.
-    pub inventory: Arc<Inventory>,
-    /// The same at a glance.
-    pub survey: Survey,
-    /// Why the tree cannot be trusted now.
-    pub replaced: Option<Unusable>,
-}
-
-impl VolumeView {
-    /// What all its trees record in a second.
-    #[must_use]
-    pub fn inflow(&self) -> Bytes {
-        self.trees.iter().map(|tree| tree.survey.inflow).sum()
-    }
+    pub(super) volumes: Vec<VolumeWorker>,
 }
 
 impl Guard {
     /// Opens all trees, finds their volumes, and picks layouts where none is named.
     ///
     /// # Errors
-    /// The first tree that cannot be opened.
-    pub fn open(
-        trees: &[TreeSettings],
-        marks: Marks,
-        machine: Arc<dyn Volumes>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, GuardError> {
-        let mut volumes: Vec<Volume> = Vec::new();
-        for settings in trees {
-            let failed = |source| GuardError::Open {
-                tree: settings.name.clone(),
-                path: settings.path.display().to_string(),
-                source,
-            };
-            let dir = machine.open_tree(&settings.path).map_err(failed)?;
-            let (key, traits) = machine.describe(&settings.path).map_err(failed)?;
-            let mut policy = settings.policy.clone();
-            let pick = (policy.layout.kind() == LayoutKind::Auto).then(|| {
-                let pick = pick(&sample(dir.as_ref(), SAMPLE), &policy.layout);
-                policy.layout = policy.layout.with_kind(pick.kind);
-                pick
-            });
-            let tree = Tree { dir, policy, grace: settings.leftovers_grace, pick };
+    /// The first tree that cannot be opened, is guarded by another process, or is to be enforced with layout `auto`.
+    pub fn open(config: &Config, parts: &Parts) -> Result<Self, GuardError> {
+        let mut volumes: Vec<VolumeWorker> = Vec::new();
+        for settings in &config.trees {
+            let opened = open_tree(settings, parts)?;
+            let tree = watch(&opened, parts)?;
             // Two trees on one filesystem are one volume.
-            if let Some(volume) = volumes.iter_mut().find(|volume| volume.key == key) {
+            if let Some(volume) = volumes.iter_mut().find(|volume| volume.key == opened.key) {
                 volume.trees.push(tree);
                 continue;
             }
-            let name = VolumeId::new(&traits.mount_point);
-            let prober = Prober::spawn(machine.clone(), clock.clone(), settings.path.clone())
-                .map_err(|source| GuardError::Probe { volume: name.clone(), source })?;
-            volumes.push(Volume { name, key, traits, prober, pressure: Pressure::Normal, trees: vec![tree] });
+            let mut volume = begin(config, parts, opened)?;
+            volume.trees.push(tree);
+            volumes.push(volume);
         }
-        Ok(Self { clock, marks, volumes })
+        Ok(Self { volumes })
     }
 
-    /// Probes and scans everything and plans what would go now. Nothing is changed.
-    pub fn look(&mut self, progress: &mut dyn FnMut(&TreeId, Progress)) -> Vec<VolumeView> {
-        let (clock, marks) = (self.clock.clone(), self.marks.clone());
-        self.volumes.iter_mut().map(|volume| volume.look(&marks, clock.as_ref(), progress)).collect()
-    }
-}
-
-impl Volume {
-    fn look(&mut self, marks: &Marks, clock: &dyn Clock, progress: &mut dyn FnMut(&TreeId, Progress)) -> VolumeView {
-        let mut reading = self.prober.read(DEADLINE);
-        // A volume that did not answer is not walked either: the walk would hang with it.
-        let trees: Vec<TreeView> = match &reading {
-            Ok(_) => self.trees.iter().filter_map(|tree| tree.look(clock, progress)).collect(),
-            Err(_) => Vec::new(),
-        };
-        if let Some(why) = trees.iter().find_map(|tree| tree.replaced.clone()) {
-            reading = Err(why);
-        }
-        let inflow = trees.iter().map(|tree| tree.survey.inflow).sum();
-        let now = clock.now();
-        let facts: Vec<TreeFacts> = trees
-            .iter()
-            .map(|tree| TreeFacts {
-                policy: tree.policy.clone(),
-                inventory: tree.inventory.clone(),
-                gone: Gone::default(),
-                holds: Vec::new(),
-                open: HashSet::new(),
-                waiting: HashSet::new(),
+    /// Probes and scans everything once.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub fn look(&mut self, report: Report<'_>) -> Result<Vec<VolumeView>, GuardError> {
+        self.volumes
+            .iter_mut()
+            .map(|volume| {
+                volume.look(true, report)?;
+                Ok(volume.view())
             })
-            .collect();
-        let before = std::mem::replace(&mut self.pressure, Pressure::Normal);
-        let plan = reading.as_ref().ok().filter(|reading| !reading.readonly).map(|reading| {
-            let (above, deficit) = assess(reading, marks, inflow);
-            let running = matches!(before, Pressure::Reclaiming { .. } | Pressure::Exhausted { .. });
-            let target = if above || running { deficit } else { Default::default() };
-            plan(&self.name, facts, target, true, now)
-        });
-        let eligible = plan.as_ref().is_some_and(|plan| !plan.items.is_empty());
-        self.pressure = before.next(&reading, marks, inflow, eligible, now);
-        VolumeView {
-            name: self.name.clone(),
-            traits: self.traits.clone(),
-            reading,
-            pressure: self.pressure.clone(),
-            marks: marks.clone(),
-            trees,
-            plan,
+            .collect()
+    }
+
+    /// Settles what a crash left open, of every volume that can be read.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub fn settle(&mut self) -> Result<(), GuardError> {
+        self.volumes.iter_mut().try_for_each(|volume| Ok(volume.settle()?))
+    }
+
+    /// Carries out, once, what the plans ask for; only the plan with the id `wanted`, if one is given. Volumes whose trees are only
+    /// observed are planned and left alone.
+    ///
+    /// # Errors
+    /// [`GuardError::NoPlan`] if no plan has that id now. If the journal cannot be written.
+    pub fn carry_out(&mut self, wanted: Option<&str>, who: &str, stop: &AtomicBool) -> Result<Vec<Done>, GuardError> {
+        let plans: Vec<Option<Plan>> = self.volumes.iter().map(VolumeWorker::plan).collect();
+        if let Some(id) = wanted
+            && !plans.iter().flatten().any(|plan| plan.id == id)
+        {
+            return Err(GuardError::NoPlan(id.to_owned()));
         }
+        let mut out = Vec::new();
+        for (volume, plan) in self.volumes.iter_mut().zip(plans) {
+            let Some(plan) = plan.filter(|plan| wanted.is_none_or(|id| plan.id == id)) else { continue };
+            let enforced = plan.trees.iter().all(|tree| tree.policy.mode == Mode::Enforce);
+            let report = match enforced && !plan.items.is_empty() {
+                true => {
+                    volume.trip_caps()?;
+                    let run = volume.next_run();
+                    Some(volume.carry_out(&plan, who, run, None, stop, &|_| ())?)
+                }
+                false => None,
+            };
+            out.push(Done { plan, enforced, report });
+        }
+        Ok(out)
+    }
+
+    /// Tries failed deletions again: all that there are, or the one with this number; gives how many.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub fn retry(&mut self, id: Option<u64>, stop: &AtomicBool) -> Result<usize, GuardError> {
+        let mut count = 0;
+        for volume in &mut self.volumes {
+            count += volume.retry(id, stop)?;
+        }
+        Ok(count)
+    }
+
+    /// What is seen now.
+    #[must_use]
+    pub fn views(&self) -> Vec<VolumeView> {
+        self.volumes.iter().map(VolumeWorker::view).collect()
+    }
+
+    /// Names of all volumes and trees.
+    #[must_use]
+    pub fn names(&self) -> (Vec<VolumeId>, Vec<TreeId>) {
+        let trees = self.volumes.iter().flat_map(|volume| volume.trees.iter().map(|tree| tree.policy.tree.clone()));
+        (self.volumes.iter().map(|volume| volume.name.clone()).collect(), trees.collect())
     }
 }
 
-impl Tree {
-    fn look(&self, clock: &dyn Clock, progress: &mut dyn FnMut(&TreeId, Progress)) -> Option<TreeView> {
-        let name = &self.policy.tree;
-        let mut report = |at| {
-            progress(name, at);
-            ControlFlow::Continue(())
-        };
-        let inventory = scan(self.dir.as_ref(), name, &self.policy.layout, clock, &mut report).ok()?;
-        let survey = survey(&inventory, self.grace, clock.now());
-        Some(TreeView {
-            policy: Arc::new(self.policy.clone()),
-            path: show_bytes(self.dir.path().as_os_str().as_encoded_bytes()).0,
-            pick: self.pick.clone(),
-            inventory: Arc::new(inventory),
-            survey,
-            replaced: self.dir.still_there().err(),
-        })
+fn open_tree(settings: &TreeSettings, parts: &Parts) -> Result<Opened, GuardError> {
+    let failed =
+        |source| GuardError::Open { tree: settings.name.clone(), path: settings.path.display().to_string(), source };
+    let dir = parts.machine.open_tree(&settings.path).map_err(failed)?;
+    let (key, traits) = parts.machine.describe(&settings.path).map_err(failed)?;
+    if settings.policy.mode == Mode::Enforce
+        && parts.writes
+        && let Some(pid) = dir.lock().map_err(failed)?
+    {
+        return Err(GuardError::Guarded { tree: settings.name.clone(), pid });
     }
+    Ok(Opened { settings: settings.clone(), dir, key, traits })
+}
+
+/// What `auto` picks for a tree that is to be enforced, as the error that refuses it; `None` if it cannot be opened.
+#[must_use]
+pub fn picked(machine: &dyn Volumes, settings: &TreeSettings) -> Option<GuardError> {
+    let dir = machine.open_tree(&settings.path).ok()?;
+    let found = pick(&sample(dir.as_ref(), SAMPLE), &settings.policy.layout);
+    Some(GuardError::Auto { tree: settings.name.clone(), picked: found.kind.to_string(), why: found.why })
+}
+
+fn watch(opened: &Opened, parts: &Parts) -> Result<TreeWatch, GuardError> {
+    let mut policy = opened.settings.policy.clone();
+    let mut picked = None;
+    if policy.layout.kind() == LayoutKind::Auto {
+        let found = pick(&sample(opened.dir.as_ref(), SAMPLE), &policy.layout);
+        if policy.mode == Mode::Enforce && parts.writes {
+            let (picked, why) = (found.kind.to_string(), found.why);
+            return Err(GuardError::Auto { tree: policy.tree, picked, why });
+        }
+        policy.layout = policy.layout.with_kind(found.kind);
+        picked = Some(found);
+    }
+    Ok(TreeWatch::new(opened.dir.clone(), policy, opened.settings.leftovers_grace, picked))
+}
+
+fn begin(config: &Config, parts: &Parts, opened: Opened) -> Result<VolumeWorker, GuardError> {
+    let named = config
+        .volumes
+        .iter()
+        .find(|volume| parts.machine.describe(&volume.path).is_ok_and(|(key, _)| key == opened.key));
+    let name = named.map_or_else(|| VolumeId::new(&opened.traits.mount_point), |volume| volume.name.clone());
+    let marks = named.map_or_else(|| config.marks.clone(), |volume| volume.marks.clone());
+    let prober = Prober::spawn(parts.machine.clone(), parts.clock.clone(), opened.settings.path.clone())
+        .map_err(|source| GuardError::Probe { volume: name.clone(), source })?;
+    let engine = Engine {
+        journal: parts.journal.clone(),
+        clock: parts.clock.clone(),
+        holders: parts.holders.clone(),
+        events: parts.events.clone(),
+        cleanup: config.cleanup,
+    };
+    Ok(VolumeWorker::new(
+        name,
+        opened.key,
+        opened.traits,
+        marks,
+        config.scan_interval,
+        prober,
+        parts.machine.clone(),
+        engine,
+        parts.state.clone(),
+        parts.writes,
+    ))
+}
+
+/// What `init` did with one tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Marked {
+    /// It bears our marker already.
+    Already,
+    /// The marker was written.
+    Written,
+    /// It bears another marker, or lost its own; `--accept` takes it over.
+    Refused(String),
+}
+
+/// Writes the identity marker into trees that have none; with `accept`, also into those that bear another's or have lost their own,
+/// as `lost` knows.
+///
+/// # Errors
+/// The first tree that cannot be opened or written.
+pub fn init(
+    config: &Config,
+    machine: &dyn Volumes,
+    state: &str,
+    names: &BTreeSet<String>,
+    accept: bool,
+    lost: &dyn Fn(&TreeId) -> bool,
+) -> Result<Vec<(TreeId, Marked)>, GuardError> {
+    let mut out = Vec::new();
+    for settings in config.trees.iter().filter(|tree| names.is_empty() || names.contains(tree.name.as_str())) {
+        let failed = |source| GuardError::Open {
+            tree: settings.name.clone(),
+            path: settings.path.display().to_string(),
+            source,
+        };
+        let dir = machine.open_tree(&settings.path).map_err(failed)?;
+        let wanted = super::tree::wanted(dir.as_ref(), &settings.policy, state).map_err(failed)?;
+        let found = dir.read_marker().map_err(failed)?;
+        let marked = match wanted.fault(found.as_deref()) {
+            None => Marked::Already,
+            Some(fault) if (found.is_some() || lost(&settings.name)) && !accept => Marked::Refused(fault),
+            Some(_) => {
+                dir.write_marker(&wanted.show()).map_err(failed)?;
+                Marked::Written
+            }
+        };
+        out.push((settings.name.clone(), marked));
+    }
+    Ok(out)
 }

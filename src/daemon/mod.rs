@@ -1,5 +1,14 @@
-//! Builds the guard from its settings, and lets it watch.
+//! Builds the guard from its configuration, and lets it watch.
 
 mod guard;
+mod hub;
+mod jobs;
+mod log;
+mod serve;
+mod tree;
+mod volume;
+mod work;
 
-pub use guard::{Guard, GuardError, TreeView, VolumeView};
+pub use guard::{Done, Guard, GuardError, Marked, Parts, init, picked};
+pub use hub::Hub;
+pub use serve::{Daemon, DaemonError, Reread};

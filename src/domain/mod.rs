@@ -2,6 +2,8 @@
 
 pub mod alert;
 pub mod backoff;
+pub mod clock_watch;
+pub mod conditions;
 pub mod deletion;
 pub mod event;
 pub mod history;

@@ -359,6 +359,8 @@ impl Plan {
             }
         }
         let mut used = vec![Bytes::ZERO; self.trees.len()];
+        // Once one does not fit, nothing younger goes instead of it.
+        let mut full = vec![false; self.trees.len()];
         let (mut kept, mut dropped) = (Vec::with_capacity(self.items.len()), Deficit::default());
         for item in std::mem::take(&mut self.items) {
             let bytes = self.trees[item.tree].inventory.get(item.file).bytes;
@@ -367,12 +369,13 @@ impl Plan {
             let fits = if item.rule.trigger() == Trigger::Retention {
                 wanted[item.tree].0 <= allowed.retention
             } else {
-                sum <= allowed.pressure
+                !full[item.tree] && sum <= allowed.pressure
             };
             if fits {
                 used[item.tree] = sum;
                 kept.push(item);
             } else {
+                full[item.tree] |= item.rule.trigger() != Trigger::Retention;
                 dropped.bytes = dropped.bytes.saturating_add(bytes);
                 dropped.inodes += 1;
             }

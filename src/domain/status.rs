@@ -7,7 +7,7 @@ use super::deletion::RunResult;
 use super::layout::Pick;
 use super::limits::Allowance;
 use super::names::VolumeId;
-use super::plan::{Plan, TreeFacts, plan};
+use super::plan::{Plan, Spared, TreeFacts, plan};
 use super::pressure::{Deficit, Pressure};
 use super::recording::{Inventory, Tally};
 use super::retention::{Mode, TreePolicy};
@@ -32,6 +32,8 @@ pub struct VolumeView {
     pub trees: Vec<TreeView>,
     /// What a plan is made from; `None` while it is blind.
     pub basis: Option<PlanBasis>,
+    /// What the last plan spared.
+    pub spared: Arc<Vec<Spared>>,
     /// A run is being carried out since then.
     pub running: Option<Timestamp>,
     /// The last run.

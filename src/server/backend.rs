@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::records::{Alert, Cap, FailureItem, Job, JobItem, JournalEntry};
+use super::records::{Alert, Cap, FailureItem, Job, JobItem, JournalEntry, Verification};
 use super::refusal::Refusal;
 use super::shapes::{Page, Plan, Status};
 use crate::domain::deletion::Outcome;
@@ -104,6 +104,11 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// 503 if the journal cannot be read.
     fn journal(&self, query: &JournalQuery) -> Result<Page<JournalEntry>, Refusal>;
+    /// Checks the journal's chain.
+    ///
+    /// # Errors
+    /// 503 if it cannot be read.
+    fn verify(&self) -> Result<Verification, Refusal>;
     /// Tripped caps.
     fn caps(&self) -> Vec<Cap>;
     /// Lets go of a tripped cap.

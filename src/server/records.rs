@@ -124,6 +124,15 @@ pub struct JournalEntry {
     pub hash: String,
 }
 
+/// `GET /api/v1/journal/verify`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verification {
+    /// Entries that are in order.
+    pub entries: u64,
+    /// What is wrong; empty when the chain is intact.
+    pub faults: Vec<String>,
+}
+
 /// One of `GET /api/v1/caps`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Cap {

@@ -104,6 +104,7 @@ pub fn router(backend: Arc<dyn Backend>, auth: Arc<Auth>, limits: &Limits) -> Ro
         .route("/jobs/{id}", get(job).merge(delete(cancel)))
         .route("/jobs/{id}/items", get(job_items))
         .route("/journal", get(journal))
+        .route("/journal/verify", get(verify))
         .route("/caps", get(caps))
         .route("/caps/{tree}/{cap}/acknowledge", post(acknowledge))
         .route("/failures", get(failures))
@@ -194,6 +195,10 @@ async fn job_items(State(app): Shared, Named(id): Named<u64>, params: Params) ->
 
 async fn cancel(State(app): Shared, Extension(caller): Who, Named(id): Named<u64>) -> Result<Response, Refusal> {
     app.show(move |backend| backend.cancel(id, &caller.0)).await
+}
+
+async fn verify(State(app): Shared) -> Result<Response, Refusal> {
+    app.show(|backend| backend.verify()).await
 }
 
 async fn journal(State(app): Shared, params: Params) -> Result<Response, Refusal> {

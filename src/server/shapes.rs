@@ -2,17 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::domain::history::History;
 use crate::domain::path::RelPath;
 use crate::domain::plan::{Plan as DomainPlan, PlanItem as DomainItem};
-use crate::domain::recording::Tally as DomainTally;
+use crate::domain::pressure::Pressure;
+use crate::domain::recording::{ScanProblem, Tally as DomainTally};
+use crate::domain::retention::Mode;
+use crate::domain::status::{TreeView, VolumeView};
+use crate::domain::survey::until_full;
 
 /// `GET /api/v1/status`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// `observe` or `enforce`.
-    pub mode: &'static str,
+    pub mode: String,
     /// The volumes.
     pub volumes: Vec<Volume>,
     /// The trees.
@@ -20,7 +25,7 @@ pub struct Status {
 }
 
 /// One volume of a status.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Volume {
     /// Its name.
     pub name: String,
@@ -32,23 +37,59 @@ pub struct Volume {
     pub size_bytes: Option<u64>,
     /// What an unprivileged writer has.
     pub available_bytes: Option<u64>,
+    /// Used, as `df` shows it: a ratio from 0 to 1.
+    pub used_ratio: Option<f64>,
     /// Inodes in all.
     pub inodes: Option<u64>,
     /// Free inodes.
     pub inodes_free: Option<u64>,
     /// `normal`, `reclaiming`, `exhausted` or `blind`.
-    pub pressure: &'static str,
+    pub pressure: String,
+    /// Since when; `null` when normal.
+    pub since: Option<String>,
     /// Why it is blind.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blind_because: Option<String>,
+    /// Reclaiming starts below so many available bytes.
+    pub high_bytes: Option<u64>,
+    /// It ends there.
+    pub low_bytes: Option<u64>,
+    /// The next steps are allowed below.
+    pub critical_bytes: Option<u64>,
+    /// What its trees record in a second.
+    pub inflow_bytes_per_second: u64,
     /// From the inflow; `null` if never.
     pub seconds_until_full: Option<u64>,
+    /// A run is being carried out since.
+    pub running_since: Option<String>,
+    /// The last run.
+    pub last_run: Option<Run>,
+    /// Why no run begins for pressure, though one is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stalled_because: Option<String>,
     /// What a person should know before trusting this filesystem.
     pub traps: Vec<String>,
 }
 
+/// The last run of a volume.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// When it ended.
+    pub finished: String,
+    /// How.
+    pub result: String,
+    /// Why, in words.
+    pub why: String,
+    /// How long it took.
+    pub seconds: u64,
+    /// What was verified as deleted.
+    pub deleted: Tally,
+    /// What came back, as measured.
+    pub reclaimed_bytes: u64,
+}
+
 /// One tree of a status.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Tree {
     /// Its name.
     pub name: String,
@@ -56,34 +97,71 @@ pub struct Tree {
     pub volume: String,
     /// Its path.
     pub path: String,
+    /// `observe` or `enforce`.
+    pub mode: String,
     /// The layout that is used.
     pub layout: String,
+    /// Why, if `auto` picked it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout_because: Option<String>,
     /// Recordings.
     pub files: u64,
     /// Their allocated bytes.
     pub bytes: u64,
     /// How many streams they belong to.
     pub streams: usize,
+    /// The largest ten of them.
+    pub largest_streams: Vec<Stream>,
+    /// Recordings that should not be there: none is known without a catalogue.
+    pub orphans: Tally,
     /// Unfinished files that nobody touches any more.
     pub leftovers: Tally,
+    /// Unfinished files that may still be written.
+    pub in_progress: Tally,
+    /// Catalogue entries without a file.
+    pub missing: u64,
+    /// Chosen recordings whose space did not come back.
+    pub unreclaimed: Tally,
     /// What the layout does not know and nobody touches.
     pub unrecognised: Tally,
+    /// What is set aside and waits to be settled.
+    pub set_aside: Tally,
+    /// Directories on which something else is mounted; never entered.
+    pub mounts: Vec<String>,
+    /// Symbolic links; never followed.
+    pub symlinks: u64,
+    /// Pipes, sockets, devices.
+    pub special: u64,
     /// Recorded in a second.
     pub inflow_bytes_per_second: u64,
     /// The oldest recording.
     pub oldest: Option<String>,
     /// The newest recording.
     pub newest: Option<String>,
-    /// End of the last scan.
-    pub last_scan: String,
+    /// End of the last scan; `null` before the first.
+    pub last_scan: Option<String>,
     /// Everything could be read.
     pub complete: bool,
     /// What could not, the first twenty.
     pub problems: Vec<String>,
+    /// Why nothing is deleted here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+}
+
+/// One stream of a tree.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stream {
+    /// Its name.
+    pub stream: String,
+    /// Its recordings.
+    pub files: u64,
+    /// Their allocated bytes.
+    pub bytes: u64,
 }
 
 /// Files and bytes.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
     /// How many.
     pub files: u64,
@@ -97,8 +175,128 @@ impl From<DomainTally> for Tally {
     }
 }
 
+impl Status {
+    /// The status of these volumes.
+    #[must_use]
+    pub fn of(volumes: &[VolumeView], history: &History) -> Self {
+        let mode = if volumes.iter().any(VolumeView::enforces) { Mode::Enforce } else { Mode::Observe };
+        let trees = volumes
+            .iter()
+            .flat_map(|volume| volume.trees.iter().map(|tree| Tree::of(&volume.name.to_string(), tree, history)));
+        Self {
+            mode: mode.as_str().to_owned(),
+            volumes: volumes.iter().map(Volume::of).collect(),
+            trees: trees.collect(),
+        }
+    }
+}
+
+impl Volume {
+    fn of(volume: &VolumeView) -> Self {
+        let space = volume.reading.as_ref().ok().map(|reading| reading.space);
+        let marks = space.map(|space| volume.marks.thresholds(&space));
+        let until = space.and_then(|space| until_full(space.available, volume.inflow()));
+        Self {
+            name: volume.name.to_string(),
+            path: volume.traits.mount_point.clone(),
+            filesystem: volume.traits.kind.clone(),
+            size_bytes: space.map(|s| s.size.0),
+            available_bytes: space.map(|s| s.available.0),
+            used_ratio: space.map(|s| ratio(s.used().0, s.usable().0)),
+            inodes: space.map(|s| s.inodes),
+            inodes_free: space.map(|s| s.inodes_free),
+            pressure: volume.pressure.as_str().to_owned(),
+            since: volume.pressure.since().map(|at| at.to_string()),
+            blind_because: match &volume.pressure {
+                Pressure::Blind { why, .. } => Some(why.to_string()),
+                Pressure::Normal | Pressure::Reclaiming { .. } | Pressure::Exhausted { .. } => None,
+            },
+            high_bytes: marks.map(|m| m.high.0),
+            low_bytes: marks.map(|m| m.low.0),
+            critical_bytes: marks.map(|m| m.critical.0),
+            inflow_bytes_per_second: volume.inflow().0,
+            seconds_until_full: until.map(|span| span.as_secs()),
+            running_since: volume.running.map(|at| at.to_string()),
+            last_run: volume.last_run.as_ref().map(|run| Run {
+                finished: run.at.to_string(),
+                result: run.result.to_string(),
+                why: run.why.clone(),
+                seconds: run.took.as_secs(),
+                deleted: run.deleted.into(),
+                reclaimed_bytes: run.reclaimed.0,
+            }),
+            stalled_because: volume.stalled.as_ref().map(|stall| stall.why.clone()),
+            traps: volume.traits.traps(),
+        }
+    }
+}
+
+impl Tree {
+    fn of(volume: &str, tree: &TreeView, history: &History) -> Self {
+        let survey = &tree.survey;
+        let over = &tree.inventory.passed_over;
+        let held = tree.recordings();
+        let mut streams: Vec<_> = survey.streams.iter().collect();
+        streams.sort_by_key(|stream| std::cmp::Reverse(stream.recordings.bytes));
+        let largest = streams.iter().take(LARGEST).map(|stream| Stream {
+            stream: stream.name.to_string(),
+            files: stream.recordings.files,
+            bytes: stream.recordings.bytes.0,
+        });
+        let mut unreclaimed = DomainTally::default();
+        let name = &tree.policy.tree;
+        history.failures.values().filter(|f| f.target.tree == *name).for_each(|f| unreclaimed.add(f.target.bytes));
+        history.held.values().filter(|h| h.target.tree == *name).for_each(|h| unreclaimed.add(h.bytes));
+        Self {
+            name: name.to_string(),
+            volume: volume.to_owned(),
+            path: tree.path.clone(),
+            mode: tree.policy.mode.as_str().to_owned(),
+            layout: tree.policy.layout.name().to_owned(),
+            layout_because: tree.pick.as_ref().map(|pick| pick.why.clone()),
+            files: held.files,
+            bytes: held.bytes.0,
+            streams: survey.streams.len(),
+            largest_streams: largest.collect(),
+            orphans: DomainTally::default().into(),
+            leftovers: survey.leftovers.into(),
+            in_progress: survey.in_progress.into(),
+            missing: 0,
+            unreclaimed: unreclaimed.into(),
+            unrecognised: over.unrecognised.into(),
+            set_aside: over.set_aside.into(),
+            mounts: over.mounts.iter().map(|mount| mount.show().0).collect(),
+            symlinks: over.symlinks,
+            special: over.special,
+            inflow_bytes_per_second: survey.inflow.0,
+            oldest: survey.oldest.map(|at| at.to_string()),
+            newest: survey.newest.map(|at| at.to_string()),
+            last_scan: (tree.inventory.directories > 0).then(|| tree.inventory.finished.to_string()),
+            complete: tree.inventory.complete(),
+            problems: tree.inventory.problems.iter().map(problem).collect(),
+            fault: tree.fault.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+/// How many streams of a tree are named.
+const LARGEST: usize = 10;
+
+/// One place that could not be read, in words.
+fn problem(problem: &ScanProblem) -> String {
+    match &problem.path {
+        Some(path) => format!("`{}`: {}", path.show().0, problem.error),
+        None => format!("the top: {}", problem.error),
+    }
+}
+
+/// To show.
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
 /// A list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Page<T> {
     /// Its items.
     pub items: Vec<T>,
@@ -107,7 +305,7 @@ pub struct Page<T> {
 }
 
 /// `GET /api/v1/plan?volume=`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// Names this exact list.
     pub id: String,
@@ -126,7 +324,7 @@ pub struct Plan {
 }
 
 /// One recording of a plan.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlanItem {
     /// Its tree.
     pub tree: String,
@@ -138,18 +336,18 @@ pub struct PlanItem {
     /// Allocated bytes.
     pub bytes: u64,
     /// The rule that chose it.
-    pub rule: &'static str,
+    pub rule: String,
     /// Why, in words.
     pub reason: String,
 }
 
 /// A path, and whether `%XX` stands in it for what JSON cannot hold or a terminal should not see.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Path {
     /// The path.
     pub path: String,
     /// Present and true if it is encoded.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub encoded: bool,
 }
 
@@ -161,10 +359,10 @@ impl From<&RelPath> for Path {
 }
 
 /// What is spared for one reason.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Spared {
     /// The reason.
-    pub reason: &'static str,
+    pub reason: String,
     /// How many.
     pub files: u64,
     /// Allocated bytes.
@@ -181,7 +379,7 @@ impl From<&DomainPlan> for Plan {
                 path: Path::from(&plan.path(item)),
                 stream: tree.inventory.stream(seen.stream).to_string(),
                 bytes: seen.bytes.0,
-                rule: item.rule.as_str(),
+                rule: item.rule.to_string(),
                 reason: plan.reason(item),
             }
         };
@@ -197,7 +395,7 @@ impl From<&DomainPlan> for Plan {
             items: plan.items.iter().map(item).collect(),
             spared: spared
                 .into_iter()
-                .map(|(reason, tally)| Spared { reason: reason.as_str(), files: tally.files, bytes: tally.bytes.0 })
+                .map(|(reason, tally)| Spared { reason: reason.to_string(), files: tally.files, bytes: tally.bytes.0 })
                 .collect(),
             shortfall_bytes: plan.shortfall.bytes.0,
         }

@@ -133,6 +133,14 @@ impl Journal {
         Ok(Opened { journal, created, repaired })
     }
 
+    /// A journal of nothing, for looking at trees where there is no state yet; it takes no entries.
+    #[must_use]
+    pub fn detached(folder: &Path) -> Self {
+        let inner =
+            Inner { segment: None, head: None, at: Position::default(), history: History::default(), closed: true };
+        Self { folder: folder.to_owned(), inner: Mutex::new(inner) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A panic elsewhere leaves no half-done state here that `closed` does not tell of.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -291,7 +299,10 @@ fn cut_off(head: &Position, at: &Position) -> Option<String> {
 /// Reads lines of the journal in `folder`; nobody may be writing it.
 fn read(folder: &Path, query: &JournalQuery) -> Result<Vec<JournalLine>, JournalError> {
     let failed = |source| JournalError::Io { action: "read", path: folder.to_owned(), source };
-    let segments = segment::list(folder).map_err(failed)?;
+    let segments = match segment::list(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listed => listed.map_err(failed)?,
+    };
     // An outcome stands at most one segment after its intent.
     let begin = segments.iter().rposition(|(first, _)| first.0 <= query.after.0 + 1).unwrap_or(0).saturating_sub(1);
     let mut open: BTreeMap<Seq, OpenIntent> = BTreeMap::new();

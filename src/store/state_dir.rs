@@ -69,6 +69,15 @@ impl StateDir {
         Ok(Self { path: path.to_owned(), id, _lock: lock })
     }
 
+    /// The id of a state that another process has.
+    ///
+    /// # Errors
+    /// If it has none that can be read.
+    pub fn id_of(path: &Path) -> Result<String, StateError> {
+        let failed = |source| StateError::Io { action: "identify", path: path.to_owned(), source };
+        Ok(std::fs::read_to_string(path.join("id")).map_err(failed)?.trim().to_owned())
+    }
+
     /// The folder.
     #[must_use]
     pub fn path(&self) -> &Path {

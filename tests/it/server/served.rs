@@ -101,7 +101,7 @@ impl Backend for Fake {
     }
 
     fn status(&self) -> Status {
-        Status { mode: "observe", volumes: vec![], trees: vec![] }
+        Status { mode: "observe".to_owned(), volumes: vec![], trees: vec![] }
     }
 
     fn plans(&self, volume: Option<&str>) -> Result<Plans, Refusal> {
@@ -148,6 +148,10 @@ impl Backend for Fake {
     fn cancel(&self, id: u64, who: &str) -> Result<Job, Refusal> {
         self.note(format!("cancel {id} by {who}"));
         Ok(Job { state: JobState::Cancelled, ..self.job(id)? })
+    }
+
+    fn verify(&self) -> Result<storage_guard::server::records::Verification, Refusal> {
+        Ok(storage_guard::server::records::Verification { entries: 0, faults: Vec::new() })
     }
 
     fn journal(&self, query: &JournalQuery) -> Result<Page<JournalEntry>, Refusal> {

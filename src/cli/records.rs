@@ -1,0 +1,313 @@
+//! `journal`, `cap`, `failures`: what was done, what waits for a person, what has not succeeded.
+
+use std::fmt::Write as _;
+use std::sync::atomic::AtomicBool;
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::args::{Cap, Failures, Journal, Look};
+use super::exit::{Failure, complain, print, print_json};
+use super::reclaim::who;
+use super::source::{Access, Source, call, escaped};
+use crate::domain::deletion::{Outcome, Seq};
+use crate::domain::journal::JournalQuery;
+use crate::domain::units::{Bytes, Timestamp};
+use crate::server::PageQuery;
+
+/// Entries that are asked for at once.
+const PAGE: usize = 1000;
+/// Around a time, `journal explain` looks so far.
+const AROUND: std::time::Duration = std::time::Duration::from_secs(3600);
+
+/// `journal`.
+pub(super) fn journal(command: Journal) -> Result<(), Failure> {
+    match command {
+        Journal::List { look, of_tree, stream, since, outcome } => {
+            let since = since.as_deref().map(time).transpose()?;
+            if let Some(word) = outcome.as_deref().filter(|word| Outcome::from_word(word).is_none()) {
+                return Err(Failure::Usage(format!(
+                    "`{word}` is no outcome; use verified, already_gone, failed or kept"
+                )));
+            }
+            let query = JournalQuery {
+                tree: of_tree,
+                stream,
+                since,
+                outcome: outcome.as_deref().and_then(Outcome::from_word),
+                ..JournalQuery::default()
+            };
+            let entries = all(&look, &query)?;
+            if look.json { print_json(&json!({"items": entries, "next": null})) } else { print(&list(&entries)) }
+        }
+        Journal::Verify(look) => verify(&look),
+        Journal::Explain { look, what, time: at } => explain(&look, &what, at.as_deref()),
+    }
+}
+
+fn time(text: &str) -> Result<Timestamp, Failure> {
+    let at: jiff::Timestamp =
+        text.parse().map_err(|_| Failure::Usage(format!("`{text}` is no time; write it as 2026-11-22T12:21:41Z")))?;
+    Ok(Timestamp::from_millis(at.as_millisecond()))
+}
+
+/// All entries that match, page by page.
+fn all(look: &Look, query: &JournalQuery) -> Result<Vec<Value>, Failure> {
+    let source = Source::open(&look.place, Access::Read)?;
+    let mut out: Vec<Value> = Vec::new();
+    let mut after = 0;
+    loop {
+        let page: Value = match &source {
+            Source::Remote(client) => {
+                let mut path = format!("/api/v1/journal?limit={PAGE}&cursor={after}");
+                let words = [
+                    ("tree", query.tree.clone()),
+                    ("stream", query.stream.clone()),
+                    ("since", query.since.map(|at| at.to_string())),
+                    ("outcome", query.outcome.map(|outcome| outcome.to_string())),
+                ];
+                for (name, text) in words {
+                    if let Some(text) = text {
+                        path.push_str(&format!("&{name}={}", escaped(&text)));
+                    }
+                }
+                call(client, Method::GET, &path, None)?
+            }
+            Source::Local(local) => {
+                let query = JournalQuery { after: Seq(after), limit: PAGE, ..query.clone() };
+                let page = local.hub.journal(&query).map_err(|refusal| Failure::failed(refusal.message))?;
+                serde_json::to_value(page)?
+            }
+        };
+        out.extend(page["items"].as_array().cloned().unwrap_or_default());
+        match page["next"].as_str().and_then(|next| next.parse().ok()) {
+            Some(next) => after = next,
+            None => return Ok(out),
+        }
+    }
+}
+
+fn word<'a>(entry: &'a Value, name: &str) -> &'a str {
+    entry[name].as_str().unwrap_or_default()
+}
+
+fn list(entries: &[Value]) -> String {
+    let mut out = String::new();
+    for entry in entries {
+        let what = match word(entry, "kind") {
+            "deletion" => format!(
+                "{} {}: `{}` in {}, {}, {}",
+                word(entry, "trigger"),
+                entry["outcome"].as_str().unwrap_or("open"),
+                word(entry, "path"),
+                word(entry, "tree"),
+                Bytes(entry["bytes"].as_u64().unwrap_or(0)),
+                word(entry, "reason")
+            ),
+            kind => format!("{kind}: {}", word(entry, "note")),
+        };
+        let cause =
+            entry["cause"].as_str().map(|cause| format!(" ({cause}: {})", word(entry, "note"))).unwrap_or_default();
+        let _ = writeln!(out, "{} {} {what}{cause}, by {}", entry["seq"], word(entry, "time"), word(entry, "who"));
+    }
+    if entries.is_empty() {
+        out.push_str("no entries\n");
+    }
+    out
+}
+
+fn verify(look: &Look) -> Result<(), Failure> {
+    let found: Value = match Source::open(&look.place, Access::Read)? {
+        Source::Remote(client) => call(&client, Method::GET, "/api/v1/journal/verify", None)?,
+        Source::Local(local) => {
+            let found = local.hub.verify().map_err(|refusal| Failure::failed(refusal.message))?;
+            serde_json::to_value(found)?
+        }
+    };
+    let faults = found["faults"].as_array().cloned().unwrap_or_default();
+    if look.json {
+        print_json(&found)?;
+    } else {
+        for fault in &faults {
+            complain(fault.as_str().unwrap_or_default());
+        }
+        let state = if faults.is_empty() { "the chain is intact" } else { "the chain is BROKEN" };
+        print(&format!("{} entries, {state}\n", found["entries"]))?;
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Failure::Said(1)) }
+}
+
+fn explain(look: &Look, what: &str, at: Option<&str>) -> Result<(), Failure> {
+    let around = at.map(time).transpose()?;
+    let entries = all(look, &JournalQuery::default())?;
+    let found: Vec<Value> = entries
+        .into_iter()
+        .filter(|entry| match around {
+            None => word(entry, "path") == what,
+            Some(at) => {
+                let near = word(entry, "time").parse::<jiff::Timestamp>().is_ok_and(|time| {
+                    let time = Timestamp::from_millis(time.as_millisecond());
+                    time.since(at) <= AROUND && at.since(time) <= AROUND
+                });
+                word(entry, "stream") == what && (near || word(entry, "path").contains(&day_of(at)))
+            }
+        })
+        .collect();
+    if look.json {
+        return print_json(&json!({"items": found, "next": null}));
+    }
+    if found.is_empty() {
+        return print(&format!(
+            "the journal knows nothing of `{what}`{}: it was not deleted by this guard\n",
+            at.map(|at| format!(" around {at}")).unwrap_or_default()
+        ));
+    }
+    print(&list(&found))
+}
+
+/// The day as it stands in most layouts' directories.
+fn day_of(at: Timestamp) -> String {
+    at.to_string().chars().take(10).collect()
+}
+
+/// `cap`.
+pub(super) fn cap(command: Cap) -> Result<(), Failure> {
+    match command {
+        Cap::List(look) => {
+            let caps: Value = match Source::open(&look.place, Access::Read)? {
+                Source::Remote(client) => call(&client, Method::GET, "/api/v1/caps", None)?,
+                Source::Local(local) => json!({"items": local.hub.caps(), "next": null}),
+            };
+            if look.json {
+                return print_json(&caps);
+            }
+            let items = caps["items"].as_array().cloned().unwrap_or_default();
+            let mut out = String::new();
+            for cap in &items {
+                let bytes = |name: &str| Bytes(cap[name].as_u64().unwrap_or(0));
+                let _ = writeln!(
+                    out,
+                    "{} {}: {} wanted, {} allowed, since {}",
+                    word(cap, "tree"),
+                    word(cap, "cap"),
+                    bytes("wanted"),
+                    bytes("allowed"),
+                    word(cap, "since")
+                );
+            }
+            print(if items.is_empty() { "no cap has tripped\n" } else { &out })
+        }
+        Cap::Acknowledge { look, name, cap } => {
+            match Source::open(&look.place, Access::Write)? {
+                Source::Remote(client) => {
+                    let path = format!("/api/v1/caps/{}/{}/acknowledge", escaped(&name), escaped(&cap));
+                    let _: Value = call(&client, Method::POST, &path, None)?;
+                }
+                Source::Local(local) => {
+                    local.hub.acknowledge(&name, &cap, &who()).map_err(|refusal| Failure::Refused(refusal.message))?;
+                }
+            }
+            print(&format!(
+                "cap {cap} of tree {name} is acknowledged: one run of the wanted size may go within an hour\n"
+            ))
+        }
+    }
+}
+
+/// `failures`.
+pub(super) fn failures(command: Failures) -> Result<(), Failure> {
+    match command {
+        Failures::List(look) => {
+            let failures = list_failures(&Source::open(&look.place, Access::Read)?)?;
+            if look.json {
+                return print_json(&json!({"items": failures, "next": null}));
+            }
+            let mut out = String::new();
+            for failure in &failures {
+                let holder = failure["holder"].as_str().map(|holder| format!(", held by {holder}")).unwrap_or_default();
+                let _ = writeln!(
+                    out,
+                    "{} `{}` in {}, {}: {} ({}){holder}; {} attempts since {}, next {}",
+                    failure["id"],
+                    word(failure, "path"),
+                    word(failure, "tree"),
+                    Bytes(failure["bytes"].as_u64().unwrap_or(0)),
+                    word(failure, "cause"),
+                    word(failure, "error"),
+                    failure["attempts"],
+                    word(failure, "since"),
+                    word(failure, "next_attempt")
+                );
+            }
+            print(if failures.is_empty() { "no deletion is failing\n" } else { &out })
+        }
+        Failures::Retry { look, ids } => retry(&look, &ids),
+        Failures::Close { look, id, reason } => {
+            match Source::open(&look.place, Access::Write)? {
+                Source::Remote(client) => {
+                    let body = json!({"reason": reason});
+                    let _: Value = call(&client, Method::POST, &format!("/api/v1/failures/{id}/close"), Some(body))?;
+                }
+                Source::Local(local) => {
+                    local.hub.close(id, &reason, &who()).map_err(|refusal| Failure::Refused(refusal.message))?;
+                }
+            }
+            print(&format!("failure {id} is closed: it is not tried again\n"))
+        }
+    }
+}
+
+fn list_failures(source: &Source) -> Result<Vec<Value>, Failure> {
+    let mut out = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let page: Value = match source {
+            Source::Remote(client) => {
+                let after = cursor.as_ref().map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+                call(client, Method::GET, &format!("/api/v1/failures?limit={PAGE}{after}"), None)?
+            }
+            Source::Local(local) => {
+                let query = PageQuery { limit: PAGE, cursor: cursor.clone() };
+                let page = local.hub.failures(&query).map_err(|refusal| Failure::failed(refusal.message))?;
+                serde_json::to_value(page)?
+            }
+        };
+        out.extend(page["items"].as_array().cloned().unwrap_or_default());
+        cursor = page["next"].as_str().map(str::to_owned);
+        if cursor.is_none() {
+            return Ok(out);
+        }
+    }
+}
+
+fn retry(look: &Look, ids: &[u64]) -> Result<(), Failure> {
+    let wanted: Vec<Option<u64>> = if ids.is_empty() { vec![None] } else { ids.iter().copied().map(Some).collect() };
+    match Source::open(&look.place, Access::Write)? {
+        Source::Remote(client) => {
+            for id in wanted {
+                let path = id.map_or("/api/v1/failures/retry".to_owned(), |id| format!("/api/v1/failures/{id}/retry"));
+                let _: Value = call(&client, Method::POST, &path, None)?;
+            }
+            print("they are tried again now; `storage-guard failures list` shows what is left\n")
+        }
+        Source::Local(mut local) => {
+            local.look()?;
+            if local.hub.status().mode == "observe" {
+                return Err(Failure::Refused(
+                    "the mode is observe: nothing is deleted; set `mode: enforce`, or give `--enforce`".to_owned(),
+                ));
+            }
+            local.guard.settle()?;
+            let mut tried = 0;
+            for id in wanted {
+                let count = local.hub.retry(id).map_err(|refusal| Failure::Refused(refusal.message))?;
+                if count > 0 {
+                    tried += local.guard.retry(id, &AtomicBool::new(false))?;
+                }
+            }
+            let left = list_failures(&Source::Local(local))?.len();
+            print(&format!("{tried} tried again, {left} still failing\n"))?;
+            if left > 0 { Err(Failure::Said(4)) } else { Ok(()) }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! `run`: the daemon.
+
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::args::Place;
+use super::exit::{Failure, complain, print};
+use super::screen;
+use super::source::{configuration, flags};
+use crate::config;
+use crate::daemon::{Daemon, Hub, Parts};
+use crate::domain::event::Event;
+use crate::server::Plans;
+use crate::store::{Journal, StateDir};
+use crate::system::{ProcHolders, SystemClock, SystemVolumes, survive_lease_breaks};
+
+/// `run`.
+pub(super) fn run(place: &Place, listen: Option<SocketAddr>) -> Result<(), Failure> {
+    survive_lease_breaks();
+    begin_log();
+    let mut config = configuration(place)?;
+    if let Some(address) = listen {
+        config.listeners.main = address;
+    }
+    let state = StateDir::open(&config.state)?;
+    let opened = Journal::open(&config.state.join("journal"))?;
+    let journal = Arc::new(opened.journal);
+    let clock = Arc::new(SystemClock);
+    let hub = Arc::new(Hub::new(journal.clone(), clock.clone()));
+    for text in opened.repaired {
+        hub.record(&Event::Remark { text: format!("the journal: {text}"), urgent: true });
+    }
+    let recorder = hub.clone();
+    let parts = Parts {
+        machine: Arc::new(SystemVolumes),
+        clock,
+        holders: Arc::new(ProcHolders),
+        journal,
+        state: state.id().into(),
+        events: Arc::new(move |event: Event| recorder.record(&event)),
+        writes: true,
+    };
+    let (again, main) = (place.clone(), config.listeners.main);
+    let reread = Box::new(move || {
+        let flags = config::Flags { listen: Some(main), ..flags(&again) };
+        if !again.trees.is_empty() {
+            return config::for_trees(&flags, &std::env::current_dir().unwrap_or_default());
+        }
+        let file = again.config.clone().unwrap_or_else(|| "/etc/storage-guard/storage-guard.yaml".into());
+        let mut config = config::load(&file, &|name| std::env::var(name).ok())?;
+        if listen.is_none() {
+            config::apply_flags(&mut config, &config::Flags { listen: None, ..flags })?;
+        } else {
+            config::apply_flags(&mut config, &flags)?;
+        }
+        Ok(config)
+    });
+    let daemon = Daemon::start(config, state.path().to_owned(), parts, hub, reread)?;
+    daemon.serve(Box::new(|hub: &Hub| {
+        if let Err(Failure::Failed(error)) = first_screen(hub) {
+            complain(&error.to_string());
+        }
+    }))?;
+    Ok(())
+}
+
+fn first_screen(hub: &Hub) -> Result<(), Failure> {
+    let plans = match hub.plans(None) {
+        Ok(Plans::All(page)) => page.items,
+        Ok(Plans::One(plan)) => vec![*plan],
+        Err(refusal) => return Err(Failure::failed(refusal.message)),
+    };
+    print(&screen::first(&hub.status(), &plans)?)
+}
+
+/// Log lines go to the error output, with colours only where somebody sees them.
+fn begin_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("STORAGE_GUARD_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .try_init();
+}

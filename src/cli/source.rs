@@ -1,0 +1,211 @@
+//! Whom a command asks: the running daemon, or, where there is none, the trees and the state themselves.
+
+use std::io::IsTerminal as _;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use http::Method;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::args::Place;
+use super::client::Client;
+use super::exit::{Failure, complain};
+use crate::config::{self, Config, Flags, Problem, ProblemKind};
+use crate::daemon::{Guard, Hub, Parts};
+use crate::domain::event::Event;
+use crate::store::{Journal, StateDir};
+use crate::system::{ProcHolders, SystemClock, SystemVolumes, survive_lease_breaks};
+
+/// The configuration where nothing else is said.
+const USUAL: &str = "/etc/storage-guard/storage-guard.yaml";
+
+/// What answers a command.
+pub(super) enum Source {
+    /// A daemon.
+    Remote(Client),
+    /// This process.
+    Local(Box<Local>),
+}
+
+/// The guard in this process.
+pub(super) struct Local {
+    pub(super) guard: Guard,
+    pub(super) hub: Arc<Hub>,
+    /// Taken for this process; `None` where there is no state yet and none is needed.
+    pub(super) _state: Option<StateDir>,
+}
+
+/// What a command does to the state.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Reads; where there is no state none is made.
+    Read,
+    /// Writes.
+    Write,
+}
+
+/// The configuration that a command is told of.
+pub(super) fn configuration(place: &Place) -> Result<Config, Failure> {
+    let flags = flags(place);
+    let here = std::env::current_dir()?;
+    if !place.trees.is_empty() {
+        return config::for_trees(&flags, &here).map_err(refused_or_wrong);
+    }
+    let file = match &place.config {
+        Some(file) => file.clone(),
+        None if Path::new(USUAL).exists() => PathBuf::from(USUAL),
+        None => {
+            return Err(Failure::Usage(format!(
+                "say whose recordings: `--tree PATH`, or `-c FILE` (there is no {USUAL}), or `--state DIR` for a running guard"
+            )));
+        }
+    };
+    let mut config = config::load(&file, &|name| std::env::var(name).ok()).map_err(refused_or_wrong)?;
+    config::apply_flags(&mut config, &flags).map_err(refused_or_wrong)?;
+    Ok(config)
+}
+
+pub(super) fn flags(place: &Place) -> Flags {
+    Flags {
+        trees: place.trees.clone(),
+        layout: place.layout.clone(),
+        listen: None,
+        state: place.state.clone(),
+        enforce: place.enforce,
+    }
+}
+
+/// Trees that are to be enforced with layout `auto` are refused by a safety rule, with what `auto` picks; all else is a
+/// configuration to be corrected.
+fn refused_or_wrong(problems: Vec<Problem>) -> Failure {
+    let mut picked = Vec::new();
+    for problem in &problems {
+        match &problem.kind {
+            ProblemKind::AutoEnforces { tree } => picked.push(setup_pick(tree).unwrap_or_else(|| problem.to_string())),
+            ProblemKind::Other => return Failure::Configuration(problems.iter().map(ToString::to_string).collect()),
+        }
+    }
+    Failure::Refused(picked.join("\n"))
+}
+
+fn setup_pick(tree: &crate::domain::settings::TreeSettings) -> Option<String> {
+    crate::daemon::picked(&SystemVolumes, tree).map(|error| error.to_string())
+}
+
+/// The state's folder that a command is told of.
+fn state_of(place: &Place) -> Result<(PathBuf, Option<Config>), Failure> {
+    let named = place.config.is_some() || !place.trees.is_empty();
+    match &place.state {
+        Some(state) if !named => Ok((state.clone(), None)),
+        _ => {
+            let config = configuration(place)?;
+            Ok((config.state.clone(), Some(config)))
+        }
+    }
+}
+
+impl Source {
+    /// The running daemon, or the trees and the state.
+    pub(super) fn open(place: &Place, access: Access) -> Result<Self, Failure> {
+        let (state, config) = state_of(place)?;
+        if let Some(client) = Client::connect(&state) {
+            return Ok(Self::Remote(client));
+        }
+        let config = match config {
+            Some(config) => config,
+            None => {
+                let configuration = configuration(place);
+                configuration.map_err(|_| {
+                    Failure::failed(format!(
+                        "no guard is running with the state `{}`; without one, say whose recordings: `-c FILE` or `--tree PATH`",
+                        state.display()
+                    ))
+                })?
+            }
+        };
+        Ok(Self::Local(Box::new(Local::open(&config, access)?)))
+    }
+}
+
+impl Local {
+    fn open(config: &Config, access: Access) -> Result<Self, Failure> {
+        survive_lease_breaks();
+        let folder = config.state.join("journal");
+        let (state, journal) = if access == Access::Write || folder.is_dir() {
+            let state = StateDir::open(&config.state)?;
+            let opened = Journal::open(&folder)?;
+            opened.repaired.iter().for_each(|text| complain(text));
+            (Some(state), opened.journal)
+        } else {
+            (None, Journal::detached(&folder))
+        };
+        let journal = Arc::new(journal);
+        let clock = Arc::new(SystemClock);
+        let hub = Arc::new(Hub::new(journal.clone(), clock.clone()));
+        let parts = Parts {
+            machine: Arc::new(SystemVolumes),
+            clock,
+            holders: Arc::new(ProcHolders),
+            journal,
+            state: state.as_ref().map_or("", StateDir::id).into(),
+            events: Arc::new(|event: Event| tell(&event)),
+            writes: access == Access::Write,
+        };
+        let guard = Guard::open(config, &parts)?;
+        Ok(Self { guard, hub, _state: state })
+    }
+
+    /// Looks once, with a progress bar where somebody can see it, and lets the hub know.
+    pub(super) fn look(&mut self) -> Result<(), Failure> {
+        let bar = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+            bar.set_style(style);
+        }
+        let seen = self.guard.look(&mut |policy, at| {
+            bar.set_message(format!("scanning {}: {} files in {} directories", policy.tree, at.files, at.directories));
+            bar.tick();
+            ControlFlow::Continue(())
+        });
+        bar.finish_and_clear();
+        self.hub.show(seen?);
+        Ok(())
+    }
+}
+
+/// What a person should hear of while a command works.
+fn tell(event: &Event) {
+    if let Event::Remark { text, .. } = event {
+        complain(text);
+    }
+}
+
+/// Calls the daemon, and reads its answer.
+pub(super) fn call<T: DeserializeOwned>(
+    client: &Client,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> Result<T, Failure> {
+    let (status, answer) = client.call(method, path, body)?;
+    if (200..300).contains(&status) {
+        return Ok(serde_json::from_value(answer)?);
+    }
+    let sentence = answer["error"]["message"].as_str().map_or_else(|| answer.to_string(), str::to_owned);
+    Err(match status {
+        404 | 409 | 403 => Failure::Refused(sentence),
+        _ => Failure::failed(sentence),
+    })
+}
+
+/// A text as part of a URL.
+pub(super) fn escaped(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}

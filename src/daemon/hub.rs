@@ -1,0 +1,409 @@
+//! What everybody shares: the last views, the queues of the workers, jobs, plans, and the recorder of events.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::jobs::Jobs;
+use super::log;
+use crate::domain::deletion::{Cap, Seq};
+use crate::domain::event::Event;
+use crate::domain::history::History;
+use crate::domain::journal::{Entry, JournalQuery, NoteKind};
+use crate::domain::names::{TreeId, VolumeId};
+use crate::domain::plan::Plan;
+use crate::domain::retention::Mode;
+use crate::domain::status::VolumeView;
+use crate::domain::units::{Bytes, Timestamp};
+use crate::domain::volume::Unusable;
+use crate::metrics::Counters;
+use crate::server::records::{Cap as CapShape, FailureItem, Job, JobItem, JournalEntry, Verification};
+use crate::server::shapes::{Page, Plan as PlanShape, Status};
+use crate::server::{PageQuery, Plans, Refusal};
+use crate::store::Journal;
+use crate::system::Clock;
+
+/// A plan can be applied for so long.
+const PLAN_GOOD: Duration = Duration::from_secs(15 * 60);
+/// So many plans are remembered.
+const PLANS: usize = 64;
+/// A text of a person is kept as far as this.
+const REASON: usize = 2000;
+
+/// What a volume's worker is asked to do.
+pub(super) enum Command {
+    /// Carry a plan out.
+    Apply {
+        /// The plan.
+        plan: Box<Plan>,
+        /// The job, and the number of its run.
+        job: u64,
+        /// Who wants it.
+        who: String,
+    },
+    /// Try a failed deletion again, or all that are due.
+    Retry(Option<u64>),
+    /// Look now.
+    Look,
+}
+
+/// A worker's queue, and its view.
+struct Seat {
+    queue: Option<SyncSender<Command>>,
+    view: Arc<VolumeView>,
+    trees: Vec<TreeId>,
+}
+
+/// What everybody shares.
+pub struct Hub {
+    pub(super) journal: Arc<Journal>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) counters: Counters,
+    seats: Mutex<BTreeMap<VolumeId, Seat>>,
+    plans: Mutex<HashMap<String, Plan>>,
+    jobs: Mutex<Jobs>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is shared is replaced whole, so a panic elsewhere leaves nothing half-done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Hub {
+    /// A hub without volumes.
+    #[must_use]
+    pub fn new(journal: Arc<Journal>, clock: Arc<dyn Clock>) -> Self {
+        let counters = Counters::new(clock.now());
+        Self { journal, clock, counters, seats: Mutex::default(), plans: Mutex::default(), jobs: Mutex::default() }
+    }
+
+    /// Records an event: metrics and log are made of it here, and nowhere else.
+    pub fn record(&self, event: &Event) {
+        self.counters.observe(event, self.clock.now());
+        log::write(event);
+    }
+
+    pub(super) fn seat(&self, view: VolumeView, queue: Option<SyncSender<Command>>) {
+        let trees = view.trees.iter().map(|tree| tree.policy.tree.clone()).collect();
+        lock(&self.seats).insert(view.name.clone(), Seat { queue, view: Arc::new(view), trees });
+    }
+
+    /// Shows what this process saw itself, where no worker does.
+    pub fn show(&self, views: Vec<VolumeView>) {
+        views.into_iter().for_each(|view| self.seat(view, None));
+    }
+
+    /// Checks the journal's chain.
+    ///
+    /// # Errors
+    /// 503 if it cannot be read.
+    pub fn verify(&self) -> Result<Verification, Refusal> {
+        let found = self.journal.verify().map_err(|error| Refusal::unavailable("journal", error.to_string()))?;
+        Ok(Verification { entries: found.entries, faults: found.faults })
+    }
+
+    pub(super) fn clear(&self) {
+        lock(&self.seats).clear();
+    }
+
+    pub(super) fn publish(&self, view: VolumeView) {
+        if let Some(seat) = lock(&self.seats).get_mut(&view.name) {
+            seat.view = Arc::new(view);
+        }
+    }
+
+    /// The volumes as they were last seen.
+    #[must_use]
+    pub fn views(&self) -> Vec<VolumeView> {
+        lock(&self.seats).values().map(|seat| seat.view.as_ref().clone()).collect()
+    }
+
+    /// Reads what the journal adds up to.
+    pub fn with_history<T>(&self, read: impl FnOnce(&History) -> T) -> T {
+        self.journal.with_history(read)
+    }
+
+    /// Every volume was asked for its space once.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        lock(&self.seats).values().all(|seat| seat.view.reading != Err(Unusable::NotYet))
+    }
+
+    /// Every volume was looked at: its trees were scanned, or it is known why not.
+    #[must_use]
+    pub fn seen(&self) -> bool {
+        lock(&self.seats).values().all(|seat| match &seat.view.reading {
+            Ok(_) => seat.view.trees.iter().all(|tree| tree.inventory.directories > 0),
+            Err(why) => *why != Unusable::NotYet,
+        })
+    }
+
+    /// The status.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let views = self.views();
+        self.with_history(|history| Status::of(&views, history))
+    }
+
+    /// What would go now, of one volume or of all that are not blind.
+    ///
+    /// # Errors
+    /// 404 if there is no such volume, 503 while it is blind.
+    pub fn plans(&self, volume: Option<&str>) -> Result<Plans, Refusal> {
+        let views = self.views();
+        let plan = |view: &VolumeView| {
+            let plan = view.plan(self.clock.now())?;
+            let shape = PlanShape::from(&plan);
+            self.remember(plan);
+            Some(shape)
+        };
+        let Some(name) = volume else {
+            return Ok(Plans::All(Page { items: views.iter().filter_map(plan).collect(), next: None }));
+        };
+        let view = views.iter().find(|view| view.name.as_str() == name).ok_or_else(|| {
+            let known: Vec<&str> = views.iter().map(|view| view.name.as_str()).collect();
+            Refusal::not_found(format!("there is no volume `{name}`; there are: {}", known.join(", ")))
+        })?;
+        let shape = plan(view).ok_or_else(|| {
+            Refusal::unavailable(
+                "blind",
+                format!("volume `{name}` cannot be judged now, so there is no plan; see its status"),
+            )
+        })?;
+        Ok(Plans::One(Box::new(shape)))
+    }
+
+    fn remember(&self, plan: Plan) {
+        let now = self.clock.now();
+        let mut plans = lock(&self.plans);
+        plans.retain(|_, plan| now.since(plan.made) <= PLAN_GOOD);
+        if plans.len() >= PLANS {
+            let oldest = plans.values().min_by_key(|plan| plan.made).map(|plan| plan.id.clone());
+            oldest.map(|id| plans.remove(&id));
+        }
+        plans.insert(plan.id.clone(), plan);
+    }
+
+    /// The plan with that id, if it may be carried out now.
+    ///
+    /// # Errors
+    /// 404 if it is unknown or too old, 409 if it no longer holds, or its trees are only observed.
+    pub(super) fn applicable(&self, id: &str) -> Result<Plan, Refusal> {
+        let now = self.clock.now();
+        let plan = lock(&self.plans).get(id).filter(|plan| now.since(plan.made) <= PLAN_GOOD).cloned();
+        let plan = plan.ok_or_else(|| {
+            Refusal::not_found(format!("there is no plan `{id}`; plans are good for 15 minutes: ask for a new one"))
+        })?;
+        if plan.trees.iter().any(|tree| tree.policy.mode != Mode::Enforce) {
+            return Err(Refusal::conflict(
+                "observe",
+                "the mode is observe: nothing is deleted; set `mode: enforce` to let the guard act",
+            ));
+        }
+        let views = self.views();
+        let fresh = views.iter().find(|view| view.name == plan.volume).and_then(|view| view.plan(now));
+        let fresh = fresh.ok_or_else(|| {
+            Refusal::conflict("blind", format!("volume `{}` cannot be judged now, so nothing is deleted", plan.volume))
+        })?;
+        if fresh.id == plan.id {
+            return Ok(fresh);
+        }
+        let still: std::collections::HashSet<_> = fresh.items.iter().map(|item| key(&fresh, item)).collect();
+        match plan.items.iter().find(|item| !still.contains(&key(&plan, item))) {
+            Some(item) => Err(Refusal::conflict(
+                "plan_changed",
+                format!("`{}` would not be deleted any more; ask for a new plan", plan.path(item).show().0),
+            )),
+            None => Ok(plan),
+        }
+    }
+
+    /// Puts a plan into its volume's queue; gives the job.
+    ///
+    /// # Errors
+    /// As [`Hub::applicable`], and 503 if the queue is full.
+    pub fn apply(&self, id: &str, who: &str) -> Result<u64, Refusal> {
+        let plan = self.applicable(id)?;
+        let job = self.journal.with_history_mut(|history| {
+            history.last_run += 1;
+            history.last_run
+        });
+        let targets = plan.items.iter().map(|item| plan.target_of(item)).collect();
+        lock(&self.jobs).add(job, targets);
+        let volume = plan.volume.clone();
+        let sent = self.send(&volume, Command::Apply { plan: Box::new(plan), job, who: who.to_owned() });
+        if sent.is_err() {
+            lock(&self.jobs).remove(job);
+        }
+        sent.map(|()| job)
+    }
+
+    fn send(&self, volume: &VolumeId, command: Command) -> Result<(), Refusal> {
+        let queue = lock(&self.seats).get(volume).and_then(|seat| seat.queue.clone());
+        let gone = || Refusal::unavailable("stopping", format!("volume `{volume}` takes no requests now"));
+        match queue.ok_or_else(gone)?.try_send(command) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(_)) => Err(Refusal::unavailable(
+                "queue_full",
+                format!("volume `{volume}` has too many requests waiting; try again later"),
+            )),
+            Err(TrySendError::Disconnected(_)) => Err(gone()),
+        }
+    }
+
+    pub(super) fn with_jobs<T>(&self, change: impl FnOnce(&mut Jobs) -> T) -> T {
+        change(&mut lock(&self.jobs))
+    }
+
+    pub(super) fn job(&self, id: u64) -> Result<Job, Refusal> {
+        self.with_history(|history| lock(&self.jobs).get(id, history))
+    }
+
+    pub(super) fn job_items(
+        &self,
+        id: u64,
+        outcome: Option<crate::domain::deletion::Outcome>,
+        page: &PageQuery,
+    ) -> Result<Page<JobItem>, Refusal> {
+        self.with_history(|history| lock(&self.jobs).items(id, outcome, page, history))
+    }
+
+    /// Lines of the journal.
+    ///
+    /// # Errors
+    /// 503 if it cannot be read.
+    pub fn journal(&self, query: &JournalQuery) -> Result<Page<JournalEntry>, Refusal> {
+        let lines = self.journal.read(query).map_err(|error| Refusal::unavailable("journal", error.to_string()))?;
+        let next = lines.last().filter(|_| lines.len() >= query.limit).map(|line| line.seq.0.to_string());
+        Ok(Page { items: lines.iter().map(JournalEntry::from).collect(), next })
+    }
+
+    /// Tripped caps.
+    #[must_use]
+    pub fn caps(&self) -> Vec<CapShape> {
+        self.with_history(|history| {
+            let shape = |trip: &crate::domain::history::CapTrip| CapShape {
+                tree: trip.tree.to_string(),
+                cap: trip.cap.as_str(),
+                wanted: trip.wanted.0,
+                allowed: trip.allowed.0,
+                since: trip.since.to_string(),
+            };
+            history.caps.values().map(shape).collect()
+        })
+    }
+
+    /// Lets go of a tripped cap.
+    ///
+    /// # Errors
+    /// 404 if there is no such cap, 409 if it has not tripped.
+    pub fn acknowledge(&self, tree: &str, cap: &str, who: &str) -> Result<(), Refusal> {
+        let cap = Cap::from_word(cap).ok_or_else(|| {
+            Refusal::not_found(format!("there is no cap `{cap}`; there are: run_share, orphan_share"))
+        })?;
+        let tree = TreeId::new(tree);
+        let trip = self.with_history(|history| history.caps.get(&(tree.clone(), cap)).cloned());
+        let trip = trip.ok_or_else(|| {
+            Refusal::conflict("not_tripped", format!("cap `{cap}` of tree `{tree}` has not tripped; see `cap list`"))
+        })?;
+        let note = Entry::Note {
+            kind: NoteKind::CapAcknowledged,
+            volume: None,
+            tree: Some(tree.clone()),
+            who: who.to_owned(),
+            bytes: trip.wanted,
+            number: 0,
+            text: cap.to_string(),
+        };
+        self.append(note)?;
+        self.record(&Event::CapAcknowledged { tree: tree.clone(), cap, who: who.to_owned() });
+        self.nudge(&tree);
+        Ok(())
+    }
+
+    fn append(&self, note: Entry) -> Result<(), Refusal> {
+        let appended = self.journal.append_synced(vec![note], self.clock.now());
+        appended.map(|_| ()).map_err(|error| Refusal::unavailable("journal", error.to_string()))
+    }
+
+    /// Lets the worker of a tree look now; if its queue is full it looks soon anyway.
+    fn nudge(&self, tree: &TreeId) {
+        let volume = lock(&self.seats).iter().find(|(_, seat)| seat.trees.contains(tree)).map(|(name, _)| name.clone());
+        if let Some(volume) = volume {
+            let _ = self.send(&volume, Command::Look);
+        }
+    }
+
+    /// Deletions that have not succeeded.
+    ///
+    /// # Errors
+    /// 400 for a bad cursor.
+    pub fn failures(&self, page: &PageQuery) -> Result<Page<FailureItem>, Refusal> {
+        let items: Vec<FailureItem> =
+            self.with_history(|history| history.failures.values().map(FailureItem::from).collect());
+        page.page(items.into_iter(), |item| item.id)
+    }
+
+    /// Tries one of them again, or all; gives how many.
+    ///
+    /// # Errors
+    /// 404 if there is none with that number, 503 if the queue is full.
+    pub fn retry(&self, id: Option<u64>) -> Result<u64, Refusal> {
+        let now = self.clock.now();
+        let trees: Vec<TreeId> = self.journal.with_history_mut(|history| {
+            let wanted = history.failures.values_mut().filter(|failure| id.is_none_or(|id| failure.id == id));
+            wanted
+                .map(|failure| {
+                    failure.next_attempt = now;
+                    failure.target.tree.clone()
+                })
+                .collect()
+        });
+        if let (Some(id), true) = (id, trees.is_empty()) {
+            return Err(Refusal::not_found(format!("there is no failed deletion {id}; see `failures list`")));
+        }
+        // Where no worker has a queue, this process does it itself.
+        let asked: Vec<VolumeId> = lock(&self.seats)
+            .iter()
+            .filter(|(_, seat)| seat.queue.is_some() && seat.trees.iter().any(|tree| trees.contains(tree)))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for volume in asked {
+            self.send(&volume, Command::Retry(id))?;
+        }
+        Ok(trees.len() as u64)
+    }
+
+    /// Closes one of them: it is not tried again.
+    ///
+    /// # Errors
+    /// 404 if there is none with that number.
+    pub fn close(&self, id: u64, reason: &str, who: &str) -> Result<(), Refusal> {
+        let target = self.with_history(|history| history.failures.get(&id).map(|failure| failure.target.clone()));
+        let target = target
+            .ok_or_else(|| Refusal::not_found(format!("there is no failed deletion {id}; see `failures list`")))?;
+        let reason: String = reason.chars().take(REASON).collect();
+        let note = Entry::Note {
+            kind: NoteKind::FailureClosed,
+            volume: None,
+            tree: Some(target.tree.clone()),
+            who: who.to_owned(),
+            bytes: Bytes::ZERO,
+            number: Seq(id).0,
+            text: reason.clone(),
+        };
+        self.append(note)?;
+        self.record(&Event::FailureClosed { target, who: who.to_owned(), reason });
+        Ok(())
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+fn key(plan: &Plan, item: &crate::domain::plan::PlanItem) -> (TreeId, u64, u64) {
+    let seen = plan.recording(item);
+    (plan.trees[item.tree].policy.tree.clone(), seen.inode, seen.fingerprint)
+}

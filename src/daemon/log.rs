@@ -1,0 +1,109 @@
+//! Events as log lines: a constant sentence and fields. Warnings are for what an operator should know, errors for what they must
+//! act on.
+
+use tracing::{debug, error, info, warn};
+
+use crate::domain::deletion::{Attempt, RunResult};
+use crate::domain::event::{Delivery, Event};
+use crate::domain::ledger::Judgement;
+use crate::domain::pressure::Pressure;
+
+/// Writes the line of an event.
+pub(super) fn write(event: &Event) {
+    match event {
+        Event::Probed { volume, before, now } => {
+            if before.as_str() != now.as_str() {
+                changed(volume.as_str(), before, now);
+            }
+        }
+        Event::Scanned { tree, took, files, bytes, problems, .. } => {
+            if *problems > 0 {
+                warn!(%tree, problems, "A tree could not be read whole; what could not be read is left alone.");
+            }
+            debug!(%tree, files, %bytes, ?took, "A tree was scanned.");
+        }
+        Event::RunStarted { volume, run, files, bytes, who } => {
+            info!(%volume, run, files, %bytes, who, "A run begins.");
+        }
+        Event::Settled { target, attempt } => {
+            let (tree, path) = (&target.tree, target.path.show().0);
+            match attempt {
+                Attempt::Verified { freed, .. } => debug!(%tree, path, %freed, "A recording was deleted."),
+                Attempt::AlreadyGone => debug!(%tree, path, "A recording was gone already."),
+                Attempt::Kept { why } => info!(%tree, path, why, "A recording was kept."),
+                Attempt::Failed { cause, error, holder } => {
+                    let holder = holder.as_ref().map(ToString::to_string).unwrap_or_default();
+                    warn!(%tree, path, %cause, error, holder, "A recording could not be deleted; it will be tried again.");
+                }
+            }
+        }
+        Event::Measured { volume, account, judgement } => match judgement {
+            Judgement::Short(missing) => {
+                warn!(%volume, expected = %account.expected, %missing, "Less space came back than was deleted.");
+            }
+            Judgement::Stalled(missing) => {
+                error!(%volume, expected = %account.expected, %missing, "Deleted space does not come back; the run ends.");
+            }
+            Judgement::TooEarly | Judgement::Agrees => {
+                debug!(%volume, expected = %account.expected, back = %account.came_back(), "A batch was measured.");
+            }
+        },
+        Event::RunEnded { volume, run, result, why, took, files, expected, reclaimed } => match result {
+            RunResult::ReachedLow | RunResult::Cancelled => {
+                info!(%volume, run, %result, why, ?took, files, %expected, %reclaimed, "A run ended.");
+            }
+            RunResult::Exhausted | RunResult::Stalled | RunResult::Failed => {
+                warn!(%volume, run, %result, why, ?took, files, %expected, %reclaimed, "A run ended without reaching its mark.");
+            }
+        },
+        Event::Pruned { tree, path } => debug!(%tree, path = path.show().0, "An empty directory was removed."),
+        Event::Closed { target, bytes } => {
+            info!(tree = %target.tree, path = target.path.show().0, %bytes, "A deleted recording was closed.");
+        }
+        Event::CapTripped { tree, cap, wanted, allowed } => {
+            error!(%tree, %cap, %wanted, %allowed, "A cap tripped; it waits for `cap acknowledge`.");
+        }
+        Event::CapAcknowledged { tree, cap, who } => info!(%tree, %cap, who, "A cap was acknowledged."),
+        Event::FailureClosed { target, who, reason } => {
+            info!(tree = %target.tree, path = target.path.show().0, who, reason, "A failed deletion was closed.");
+        }
+        Event::Clock { suspect, text } => match suspect {
+            Some(_) => error!(text, "The clock is not trusted; nothing is deleted because of its age."),
+            None => info!("The clock is trusted again."),
+        },
+        Event::Reloaded { problems } => {
+            if problems.is_empty() {
+                info!("The configuration was loaded again.");
+            }
+            for problem in problems {
+                error!(problem, "The configuration was not loaded; the old one stays in force.");
+            }
+        }
+        Event::Notified { channel, result, detail } => match result {
+            Delivery::Sent => debug!(channel, detail, "A message was delivered."),
+            Delivery::Retried => warn!(channel, detail, "A message was not delivered; it will be tried again."),
+            Delivery::Dropped => error!(channel, detail, "A message was given up."),
+        },
+        Event::Remark { text, urgent } => {
+            if *urgent {
+                error!(text, "The guard needs attention.");
+            } else {
+                warn!(text, "Something to know.");
+            }
+        }
+    }
+}
+
+fn changed(volume: &str, before: &Pressure, now: &Pressure) {
+    let (was, is) = (before.as_str(), now.as_str());
+    match now {
+        Pressure::Normal => info!(volume, was, "A volume is below its marks."),
+        Pressure::Reclaiming { deficit, .. } => {
+            info!(volume, was, missing = %deficit.bytes, inodes = deficit.inodes, "A volume is above its high mark.");
+        }
+        Pressure::Exhausted { deficit, .. } => {
+            error!(volume, was, missing = %deficit.bytes, "A volume has nothing eligible left to delete.");
+        }
+        Pressure::Blind { why, .. } => error!(volume, was, is, %why, "A volume cannot be judged; nothing is deleted."),
+    }
+}

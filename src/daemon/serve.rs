@@ -1,0 +1,372 @@
+//! The daemon: workers, listeners, signals, reload.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::guard::{Guard, GuardError, Parts};
+use super::hub::Hub;
+use super::work::Worker;
+use crate::config::{Config, Problem};
+use crate::domain::deletion::Outcome;
+use crate::domain::event::Event;
+use crate::domain::journal::{Entry, JournalQuery, NoteKind};
+use crate::domain::secret::Secret;
+use crate::metrics::{Known, render};
+use crate::server::records::{Alert, Cap, FailureItem, Job, JobItem, JournalEntry, Verification};
+use crate::server::shapes::{Page, Status};
+use crate::server::{
+    Auth, Backend, ControlError, ControlSocket, Limits, PageQuery, Plans, Refusal, metrics_router, operator_token,
+    router, serve_tcp, serve_unix,
+};
+use crate::store::JournalError;
+
+/// Tasks that do not end are left behind after this.
+const GRACE: Duration = Duration::from_secs(6);
+
+/// Why the daemon cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// A tree or volume.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The control socket.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// A listener.
+    #[error("cannot listen on {address}; is another program using it? Choose another with `listen` or `--listen`")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The runtime, a thread, or a signal.
+    #[error("cannot start the daemon's {what}")]
+    Start {
+        /// What cannot be started.
+        what: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// Reads the configuration again.
+pub type Reread = Box<dyn Fn() -> Result<Config, Vec<Problem>> + Send + Sync>;
+
+struct Running {
+    config: Config,
+    workers: Vec<Worker>,
+    stop: Arc<AtomicBool>,
+}
+
+/// The guard, watching.
+pub struct Daemon {
+    hub: Arc<Hub>,
+    parts: Parts,
+    state: PathBuf,
+    reread: Reread,
+    auth: Arc<Auth>,
+    running: Mutex<Running>,
+}
+
+impl Daemon {
+    /// Opens everything and starts the workers.
+    ///
+    /// # Errors
+    /// What cannot be opened or started.
+    pub fn start(
+        config: Config,
+        state: PathBuf,
+        parts: Parts,
+        hub: Arc<Hub>,
+        reread: Reread,
+    ) -> Result<Arc<Self>, DaemonError> {
+        let guard = Guard::open(&config, &parts)?;
+        let note = Entry::note(NoteKind::Started, format!("version {}", env!("CARGO_PKG_VERSION")));
+        parts.journal.append_synced(vec![note], parts.clock.now())?;
+        let operator = operator(&config, &state, &hub);
+        let auth = Arc::new(Auth::new(&config.auth, operator.as_ref(), parts.clock.clone()));
+        let running = run(config, guard, &hub)?;
+        Ok(Arc::new(Self { hub, parts, state, reread, auth, running: Mutex::new(running) }))
+    }
+
+    /// Serves until a signal ends it. `ready` is called once every volume was looked at.
+    ///
+    /// # Errors
+    /// If a listener cannot be opened.
+    pub fn serve(self: &Arc<Self>, ready: Box<dyn FnOnce(&Hub) + Send>) -> Result<(), DaemonError> {
+        let failed = |what| move |source| DaemonError::Start { what, source };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(failed("runtime"))?;
+        let result = runtime.block_on(self.clone().attend(ready));
+        self.stop_workers();
+        runtime.shutdown_timeout(GRACE);
+        result
+    }
+
+    async fn attend(self: Arc<Self>, ready: Box<dyn FnOnce(&Hub) + Send>) -> Result<(), DaemonError> {
+        let (end, shutdown) = watch::channel(false);
+        let limits = Limits::default();
+        let backend: Arc<dyn Backend> = self.clone();
+        let (listeners, state) = {
+            let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            (running.config.listeners, self.state.clone())
+        };
+        let mut tasks = tokio::task::JoinSet::new();
+        let full = router(backend.clone(), self.auth.clone(), &limits);
+        let listener = listen(listeners.main).await?;
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!(%address, "Listening.");
+        }
+        tasks.spawn(serve_tcp(listener, full.clone(), limits, shutdown.clone()));
+        if let Some(address) = listeners.metrics {
+            let only = metrics_router(backend, self.auth.clone(), &limits);
+            tasks.spawn(serve_tcp(listen(address).await?, only, limits, shutdown.clone()));
+        }
+        let control = ControlSocket::bind(&state)?;
+        let unix = shutdown.clone();
+        tasks.spawn(async move {
+            if let Err(error) = serve_unix(control, full, limits, unix).await {
+                tracing::error!(%error, "The control socket is closed.");
+            }
+        });
+        let hub = self.hub.clone();
+        tasks.spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(100));
+            while !hub.seen() {
+                ticks.tick().await;
+            }
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+            let _ = tokio::task::spawn_blocking(move || ready(&hub)).await;
+        });
+        self.heed_signals().await?;
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).stop.store(true, Ordering::Relaxed);
+        let _ = end.send(true);
+        let _ = tokio::time::timeout(GRACE, async { while tasks.join_next().await.is_some() {} }).await;
+        Ok(())
+    }
+
+    /// Returns at the first SIGTERM or SIGINT; a second one ends the process at once.
+    async fn heed_signals(self: &Arc<Self>) -> Result<(), DaemonError> {
+        let failed = |source| DaemonError::Start { what: "signal handlers", source };
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => {
+                    let daemon = self.clone();
+                    tokio::task::spawn_blocking(move || daemon.reload("SIGHUP"));
+                }
+            }
+        }
+        tracing::info!("Stopping; a second signal ends it at once.");
+        tokio::spawn(async move {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            std::process::exit(130);
+        });
+        Ok(())
+    }
+
+    fn stop_workers(&self) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.stop.store(true, Ordering::Relaxed);
+        for worker in std::mem::take(&mut running.workers) {
+            let _ = worker.end();
+        }
+    }
+
+    /// Puts another configuration in force; if its trees cannot be opened, the old one again.
+    fn change(&self, config: Config) -> Result<(), Vec<String>> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut problems = Vec::new();
+        if config.state != running.config.state {
+            problems.push("state.path cannot be changed while the guard runs; start it again".to_owned());
+        }
+        if config.listeners != running.config.listeners {
+            problems
+                .push("listen and metrics_listen cannot be changed while the guard runs; start it again".to_owned());
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        running.stop.store(true, Ordering::Relaxed);
+        let old: Vec<_> = std::mem::take(&mut running.workers).into_iter().filter_map(Worker::end).collect();
+        let before = running.config.clone();
+        let kept: Vec<_> = old.into_iter().map(|volume| (volume.key.clone(), volume.leave())).collect();
+        let begin = |config: Config| -> Result<Running, DaemonError> {
+            let mut guard = Guard::open(&config, &self.parts)?;
+            for volume in &mut guard.volumes {
+                if let Some(at) = kept.iter().position(|(key, _)| *key == volume.key) {
+                    volume.inherit(kept[at].1.clone());
+                }
+            }
+            self.hub.clear();
+            run(config, guard, &self.hub)
+        };
+        let wanted = begin(config.clone());
+
+        match wanted {
+            Ok(new) => {
+                *running = new;
+                let operator = operator(&config, &self.state, &self.hub);
+                self.auth.replace(&config.auth, operator.as_ref());
+                Ok(())
+            }
+            Err(error) => {
+                let mut problems = vec![chain(&error)];
+                match begin(before) {
+                    Ok(old) => *running = old,
+                    Err(error) => {
+                        problems.push(format!("the old configuration cannot go on either: {}", chain(&error)))
+                    }
+                }
+                Err(problems)
+            }
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut out = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        out.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    out
+}
+
+/// The operator's token, made at first start where no tokens are configured.
+fn operator(config: &Config, state: &std::path::Path, hub: &Hub) -> Option<Secret> {
+    if !config.auth.tokens.is_empty() {
+        return None;
+    }
+    match operator_token(state) {
+        Ok(token) => Some(token),
+        Err(error) => {
+            let text = format!("{}; until then only the control socket takes requests", chain(&error));
+            hub.record(&Event::Remark { text, urgent: false });
+            None
+        }
+    }
+}
+
+fn run(config: Config, guard: Guard, hub: &Arc<Hub>) -> Result<Running, DaemonError> {
+    let (volumes, trees) = guard.names();
+    let channels: Vec<String> = config.notify.channels.iter().map(|channel| channel.name.clone()).collect();
+    hub.counters.begin(&volumes, &trees, &channels);
+    for text in &config.dormant {
+        hub.record(&Event::Remark { text: text.clone(), urgent: false });
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut workers = Vec::new();
+    for volume in guard.volumes {
+        let worker = Worker::start(volume, hub, config.probe_interval, &stop)
+            .map_err(|source| DaemonError::Start { what: "worker", source })?;
+        workers.push(worker);
+    }
+    Ok(Running { config, workers, stop })
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, DaemonError> {
+    TcpListener::bind(address).await.map_err(|source| DaemonError::Listen { address, source })
+}
+
+impl Backend for Daemon {
+    fn ready(&self) -> bool {
+        self.hub.ready()
+    }
+
+    fn metrics(&self) -> String {
+        let volumes = self.hub.views();
+        let known = |history: &_| {
+            let known = Known { volumes: &volumes, history, firing: &[], outbox: &[], now: self.hub.now() };
+            render(&self.hub.counters, &known)
+        };
+        self.hub.with_history(known).unwrap_or_else(|error| format!("# {error}\n"))
+    }
+
+    fn status(&self) -> Status {
+        self.hub.status()
+    }
+
+    fn plans(&self, volume: Option<&str>) -> Result<Plans, Refusal> {
+        self.hub.plans(volume)
+    }
+
+    fn apply(&self, id: &str, who: &str) -> Result<u64, Refusal> {
+        self.hub.apply(id, who)
+    }
+
+    fn job(&self, id: u64) -> Result<Job, Refusal> {
+        self.hub.job(id)
+    }
+
+    fn job_items(&self, id: u64, outcome: Option<Outcome>, page: &PageQuery) -> Result<Page<JobItem>, Refusal> {
+        self.hub.job_items(id, outcome, page)
+    }
+
+    fn cancel(&self, id: u64, _who: &str) -> Result<Job, Refusal> {
+        self.hub.with_jobs(|jobs| jobs.cancel(id))?;
+        self.hub.job(id)
+    }
+
+    fn journal(&self, query: &JournalQuery) -> Result<Page<JournalEntry>, Refusal> {
+        self.hub.journal(query)
+    }
+
+    fn verify(&self) -> Result<Verification, Refusal> {
+        self.hub.verify()
+    }
+
+    fn caps(&self) -> Vec<Cap> {
+        self.hub.caps()
+    }
+
+    fn acknowledge(&self, tree: &str, cap: &str, who: &str) -> Result<(), Refusal> {
+        self.hub.acknowledge(tree, cap, who)
+    }
+
+    fn failures(&self, page: &PageQuery) -> Result<Page<FailureItem>, Refusal> {
+        self.hub.failures(page)
+    }
+
+    fn retry(&self, id: Option<u64>, _who: &str) -> Result<u64, Refusal> {
+        self.hub.retry(id)
+    }
+
+    fn close(&self, id: u64, reason: &str, who: &str) -> Result<(), Refusal> {
+        self.hub.close(id, reason, who)
+    }
+
+    fn alerts(&self) -> Vec<Alert> {
+        Vec::new()
+    }
+
+    fn reload(&self, who: &str) -> Result<(), Vec<String>> {
+        let read = (self.reread)().map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let result = read.and_then(|config| self.change(config));
+        let problems = result.as_ref().err().cloned().unwrap_or_default();
+        tracing::info!(who, "The configuration was asked to be loaded again.");
+        self.hub.record(&Event::Reloaded { problems });
+        result
+    }
+}

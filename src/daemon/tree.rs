@@ -1,0 +1,290 @@
+//! One tree that is watched: its handle, what the last scan found, and whether it can be trusted.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::deletion::Attempt;
+use crate::domain::event::Event;
+use crate::domain::history::History;
+use crate::domain::journal::{Entry, GUARD, NoteKind};
+use crate::domain::layout::Pick;
+use crate::domain::marker::Marker;
+use crate::domain::path::show_bytes;
+use crate::domain::plan::TreeFacts;
+use crate::domain::recording::{FileIndex, Gone, Inventory, InventoryBuilder, Tally};
+use crate::domain::retention::{Mode, TreePolicy};
+use crate::domain::status::TreeView;
+use crate::domain::survey::{Survey, survey};
+use crate::domain::units::{Bytes, Timestamp};
+use crate::domain::volume::{FilesystemTraits, Unusable};
+use crate::reclaim::{Settled, TreeHandle};
+use crate::scan::{Progress, scan};
+use crate::store::{Journal, JournalError};
+use crate::system::{Clock, WritableDir};
+
+/// A scan takes at most a twentieth of the time.
+const REST_FACTOR: u32 = 19;
+
+/// Called after each directory of a scan; `Break` ends it.
+pub(super) type Report<'a> = &'a mut dyn FnMut(&TreePolicy, Progress) -> ControlFlow<()>;
+
+/// A tree that is watched.
+pub(super) struct TreeWatch {
+    pub(super) dir: Arc<dyn WritableDir>,
+    pub(super) policy: Arc<TreePolicy>,
+    pub(super) grace: Duration,
+    pub(super) pick: Option<Pick>,
+    pub(super) fault: Option<Unusable>,
+    inventory: Arc<Inventory>,
+    survey: Survey,
+    /// When the last scan ended, and how long it took, by the clock that does not jump.
+    scanned: Option<(Duration, Duration)>,
+    gone: Gone,
+    gone_tally: Tally,
+    waiting: HashSet<FileIndex>,
+    /// The marker was seen, or written, by this process.
+    marked: bool,
+}
+
+impl TreeWatch {
+    pub(super) fn new(dir: Arc<dyn WritableDir>, policy: TreePolicy, grace: Duration, pick: Option<Pick>) -> Self {
+        let nothing = InventoryBuilder::new(policy.tree.clone(), Timestamp::default()).finish(Timestamp::default());
+        Self {
+            dir,
+            policy: Arc::new(policy),
+            grace,
+            pick,
+            fault: None,
+            inventory: Arc::new(nothing),
+            survey: Survey::default(),
+            scanned: None,
+            gone: Gone::default(),
+            gone_tally: Tally::default(),
+            waiting: HashSet::new(),
+            marked: false,
+        }
+    }
+
+    /// Whether it is time for a scan.
+    pub(super) fn due(&self, interval: Duration, boot: Duration) -> bool {
+        self.scanned
+            .is_none_or(|(ended, took)| boot.saturating_sub(ended) >= interval.max(took.saturating_mul(REST_FACTOR)))
+    }
+
+    /// Scans it; `None` if `report` ended the scan.
+    pub(super) fn scan(&mut self, clock: &dyn Clock, report: Report<'_>) -> Option<Event> {
+        let began = clock.boottime();
+        let policy = self.policy.clone();
+        let mut each = |at| report(&policy, at);
+        let found = scan(self.dir.as_ref(), &policy.tree, &policy.layout, clock, &mut each).ok()?;
+        let ended = clock.boottime();
+        let first = self.scanned.is_none();
+        let before = self.survey.recordings.bytes.saturating_sub(self.gone_tally.bytes);
+        self.scanned = Some((ended, ended.saturating_sub(began)));
+        self.survey = survey(&found, self.grace, clock.now());
+        self.inventory = Arc::new(found);
+        (self.gone, self.gone_tally) = (Gone::default(), Tally::default());
+        self.waiting.clear();
+        let recordings = self.survey.recordings;
+        Some(Event::Scanned {
+            tree: policy.tree.clone(),
+            took: ended.saturating_sub(began),
+            files: recordings.files,
+            bytes: recordings.bytes,
+            inflow: if first { Bytes::ZERO } else { recordings.bytes.saturating_sub(before) },
+            problems: self.inventory.problem_count,
+        })
+    }
+
+    /// It was scanned at least once.
+    pub(super) fn scanned(&self) -> bool {
+        self.scanned.is_some()
+    }
+
+    /// Whether the last scan is younger than `age`.
+    pub(super) fn scanned_within(&self, age: Duration, boot: Duration) -> bool {
+        self.scanned.is_some_and(|(ended, _)| boot.saturating_sub(ended) <= age)
+    }
+
+    /// Its recordings, less what has gone since the scan.
+    pub(super) fn held(&self) -> Bytes {
+        self.survey.recordings.bytes.saturating_sub(self.gone_tally.bytes)
+    }
+
+    /// How many they are.
+    pub(super) fn files(&self) -> u64 {
+        self.survey.recordings.files.saturating_sub(self.gone_tally.files)
+    }
+
+    /// What is recorded in a second.
+    pub(super) fn inflow(&self) -> Bytes {
+        self.survey.inflow
+    }
+
+    /// Looks whether this is still the tree that it was (promise 6). Only the guard that may write, marks it.
+    pub(super) fn check(
+        &mut self,
+        journal: &Journal,
+        state: &str,
+        traits: &FilesystemTraits,
+        writes: bool,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        self.fault = match self.dir.still_there() {
+            Err(why) => Some(why),
+            Ok(()) if self.policy.mode == Mode::Observe => None,
+            Ok(()) => self.check_marker(journal, state, traits, writes, now)?,
+        };
+        Ok(())
+    }
+
+    fn check_marker(
+        &mut self,
+        journal: &Journal,
+        state: &str,
+        traits: &FilesystemTraits,
+        writes: bool,
+        now: Timestamp,
+    ) -> Result<Option<Unusable>, JournalError> {
+        let tree = self.policy.tree.to_string();
+        let marker = |detail: String| Some(Unusable::Marker { tree: tree.clone(), detail });
+        let wanted = match wanted(self.dir.as_ref(), &self.policy, state) {
+            Ok(wanted) => wanted,
+            Err(error) => return Ok(Some(Unusable::Failed(error.to_string()))),
+        };
+        let found = match self.dir.read_marker() {
+            Ok(found) => found,
+            Err(error) => return Ok(marker(format!("cannot be read ({error})"))),
+        };
+        let known = self.marked || journal.with_history(|history| history.marked.contains(&self.policy.tree));
+        match wanted.fault(found.as_deref()) {
+            None => {
+                if !known && writes {
+                    journal.append_synced(vec![note(&self.policy, "seen")], now)?;
+                }
+                self.marked = true;
+                Ok(None)
+            }
+            // First contact.
+            Some(_) if found.is_none() && !known => {
+                if traits.mount_point == "/" {
+                    return Ok(marker(
+                        "is missing, and the tree lies on the root filesystem, where an unmounted disk looks the same"
+                            .to_owned(),
+                    ));
+                }
+                if self.survey.recordings.files == 0 {
+                    return Ok(marker(
+                        "is missing, and the tree holds no recording of its layout yet: is the right disk mounted?"
+                            .to_owned(),
+                    ));
+                }
+                if !writes {
+                    return Ok(None);
+                }
+                if let Err(error) = self.dir.write_marker(&wanted.show()) {
+                    return Ok(marker(format!("cannot be written ({error})")));
+                }
+                journal.append_synced(vec![note(&self.policy, "written at first contact")], now)?;
+                self.marked = true;
+                Ok(None)
+            }
+            Some(fault) => Ok(marker(fault)),
+        }
+    }
+
+    /// What the planner needs of it.
+    pub(super) fn facts(&self, history: &History) -> TreeFacts {
+        let mut waiting = self.waiting.clone();
+        let mut open = HashSet::new();
+        let failing: Vec<_> = history.failures.values().filter(|f| f.target.tree == self.policy.tree).collect();
+        if !failing.is_empty() {
+            let inodes: HashSet<u64> = failing.iter().map(|f| f.target.inode).collect();
+            for seen in self.inventory.files().filter(|seen| inodes.contains(&seen.inode)) {
+                let Some(failure) = failing.iter().find(|f| f.target.fingerprint == seen.fingerprint) else { continue };
+                if failure.cause == crate::domain::deletion::Cause::InUse {
+                    open.insert(seen.index);
+                } else {
+                    waiting.insert(seen.index);
+                }
+            }
+        }
+        TreeFacts {
+            policy: self.policy.clone(),
+            inventory: self.inventory.clone(),
+            gone: self.gone.clone(),
+            holds: Vec::new(),
+            open,
+            waiting,
+        }
+    }
+
+    /// Takes note of what became of targets: one pass for all of them.
+    pub(super) fn settled(&mut self, settled: &[Settled]) {
+        let own = settled.iter().filter(|one| one.intent.target.tree == self.policy.tree);
+        let by_file: HashMap<(u64, u64), &Attempt> =
+            own.map(|one| ((one.intent.target.inode, one.intent.target.fingerprint), &one.attempt)).collect();
+        if by_file.is_empty() {
+            return;
+        }
+        let inventory = self.inventory.clone();
+        for seen in inventory.files() {
+            match by_file.get(&(seen.inode, seen.fingerprint)) {
+                Some(Attempt::Verified { .. } | Attempt::AlreadyGone) if !self.gone.contains(seen.index) => {
+                    self.gone.insert(seen.index);
+                    self.gone_tally.add(seen.bytes);
+                }
+                // The next scan will see why.
+                Some(Attempt::Kept { .. }) => {
+                    self.waiting.insert(seen.index);
+                }
+                // The failure itself keeps it out of plans.
+                Some(Attempt::Verified { .. } | Attempt::AlreadyGone | Attempt::Failed { .. }) | None => {}
+            }
+        }
+    }
+
+    /// What a deletion needs of it.
+    pub(super) fn handle(&self, traits: &FilesystemTraits, boot: Duration) -> TreeHandle {
+        // Two sightings, the scan's and the door's, at least `min_age` apart.
+        let without_lease =
+            !traits.leases && self.scanned.is_some_and(|(ended, _)| boot.saturating_sub(ended) >= self.policy.min_age);
+        TreeHandle { dir: self.dir.clone(), policy: self.policy.clone(), may_share: traits.may_share(), without_lease }
+    }
+
+    pub(super) fn view(&self) -> TreeView {
+        TreeView {
+            policy: self.policy.clone(),
+            path: show_bytes(self.dir.path().as_os_str().as_encoded_bytes()).0,
+            pick: self.pick.clone(),
+            inventory: self.inventory.clone(),
+            survey: self.survey.clone(),
+            gone: self.gone_tally,
+            fault: self.fault.clone(),
+        }
+    }
+}
+
+/// The marker that this state would write into a tree.
+pub(super) fn wanted(dir: &dyn WritableDir, policy: &TreePolicy, state: &str) -> std::io::Result<Marker> {
+    Ok(Marker {
+        tree: policy.tree.clone(),
+        state: state.to_owned(),
+        filesystem: dir.filesystem_uuid().unwrap_or_default(),
+        top: dir.top()?.inode,
+    })
+}
+
+fn note(policy: &TreePolicy, text: &str) -> Entry {
+    Entry::Note {
+        kind: NoteKind::Marker,
+        volume: None,
+        tree: Some(policy.tree.clone()),
+        who: GUARD.to_owned(),
+        bytes: Bytes::ZERO,
+        number: 0,
+        text: text.to_owned(),
+    }
+}

@@ -1,0 +1,576 @@
+//! One volume: probe, scan, decide, delete. In the daemon a thread of its own; for a command, called once.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use super::tree::{Report, TreeWatch};
+use crate::domain::clock_watch::{ClockTrust, ClockWatch};
+use crate::domain::deletion::{Attempt, Cap, RunResult, Trigger};
+use crate::domain::event::Event;
+use crate::domain::history::{CapTrip, History};
+use crate::domain::journal::{Entry, GUARD, Intent, NoteKind};
+use crate::domain::limits::{Allowance, CapFacts, Growth, our_share};
+use crate::domain::names::{TreeId, VolumeId};
+use crate::domain::plan::{Plan, Spared};
+use crate::domain::pressure::{Deficit, Pressure, assess};
+use crate::domain::recording::Tally;
+use crate::domain::retention::Mode;
+use crate::domain::status::{PlanBasis, RunSummary, Stall, VolumeView};
+use crate::domain::units::{Bytes, Timestamp};
+use crate::domain::volume::{FilesystemTraits, Marks, Reading, Unusable};
+use crate::probe::Prober;
+use crate::reclaim::{Engine, Order, RunReport, Trees, Until, settle};
+use crate::store::{Journal, JournalError};
+use crate::system::{VolumeKey, Volumes};
+
+/// How long a volume may take to answer.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// An inventory that is younger than this tells what grew.
+const FRESH: Duration = Duration::from_secs(120);
+
+/// A volume with its trees.
+pub(super) struct VolumeWorker {
+    pub(super) name: VolumeId,
+    pub(super) key: VolumeKey,
+    pub(super) traits: FilesystemTraits,
+    pub(super) marks: Marks,
+    pub(super) scan_interval: Duration,
+    pub(super) trees: Vec<TreeWatch>,
+    pub(super) prober: Prober,
+    pub(super) machine: Arc<dyn Volumes>,
+    pub(super) engine: Engine,
+    /// Id of the state; it stands in the markers.
+    pub(super) state: Arc<str>,
+    /// This process may write: markers, and into the journal.
+    pub(super) writes: bool,
+    pub(super) reading: Result<Reading, Unusable>,
+    pub(super) pressure: Pressure,
+    pub(super) clock: ClockWatch,
+    ages: bool,
+    /// Used bytes, and our trees', at the last scan in normal state.
+    normal: Option<(Bytes, Bytes)>,
+    stalled: Option<Stall>,
+    last_run: Option<RunSummary>,
+    running: Option<Timestamp>,
+    /// Something was scanned since retention was last looked at.
+    scanned: bool,
+    /// What the last plan spared.
+    spared: Arc<Vec<Spared>>,
+}
+
+/// What survives a reload.
+#[derive(Clone)]
+pub(super) struct Legacy {
+    pressure: Pressure,
+    clock: ClockWatch,
+    stalled: Option<Stall>,
+    last_run: Option<RunSummary>,
+}
+
+impl VolumeWorker {
+    #[expect(clippy::too_many_arguments, reason = "it is put together in one place")]
+    pub(super) fn new(
+        name: VolumeId,
+        key: VolumeKey,
+        traits: FilesystemTraits,
+        marks: Marks,
+        scan_interval: Duration,
+        prober: Prober,
+        machine: Arc<dyn Volumes>,
+        engine: Engine,
+        state: Arc<str>,
+        writes: bool,
+    ) -> Self {
+        Self {
+            name,
+            key,
+            traits,
+            marks,
+            scan_interval,
+            trees: Vec::new(),
+            prober,
+            machine,
+            engine,
+            state,
+            writes,
+            reading: Err(Unusable::NotYet),
+            pressure: Pressure::Normal,
+            clock: ClockWatch::default(),
+            ages: true,
+            normal: None,
+            stalled: None,
+            last_run: None,
+            running: None,
+            scanned: false,
+            spared: Arc::default(),
+        }
+    }
+
+    /// What the worker of the next configuration goes on with.
+    pub(super) fn leave(self) -> Legacy {
+        Legacy { pressure: self.pressure, clock: self.clock, stalled: self.stalled, last_run: self.last_run }
+    }
+
+    /// Goes on where the worker of the configuration before left off.
+    pub(super) fn inherit(&mut self, legacy: Legacy) {
+        self.pressure = legacy.pressure;
+        self.clock = legacy.clock;
+        self.stalled = legacy.stalled;
+        self.last_run = legacy.last_run;
+    }
+
+    fn journal(&self) -> &Journal {
+        &self.engine.journal
+    }
+
+    fn now(&self) -> Timestamp {
+        self.engine.clock.now()
+    }
+
+    fn emit(&self, event: Event) {
+        (self.engine.events)(event);
+    }
+
+    fn names(&self) -> Vec<TreeId> {
+        self.trees.iter().map(|tree| tree.policy.tree.clone()).collect()
+    }
+
+    /// Looks once: clock, space, trees; scans what is due, or everything if `all`; and takes the state that follows.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub(super) fn look(&mut self, all: bool, report: Report<'_>) -> Result<(), JournalError> {
+        let trust = self.trust_clock()?;
+        self.reading = self.prober.read(DEADLINE);
+        if self.reading.is_ok() {
+            self.scan(all, report);
+        }
+        self.check_trees()?;
+        if let Some(why) = self.trees.iter().find_map(|tree| tree.fault.clone()) {
+            self.reading = Err(why);
+        }
+        if let (ClockTrust::Blind(text), Ok(_)) = (trust, &self.reading) {
+            self.reading = Err(Unusable::Clock(text));
+        }
+        self.step();
+        Ok(())
+    }
+
+    fn trust_clock(&mut self) -> Result<ClockTrust, JournalError> {
+        let now = self.now();
+        let recorded = self.journal().with_history(|history| history.last_at);
+        let was = self.clock.suspect().is_some();
+        if !self.writes {
+            return Ok(ClockTrust::Good);
+        }
+        let trust = self.clock.observe(now, self.engine.clock.boottime(), recorded);
+        self.ages = trust == ClockTrust::Good;
+        let suspect = self.clock.suspect().map(|(since, text)| (since, format!("the clock {text}")));
+        if was != suspect.is_some() {
+            let text = suspect.as_ref().map_or("the clock is trusted again".to_owned(), |(_, text)| text.clone());
+            self.journal().append_synced(vec![Entry::note(NoteKind::Clock, text.clone())], now)?;
+            self.emit(Event::Clock { suspect: suspect.map(|(since, _)| since), text });
+        }
+        Ok(trust)
+    }
+
+    fn scan(&mut self, all: bool, report: Report<'_>) {
+        let boot = self.engine.clock.boottime();
+        let clock = self.engine.clock.clone();
+        let mut scanned = false;
+        for tree in &mut self.trees {
+            if (all || tree.due(self.scan_interval, boot))
+                && let Some(event) = tree.scan(clock.as_ref(), report)
+            {
+                (self.engine.events)(event);
+                scanned = true;
+            }
+        }
+        self.scanned |= scanned;
+        if let (true, Pressure::Normal, Ok(reading)) = (scanned, &self.pressure, &self.reading) {
+            self.normal = Some((reading.space.used(), self.held()));
+        }
+    }
+
+    fn held(&self) -> Bytes {
+        self.trees.iter().map(TreeWatch::held).sum()
+    }
+
+    fn check_trees(&mut self) -> Result<(), JournalError> {
+        let now = self.now();
+        // A volume that does not answer is not asked about its trees either.
+        if self.reading.is_err() {
+            return Ok(());
+        }
+        for tree in &mut self.trees {
+            tree.check(&self.engine.journal, &self.state, &self.traits, self.writes, now)?;
+        }
+        Ok(())
+    }
+
+    fn inflow(&self) -> Bytes {
+        self.trees.iter().map(TreeWatch::inflow).sum()
+    }
+
+    /// The state that follows from the last reading.
+    fn step(&mut self) {
+        let now = self.now();
+        let (inflow, marks) = (self.inflow(), self.marks.clone());
+        let available = self.reading.as_ref().map_or(Bytes::ZERO, |reading| reading.space.available);
+        if self.stalled.as_ref().is_some_and(|stall| self.reading.is_ok() && stall.over(available, now)) {
+            self.stalled = None;
+        }
+        let above = self.reading.as_ref().is_ok_and(|reading| assess(reading, &marks, inflow).0);
+        let mut eligible = true;
+        if above || self.scanned || self.pressure != Pressure::Normal {
+            let plan = self.basis().map(|basis| basis.plan(&self.name, now).0);
+            eligible = plan.as_ref().is_some_and(|plan| !plan.items.is_empty() || !plan.next.is_empty());
+            self.spared = Arc::new(plan.map(|plan| plan.spared).unwrap_or_default());
+        }
+        let before = std::mem::replace(&mut self.pressure, Pressure::Normal);
+        self.pressure = before.clone().next(&self.reading, &marks, inflow, eligible, now);
+        self.emit(Event::Probed { volume: self.name.clone(), before, now: self.pressure.clone() });
+    }
+
+    /// What a plan is made from now; `None` while the volume is blind.
+    fn basis(&self) -> Option<PlanBasis> {
+        let reading = self.reading.as_ref().ok().filter(|reading| !reading.readonly)?;
+        if !self.trees.iter().all(TreeWatch::scanned) {
+            return None;
+        }
+        let now = self.now();
+        let enforcing = self.trees.iter().any(|tree| tree.policy.mode == Mode::Enforce);
+        let wanted = |tree: &&TreeWatch| !enforcing || tree.policy.mode == Mode::Enforce;
+        let (above, deficit) = assess(reading, &self.marks, self.inflow());
+        let running = matches!(self.pressure, Pressure::Reclaiming { .. } | Pressure::Exhausted { .. });
+        self.journal().with_history(|history| {
+            let target = if above || running { self.target(reading, deficit, history) } else { Deficit::default() };
+            let trees: Vec<&TreeWatch> = self.trees.iter().filter(wanted).collect();
+            Some(PlanBasis {
+                allowances: trees.iter().map(|tree| self.allowance(tree, reading, history, now)).collect(),
+                trees: trees.iter().map(|tree| tree.facts(history)).collect(),
+                target,
+                age_rules: self.ages,
+                retention: !target.is_zero() || self.in_window(now),
+            })
+        })
+    }
+
+    /// What is ours to give back of a deficit. Deleted files that are still open are promised already.
+    fn target(&self, reading: &Reading, deficit: Deficit, history: &History) -> Deficit {
+        if self.stalled.is_some() {
+            return Deficit { bytes: Bytes::ZERO, inodes: 0, critical: deficit.critical };
+        }
+        let bytes = deficit.bytes.saturating_sub(history.held_open(&self.names()));
+        let (used, held) = (reading.space.used(), self.held());
+        let boot = self.engine.clock.boottime();
+        let fresh = self.trees.iter().all(|tree| tree.scanned_within(FRESH, boot));
+        let growth = self.normal.filter(|_| fresh).map(|(used_then, held_then)| Growth {
+            ours: held.saturating_sub(held_then),
+            all: used.saturating_sub(used_then),
+        });
+        let cleanup = &self.engine.cleanup;
+        let files: u64 = self.trees.iter().map(TreeWatch::files).sum();
+        let mean = held.0.checked_div(files).unwrap_or(0);
+        let batch = cleanup.batch_bytes.min(Bytes(mean.saturating_mul(cleanup.batch_files as u64)));
+        Deficit { bytes: our_share(bytes, growth, held, used, batch, deficit.critical), ..deficit }
+    }
+
+    fn allowance(&self, tree: &TreeWatch, reading: &Reading, history: &History, now: Timestamp) -> Allowance {
+        let name = &tree.policy.tree;
+        CapFacts {
+            max_share: tree.policy.max_share,
+            held: tree.held(),
+            deleted: history.deleted_within_a_day(name, now),
+            permitted: history.permitted(name, now),
+            tripped_at: history.caps.get(&(name.clone(), Cap::RunShare)).map(|trip| trip.available),
+            available: reading.space.available,
+        }
+        .allowance()
+    }
+
+    /// What would go now; `None` while the volume is blind.
+    pub(super) fn plan(&self) -> Option<Plan> {
+        self.basis().map(|basis| basis.plan(&self.name, self.now()).0)
+    }
+
+    /// Latches the caps that the plan of now goes beyond.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub(super) fn trip_caps(&self) -> Result<(), JournalError> {
+        let now = self.now();
+        let Some(basis) = self.basis() else { return Ok(()) };
+        let over = basis.plan(&self.name, now).1;
+        self.trip(&basis, &over, now)
+    }
+
+    fn in_window(&self, now: Timestamp) -> bool {
+        let Some(window) = self.engine.cleanup.window else { return true };
+        let Ok(at) = jiff::Timestamp::from_millisecond(now.millis()) else { return false };
+        let time = at.to_zoned(jiff::tz::TimeZone::system()).time();
+        window.contains(u16::from(time.hour().unsigned_abs()) * 60 + u16::from(time.minute().unsigned_abs()))
+    }
+
+    /// What is seen now, for everybody who wants to know.
+    pub(super) fn view(&self) -> VolumeView {
+        VolumeView {
+            name: self.name.clone(),
+            traits: self.traits.clone(),
+            reading: self.reading.clone(),
+            pressure: self.pressure.clone(),
+            marks: self.marks.clone(),
+            trees: self.trees.iter().map(TreeWatch::view).collect(),
+            basis: self.basis(),
+            spared: self.spared.clone(),
+            running: self.running,
+            last_run: self.last_run.clone(),
+            stalled: self.stalled.clone(),
+            clock_suspect: self.clock.suspect().map(|(since, _)| since),
+        }
+    }
+
+    fn handles(&self) -> Trees {
+        let boot = self.engine.clock.boottime();
+        self.trees.iter().map(|tree| (tree.policy.tree.clone(), tree.handle(&self.traits, boot))).collect()
+    }
+
+    /// Settles what a crash left open. Nothing is touched while the volume is blind.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub(super) fn settle(&mut self) -> Result<(), JournalError> {
+        if self.reading.is_err() || self.reading.as_ref().is_ok_and(|reading| reading.readonly) {
+            return Ok(());
+        }
+        let report = settle(&self.engine, &self.handles())?;
+        for text in report.left {
+            self.emit(Event::Remark { text, urgent: false });
+        }
+        for tree in &mut self.trees {
+            tree.settled(&report.settled);
+        }
+        Ok(())
+    }
+
+    /// Does what is due: retries, closed files, and the run that the plan asks for.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub(super) fn act(&mut self, stop: &AtomicBool, publish: &dyn Fn(&Self)) -> Result<(), JournalError> {
+        self.sweep_held()?;
+        if self.reading.is_err() || !self.trees.iter().any(|tree| tree.policy.mode == Mode::Enforce) {
+            return Ok(());
+        }
+        self.retry(None, stop)?;
+        let now = self.now();
+        let Some(basis) = self.basis() else { return Ok(()) };
+        // Without pressure only a new scan can bring something past its retention.
+        if basis.target.is_zero() && !std::mem::take(&mut self.scanned) {
+            return Ok(());
+        }
+        let (plan, over) = basis.plan(&self.name, now);
+        self.trip(&basis, &over, now)?;
+        if plan.items.is_empty() {
+            return Ok(());
+        }
+        let run = self.next_run();
+        self.carry_out(&plan, GUARD, run, None, stop, publish)?;
+        Ok(())
+    }
+
+    /// A number for a new run.
+    pub(super) fn next_run(&self) -> u64 {
+        self.journal().with_history_mut(|history| {
+            history.last_run += 1;
+            history.last_run
+        })
+    }
+
+    /// Latches the caps that a plan wanted to go beyond (promise 9).
+    fn trip(&self, basis: &PlanBasis, over: &[(usize, Bytes)], now: Timestamp) -> Result<(), JournalError> {
+        let Ok(reading) = &self.reading else { return Ok(()) };
+        for (index, wanted) in over {
+            let tree = basis.trees[*index].policy.tree.clone();
+            let known = self.journal().with_history(|h| h.caps.contains_key(&(tree.clone(), Cap::RunShare)));
+            if known {
+                continue;
+            }
+            let allowed = basis.allowances[*index].pressure;
+            let note = Entry::Note {
+                kind: NoteKind::CapTripped,
+                volume: Some(self.name.clone()),
+                tree: Some(tree.clone()),
+                who: GUARD.to_owned(),
+                bytes: *wanted,
+                // The line to hold is where the volume stands once the allowed part is gone.
+                number: reading.space.available.saturating_add(allowed).0,
+                text: CapTrip::text(Cap::RunShare, allowed),
+            };
+            self.journal().append_synced(vec![note], now)?;
+            self.emit(Event::CapTripped { tree, cap: Cap::RunShare, wanted: *wanted, allowed });
+        }
+        Ok(())
+    }
+
+    /// Carries a plan out, as far as its trees may be changed.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub(super) fn carry_out(
+        &mut self,
+        plan: &Plan,
+        who: &str,
+        run: u64,
+        job: Option<u64>,
+        stop: &AtomicBool,
+        publish: &dyn Fn(&Self),
+    ) -> Result<RunReport, JournalError> {
+        let targets = plan.items.iter().map(|item| plan.target_of(item)).collect();
+        let names = self.names();
+        let order = Order {
+            volume: self.name.clone(),
+            run,
+            who: who.to_owned(),
+            job,
+            targets,
+            until: Until::Low(self.marks.clone()),
+            promised: self.journal().with_history(|history| history.held_open(&names)),
+        };
+        self.running = Some(self.now());
+        publish(self);
+        let began = self.engine.clock.boottime();
+        let trees = self.handles();
+        let machine = self.machine.clone();
+        let prober = &mut self.prober;
+        let watched: Vec<_> = self.trees.iter().map(|tree| tree.dir.clone()).collect();
+        let mut probe = || {
+            let reading = prober.read(DEADLINE)?;
+            // A tree that was unmounted or replaced meanwhile ends the run.
+            watched.iter().try_for_each(|dir| dir.still_there())?;
+            Ok(reading)
+        };
+        let result = self.engine.run(&trees, order, &mut probe, &|| machine.io_pressure(), stop);
+        self.running = None;
+        let report = result?;
+        for tree in &mut self.trees {
+            tree.settled(&report.settled);
+        }
+        self.after_run(&report, self.engine.clock.boottime().saturating_sub(began));
+        publish(self);
+        Ok(report)
+    }
+
+    fn after_run(&mut self, report: &RunReport, took: Duration) {
+        let now = self.now();
+        let mut deleted = Tally::default();
+        for one in &report.settled {
+            if let Attempt::Verified { freed, .. } = &one.attempt {
+                deleted.add(*freed);
+            }
+        }
+        self.last_run = Some(RunSummary {
+            at: now,
+            result: report.result,
+            why: report.why.clone(),
+            took,
+            deleted,
+            reclaimed: report.reclaimed,
+        });
+        let by_pressure = report.settled.iter().any(|one| one.intent.target.trigger == Trigger::Pressure);
+        if let (RunResult::Stalled, true, Ok(reading)) = (report.result, by_pressure, &report.reading) {
+            self.stalled = Some(Stall {
+                since: now,
+                available: reading.space.available,
+                missing: report.expected.saturating_sub(report.reclaimed).max(Bytes(1)),
+                why: report.why.clone(),
+            });
+        }
+        if !matches!(self.reading, Err(Unusable::Clock(_) | Unusable::Marker { .. })) {
+            self.reading = report.reading.clone();
+        }
+        self.step();
+    }
+
+    /// Tries failed deletions again: those that are due, or the one with this number.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub(super) fn retry(&mut self, only: Option<u64>, stop: &AtomicBool) -> Result<usize, JournalError> {
+        let now = self.now();
+        let names = self.names();
+        if self.reading.is_err() || self.reading.as_ref().is_ok_and(|reading| reading.readonly) {
+            return Ok(0);
+        }
+        let run = self.next_run();
+        let due: Vec<Intent> = self.journal().with_history(|history| {
+            let wanted = history.failures.values().filter(|failure| {
+                names.contains(&failure.target.tree) && only.map_or(failure.next_attempt <= now, |id| failure.id == id)
+            });
+            wanted
+                .take(self.engine.cleanup.batch_files)
+                .map(|failure| Intent {
+                    target: failure.target.clone(),
+                    who: GUARD.to_owned(),
+                    job: None,
+                    run,
+                    retry_of: Some(crate::domain::deletion::Seq(failure.id)),
+                })
+                .collect()
+        });
+        if due.is_empty() {
+            return Ok(0);
+        }
+        let settled = self.engine.batch(&self.handles(), due, stop)?;
+        for tree in &mut self.trees {
+            tree.settled(&settled);
+        }
+        Ok(settled.len())
+    }
+
+    /// Looks which deleted files are still open.
+    fn sweep_held(&mut self) -> Result<(), JournalError> {
+        let names = self.names();
+        let held: Vec<_> = self.journal().with_history(|history| {
+            history.held.values().filter(|held| names.contains(&held.target.tree)).cloned().collect()
+        });
+        if held.is_empty() {
+            return Ok(());
+        }
+        let inodes: Vec<u64> = held.iter().map(|held| held.target.inode).collect();
+        let open = self.engine.holders.find(&inodes);
+        let now = self.now();
+        for one in held {
+            let holder = open.iter().find(|file| file.deleted && file.inode == one.target.inode);
+            match holder {
+                Some(file) => self.journal().with_history_mut(|history| {
+                    if let Some(held) = history.held.get_mut(&one.seq) {
+                        held.holder = Some(file.holder.clone());
+                    }
+                }),
+                None => {
+                    let note = Entry::Note {
+                        kind: NoteKind::Closed,
+                        volume: None,
+                        tree: Some(one.target.tree.clone()),
+                        who: GUARD.to_owned(),
+                        bytes: one.bytes,
+                        number: one.seq.0,
+                        text: one.target.path.show().0,
+                    };
+                    self.journal().append_synced(vec![note], now)?;
+                    self.emit(Event::Closed { target: one.target, bytes: one.bytes });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A scan that nobody watches.
+pub(super) fn unwatched() -> impl FnMut(&crate::domain::retention::TreePolicy, crate::scan::Progress) -> ControlFlow<()>
+{
+    |_, _| ControlFlow::Continue(())
+}

@@ -1,0 +1,142 @@
+//! The threads of the volumes: each looks, acts, and takes requests, one thing after the other.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::hub::{Command, Hub};
+use super::volume::{VolumeWorker, unwatched};
+use crate::domain::event::Event;
+use crate::store::JournalError;
+
+/// Requests that may wait for a volume.
+const QUEUE: usize = 64;
+
+/// A volume's thread.
+pub(super) struct Worker {
+    thread: JoinHandle<VolumeWorker>,
+}
+
+impl Worker {
+    /// Starts it, and gives its volume a seat at the hub.
+    pub(super) fn start(
+        mut volume: VolumeWorker,
+        hub: &Arc<Hub>,
+        interval: Duration,
+        stop: &Arc<std::sync::atomic::AtomicBool>,
+    ) -> std::io::Result<Self> {
+        let (queue, requests) = sync_channel(QUEUE);
+        hub.seat(volume.view(), Some(queue));
+        let (hub, stop) = (hub.clone(), stop.clone());
+        let name = format!("volume {}", volume.name);
+        let thread = std::thread::Builder::new().name(name.chars().take(15).collect()).spawn(move || {
+            work(&mut volume, &hub, &requests, interval, &stop);
+            volume
+        })?;
+        Ok(Self { thread })
+    }
+
+    /// Waits until it has ended; `None` if it panicked.
+    pub(super) fn end(self) -> Option<VolumeWorker> {
+        self.thread.join().ok()
+    }
+}
+
+fn work(
+    volume: &mut VolumeWorker,
+    hub: &Hub,
+    requests: &Receiver<Command>,
+    interval: Duration,
+    stop: &std::sync::atomic::AtomicBool,
+) {
+    let publish = |volume: &VolumeWorker| hub.publish(volume.view());
+    let mut settled = false;
+    let mut due = hub.clock.boottime();
+    loop {
+        if stopped(stop) {
+            return;
+        }
+        let now = hub.clock.boottime();
+        if now >= due {
+            due = now + interval;
+            report(hub, tick(volume, &mut settled, stop, &publish));
+        }
+        // Short, so that a stop is heard soon.
+        let wait = due.saturating_sub(hub.clock.boottime()).min(Duration::from_millis(500));
+        match requests.recv_timeout(wait) {
+            Ok(command) => {
+                report(hub, serve(volume, hub, command, stop, &publish));
+                publish(volume);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+fn stopped(stop: &std::sync::atomic::AtomicBool) -> bool {
+    stop.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+fn report(hub: &Hub, result: Result<(), JournalError>) {
+    if let Err(error) = result {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        hub.record(&Event::Remark { text: format!("{error}{cause}; nothing is deleted"), urgent: true });
+    }
+}
+
+fn tick(
+    volume: &mut VolumeWorker,
+    settled: &mut bool,
+    stop: &std::sync::atomic::AtomicBool,
+    publish: &dyn Fn(&VolumeWorker),
+) -> Result<(), JournalError> {
+    let mut each = |_: &crate::domain::retention::TreePolicy, _| {
+        if stopped(stop) { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
+    };
+    volume.look(false, &mut each)?;
+    publish(volume);
+    if !*settled && volume.reading.is_ok() {
+        volume.settle()?;
+        *settled = true;
+    }
+    if *settled {
+        volume.act(stop, publish)?;
+        publish(volume);
+    }
+    Ok(())
+}
+
+fn serve(
+    volume: &mut VolumeWorker,
+    hub: &Hub,
+    command: Command,
+    stop: &std::sync::atomic::AtomicBool,
+    publish: &dyn Fn(&VolumeWorker),
+) -> Result<(), JournalError> {
+    match command {
+        Command::Apply { plan, job, who } => {
+            if !hub.with_jobs(|jobs| jobs.begin(job, hub.now())) {
+                return Ok(());
+            }
+            let result = volume.look(false, &mut unwatched()).and_then(|()| {
+                if volume.reading.is_err() {
+                    return Ok(None);
+                }
+                volume.carry_out(&plan, &who, job, Some(job), stop, publish).map(Some)
+            });
+            let (report, failed) = match result {
+                Ok(report) => (report, None),
+                Err(error) => (None, Some(error)),
+            };
+            hub.with_jobs(|jobs| jobs.end(job, report, hub.now()));
+            failed.map_or(Ok(()), Err)
+        }
+        Command::Retry(id) => volume.retry(id, stop).map(|_| ()),
+        Command::Look => {
+            volume.look(false, &mut unwatched())?;
+            volume.act(stop, publish)
+        }
+    }
+}

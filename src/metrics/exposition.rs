@@ -1,0 +1,244 @@
+//! The text that `/metrics` answers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use prometheus::{Encoder as _, TextEncoder};
+
+use super::counters::Counters;
+use super::gauges::Gauges;
+use crate::domain::alert::AlertName;
+use crate::domain::deletion::{Cap, SparedReason, Unreclaimed};
+use crate::domain::history::History;
+use crate::domain::names::TreeId;
+use crate::domain::recording::Tally;
+use crate::domain::settings::Severity;
+use crate::domain::status::{TreeView, VolumeView};
+use crate::domain::survey::until_full;
+use crate::domain::units::{Bytes, Timestamp};
+
+/// What is known when somebody asks.
+pub struct Known<'a> {
+    /// The volumes.
+    pub volumes: &'a [VolumeView],
+    /// What the journal adds up to.
+    pub history: &'a History,
+    /// Alerts that are firing.
+    pub firing: &'a [(AlertName, Severity)],
+    /// For each channel the age of the oldest message that waits.
+    pub outbox: &'a [(String, Duration)],
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// The exposition, in text format 0.0.4.
+///
+/// # Errors
+/// If two metrics bear one name: never, since the names are constant.
+pub fn render(counters: &Counters, known: &Known<'_>) -> prometheus::Result<String> {
+    let mut families = counters.registry.gather();
+    let mut gauges = Gauges::default();
+    about(&mut gauges, known);
+    for volume in known.volumes {
+        of_volume(&mut gauges, volume);
+        for tree in &volume.trees {
+            of_tree(&mut gauges, tree, known);
+        }
+        spared(&mut gauges, volume);
+    }
+    families.extend(gauges.gather());
+    families.sort_by(|a, b| a.name().cmp(b.name()));
+    let mut out = Vec::new();
+    TextEncoder::new().encode(&families, &mut out)?;
+    Ok(String::from_utf8_lossy(&out).into_owned())
+}
+
+fn about(gauges: &mut Gauges, known: &Known<'_>) {
+    let labels = [
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("revision", option_env!("STORAGE_GUARD_REVISION").unwrap_or("unknown")),
+    ];
+    gauges.family("storage_guard_build_info", "Which program this is").set(&labels, 1.0);
+    let enforcing = known.volumes.iter().any(VolumeView::enforces);
+    gauges
+        .family("storage_guard_enforcing", "1 if any tree may be changed, 0 if all are only observed")
+        .set(&[], f64::from(u8::from(enforcing)));
+    let mut alerts = gauges.family("storage_guard_alerts_firing", "Alerts of the guard itself that are firing");
+    for alert in AlertName::ALL {
+        let severity = alert.severity();
+        let count = known.firing.iter().filter(|(name, _)| name == alert).count();
+        alerts.set(&[("alert", alert.as_str()), ("severity", severity.as_str())], float(count as u64));
+    }
+    let mut outbox =
+        gauges.family("storage_guard_outbox_oldest_seconds", "Age of the oldest message that waits, 0 if none does");
+    for (channel, age) in known.outbox {
+        outbox.set(&[("channel", channel)], age.as_secs_f64());
+    }
+    let least = |of: &dyn Fn(&VolumeView) -> Option<Timestamp>| {
+        known.volumes.iter().map(|volume| of(volume).map_or(0, Timestamp::secs)).min().unwrap_or(0)
+    };
+    let probe = least(&|volume| volume.reading.as_ref().ok().map(|reading| reading.at));
+    let scan = least(&|volume| volume.trees.iter().map(|tree| tree.inventory.finished).min());
+    let reclaim = least(&|volume| volume.last_run.as_ref().map(|run| run.at));
+    let mut success = gauges.family(
+        "storage_guard_last_success_timestamp_seconds",
+        "When a task last succeeded: the least recent of all volumes and trees, 0 if never",
+    );
+    for (task, at) in [("probe", probe), ("scan", scan), ("reclaim", reclaim), ("catalogue", 0), ("archive", 0)] {
+        success.set(&[("task", task)], signed(at));
+    }
+}
+
+fn of_volume(gauges: &mut Gauges, volume: &VolumeView) {
+    let name = volume.name.as_str();
+    let label = [("volume", name)];
+    if let Ok(reading) = &volume.reading {
+        let space = &reading.space;
+        for (metric, help, value) in [
+            ("storage_guard_volume_size_bytes", "All bytes of the filesystem", space.size.0),
+            ("storage_guard_volume_available_bytes", "What an unprivileged writer has", space.available.0),
+            ("storage_guard_volume_free_bytes", "Free bytes, the reserve for root included", space.free.0),
+            ("storage_guard_volume_inodes", "All inodes, 0 where their number is not fixed", space.inodes),
+            ("storage_guard_volume_inodes_free", "Free inodes", space.inodes_free),
+            ("storage_guard_volume_readonly", "1 if the filesystem is read-only", u64::from(reading.readonly)),
+        ] {
+            gauges.family(metric, help).set(&label, float(value));
+        }
+        let at = volume.marks.thresholds(space);
+        let mut marks = gauges.family(
+            "storage_guard_volume_watermark_bytes",
+            "The mark is crossed when fewer bytes than this are available",
+        );
+        for (mark, value) in [("high", at.high), ("low", at.low), ("critical", at.critical)] {
+            marks.set(&[("volume", name), ("mark", mark)], float(value.0));
+        }
+        let mut marks = gauges.family(
+            "storage_guard_volume_watermark_inodes",
+            "The mark is crossed when fewer inodes than this are free",
+        );
+        for (mark, value) in [("high", at.inodes_high), ("low", at.inodes_low)] {
+            marks.set(&[("volume", name), ("mark", mark)], float(value));
+        }
+        let until = until_full(space.available, volume.inflow()).map_or(f64::INFINITY, |span| span.as_secs_f64());
+        gauges
+            .family("storage_guard_volume_seconds_until_full", "At the measured inflow; +Inf if never")
+            .set(&label, until);
+        let foreign = space.used().saturating_sub(volume.held());
+        gauges
+            .family("storage_guard_volume_foreign_bytes", "Used by what is a recording of no tree")
+            .set(&label, float(foreign.0));
+    }
+    let mut pressure =
+        gauges.family("storage_guard_volume_pressure", "The state of the volume, 1 for the one it is in");
+    for state in ["normal", "reclaiming", "exhausted", "blind"] {
+        let here = f64::from(u8::from(volume.pressure.as_str() == state));
+        pressure.set(&[("volume", name), ("state", state)], here);
+    }
+}
+
+fn of_tree(gauges: &mut Gauges, tree: &TreeView, known: &Known<'_>) {
+    let id = &tree.policy.tree;
+    let name = id.as_str();
+    let label = [("tree", name)];
+    let held = tree.recordings();
+    gauges.family("storage_guard_tree_files", "Recordings").set(&label, float(held.files));
+    gauges.family("storage_guard_tree_bytes", "Allocated bytes of recordings").set(&label, float(held.bytes.0));
+    gauges
+        .family("storage_guard_tree_oldest_timestamp_seconds", "Time of the oldest recording, 0 if there is none")
+        .set(&label, signed(tree.survey.oldest.map_or(0, Timestamp::secs)));
+    let leftover = [("tree", name), ("kind", "leftover")];
+    let help = "Recordings that should not be there";
+    gauges.family("storage_guard_orphan_files", help).set(&leftover, float(tree.survey.leftovers.files));
+    gauges
+        .family("storage_guard_orphan_bytes", "Allocated bytes of recordings that should not be there")
+        .set(&leftover, float(tree.survey.leftovers.bytes.0));
+    gauges
+        .family(
+            "storage_guard_missing_files",
+            "Catalogue entries without a file; those that were deleted here are not counted",
+        )
+        .set(&label, 0.0);
+    let waiting: Vec<_> = known.history.failures.values().filter(|failure| failure.target.tree == *id).collect();
+    gauges
+        .family("storage_guard_deletions_waiting", "Failed deletions that are tried again")
+        .set(&label, float(waiting.len() as u64));
+    let oldest = waiting.iter().map(|failure| failure.since.secs()).min().unwrap_or(0);
+    gauges
+        .family(
+            "storage_guard_oldest_retry_timestamp_seconds",
+            "Since when the oldest of them fails, 0 if there is none",
+        )
+        .set(&label, signed(oldest));
+    let unreclaimed = unreclaimed(known.history, id);
+    for cause in Unreclaimed::ALL {
+        let tally = unreclaimed.get(cause).copied().unwrap_or_default();
+        let labels = [("tree", name), ("cause", cause.as_str())];
+        gauges
+            .family("storage_guard_unreclaimed_files", "Chosen recordings whose space did not come back, by cause")
+            .set(&labels, float(tally.files));
+        gauges
+            .family("storage_guard_unreclaimed_bytes", "Bytes that did not come back, by cause")
+            .set(&labels, float(tally.bytes.0));
+    }
+    let mut caps = gauges.family("storage_guard_cap_tripped", "1 if the cap tripped and waits for a person");
+    for cap in Cap::ALL {
+        let tripped = known.history.caps.contains_key(&(id.clone(), *cap));
+        caps.set(&[("tree", name), ("cap", cap.as_str())], f64::from(u8::from(tripped)));
+    }
+    retention(gauges, tree, known.now);
+}
+
+/// What the worst stream was promised, and what it has.
+fn retention(gauges: &mut Gauges, tree: &TreeView, now: Timestamp) {
+    let promised = tree.survey.streams.iter().filter_map(|stream| {
+        let keep = tree.policy.rule_of(&stream.name).map(|(_, rule)| rule.keep).filter(|keep| !keep.is_zero())?;
+        let achieved = stream.oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
+        Some((keep, achieved))
+    });
+    let worst = promised.max_by_key(|(keep, achieved)| keep.saturating_sub(*achieved));
+    let (keep, achieved) = worst
+        .unwrap_or_else(|| (Duration::ZERO, tree.survey.oldest.map_or(Duration::ZERO, |oldest| now.since(oldest))));
+    let label = [("tree", tree.policy.tree.as_str())];
+    gauges
+        .family("storage_guard_retention_promised_seconds", "How long the worst stream is to be kept")
+        .set(&label, keep.as_secs_f64());
+    gauges
+        .family("storage_guard_retention_achieved_seconds", "How far back the worst stream reaches")
+        .set(&label, achieved.as_secs_f64());
+}
+
+/// Chosen recordings of a tree whose space did not come back.
+fn unreclaimed(history: &History, tree: &TreeId) -> BTreeMap<Unreclaimed, Tally> {
+    let mut out: BTreeMap<Unreclaimed, Tally> = BTreeMap::new();
+    for failure in history.failures.values().filter(|failure| failure.target.tree == *tree) {
+        out.entry(failure.cause.unreclaimed()).or_default().add(failure.target.bytes);
+    }
+    for held in history.held.values().filter(|held| held.target.tree == *tree) {
+        out.entry(Unreclaimed::HeldOpen).or_default().add(held.bytes);
+    }
+    out
+}
+
+fn spared(gauges: &mut Gauges, volume: &VolumeView) {
+    let mut family = gauges.family("storage_guard_spared_bytes", "Bytes that no plan takes, by reason");
+    for tree in &volume.trees {
+        for reason in SparedReason::ALL {
+            let bytes: Bytes = volume
+                .spared
+                .iter()
+                .filter(|spared| spared.tree == tree.policy.tree && spared.reason == *reason)
+                .map(|spared| spared.tally.bytes)
+                .sum();
+            family.set(&[("tree", tree.policy.tree.as_str()), ("reason", reason.as_str())], float(bytes.0));
+        }
+    }
+}
+
+/// To show; above 2^53 the last digits are lost, as in every Prometheus value.
+fn float(value: u64) -> f64 {
+    value as f64
+}
+
+fn signed(value: i64) -> f64 {
+    value as f64
+}
