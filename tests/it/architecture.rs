@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 /// Which rooms each room may import.
-const RULE: [(&str, &[&str]); 8] = [
+const RULE: [(&str, &[&str]); 10] = [
     ("domain", &[]),
     ("config", &["domain"]),
     ("system", &["domain"]),
     ("probe", &["domain", "system"]),
     ("scan", &["domain", "system"]),
+    ("store", &["domain", "system"]),
+    ("notify", &["domain", "system", "store"]),
     ("server", &["domain", "system"]),
     ("daemon", &["domain", "config", "system", "probe", "scan", "server"]),
     ("cli", &["config", "daemon", "domain", "server", "system"]),

@@ -1,0 +1,1 @@
+//! due -> send -> retry -> record; one file for each channel.
