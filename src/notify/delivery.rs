@@ -8,7 +8,7 @@ use crate::domain::settings::{ChannelKind, ChannelSettings, NotifySettings};
 use crate::domain::units::{Timestamp, show_duration};
 
 /// A receiver may ask us to wait for so long at most.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// What goes to a channel.
 #[derive(Debug, Clone, Copy)]

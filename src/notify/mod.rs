@@ -14,6 +14,8 @@ mod email;
 mod groups;
 mod mail_text;
 mod notifier;
+#[cfg(test)]
+mod notifier_tests;
 mod queue;
 mod tasks;
 mod webhook;

@@ -11,9 +11,6 @@ use crate::store::{Batch, Message, MessageKind, MessageState};
 /// How many messages may be queued.
 pub(super) const LIMIT: usize = 10_000;
 
-/// No wait is meant to be longer, so one that seems so is a clock that went back.
-const LONGEST: Duration = Duration::from_secs(2 * 3600);
-
 /// What a channel's task does next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -42,9 +39,9 @@ struct Entry {
     born: i64,
 }
 
-/// Whether a moment has come, or lies so far ahead that the clock must have gone back.
-pub(super) fn come(at: Timestamp, now: Timestamp) -> bool {
-    at <= now || at.since(now) > LONGEST
+/// Whether a moment has come, or lies further ahead than any wait is meant to be, so that the clock must have gone back.
+pub(super) fn come(at: Timestamp, now: Timestamp, longest: Duration) -> bool {
+    at <= now || at.since(now) > longest
 }
 
 fn millis(span: Duration) -> i64 {
@@ -103,7 +100,7 @@ impl Queue {
     }
 
     /// What the channel is to do now. Within a group the order is kept; between groups the least tried goes first.
-    pub(super) fn next(&mut self, channel: &str, now: Timestamp) -> Next {
+    pub(super) fn next(&mut self, channel: &str, now: Timestamp, longest: Duration) -> Next {
         let mut seen = BTreeSet::new();
         let mut best: Option<(u32, i64)> = None;
         let mut soonest: Option<Timestamp> = None;
@@ -112,7 +109,7 @@ impl Queue {
             if message.channel != channel || !seen.insert(&message.subject) {
                 continue;
             }
-            if come(message.next_attempt, now) {
+            if come(message.next_attempt, now, longest) {
                 best = Some(best.map_or((message.attempts, *seq), |best| best.min((message.attempts, *seq))));
             } else {
                 soonest = Some(soonest.map_or(message.next_attempt, |at| at.min(message.next_attempt)));
@@ -219,6 +216,7 @@ mod tests {
 
     const BOOT: Duration = Duration::from_secs(1000);
     const NOW: Timestamp = Timestamp::from_secs(100);
+    const HOUR: Duration = Duration::from_secs(3600);
 
     fn message(kind: MessageKind, volume: &str, first: Option<&str>) -> Message {
         Message {
@@ -248,7 +246,7 @@ mod tests {
     }
 
     fn take(queue: &mut Queue) -> Message {
-        match queue.next("a", NOW) {
+        match queue.next("a", NOW, HOUR) {
             Next::Send(message) => *message,
             Next::At(_) | Next::Idle => panic!("nothing is due"),
         }
@@ -292,16 +290,16 @@ mod tests {
         let other = take(&mut queue);
         assert_eq!(other.subject, Subject::Volume(VolumeId::new("other")));
         queue.finish(other.seq, MessageState::Sent, None);
-        assert_eq!(queue.next("a", NOW), Next::At(later));
-        assert!(matches!(queue.next("a", later), Next::Send(m) if m.seq == first.seq && m.attempts == 2));
-        assert_eq!(queue.next("b", later), Next::Idle);
+        assert_eq!(queue.next("a", NOW, HOUR), Next::At(later));
+        assert!(matches!(queue.next("a", later, HOUR), Next::Send(m) if m.seq == first.seq && m.attempts == 2));
+        assert_eq!(queue.next("b", later, HOUR), Next::Idle);
     }
 
     #[test]
     fn a_clock_that_goes_back_holds_nothing_up() {
         let mut queue = Queue::default();
         queue.push(firing(), BOOT);
-        assert!(matches!(queue.next("a", Timestamp::from_secs(-1_000_000)), Next::Send(_)));
+        assert!(matches!(queue.next("a", Timestamp::from_secs(-1_000_000), HOUR), Next::Send(_)));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::delivery::{self, Answer, Failure, Outgoing, pause};
-use super::notifier::{Notifier, NotifyResult, about};
+use super::notifier::{Health, Notifier, NotifyResult, about};
 use super::queue::{Next, come};
 use crate::domain::settings::{ChannelSettings, NotifySettings};
 use crate::domain::units::Timestamp;
@@ -71,8 +71,8 @@ impl Notifier {
         let mut woken = self.woken.subscribe();
         while !*stop.borrow() {
             woken.mark_unchanged();
-            let (name, limit) = (channel.name.clone(), settings.give_up_after);
-            let Some(next) = blocking(&self, move |notifier| notifier.begin(&name, limit)).await else { return };
+            let (name, by) = (channel.name.clone(), settings.clone());
+            let Some(next) = blocking(&self, move |notifier| notifier.begin(&name, &by)).await else { return };
             match next {
                 Next::At(at) => self.rest(Some(at), &mut woken, &stop).await,
                 Next::Idle => self.rest(None, &mut woken, &stop).await,
@@ -111,15 +111,16 @@ impl Notifier {
     }
 
     /// The next message of a channel. Its attempt is written down before it is made.
-    fn begin(&self, channel: &str, give_up_after: Duration) -> Next {
+    pub(super) fn begin(&self, channel: &str, settings: &NotifySettings) -> Next {
+        let longest = settings.retry_max.max(delivery::LONGEST_WAIT);
         let (now, boottime) = (self.clock.now(), self.clock.boottime());
         let (expired, next) = {
             let mut state = self.lock();
-            let expired = state.queue.expire(channel, boottime, give_up_after);
+            let expired = state.queue.expire(channel, boottime, settings.give_up_after);
             let health = state.health.entry(channel.to_owned()).or_default();
             let next = match health.not_before {
-                Some(at) if !come(at, now) => Next::At(at),
-                Some(_) | None => state.queue.next(channel, now),
+                Some(at) if !come(at, now, longest) => Next::At(at),
+                Some(_) | None => state.queue.next(channel, now, longest),
             };
             (expired, next)
         };
@@ -129,7 +130,7 @@ impl Notifier {
     }
 
     /// Records what became of an attempt; no answer means that it was broken off.
-    fn end(&self, channel: &str, settings: &NotifySettings, message: &Message, answer: Option<Answer>) {
+    pub(super) fn end(&self, channel: &str, settings: &NotifySettings, message: &Message, answer: Option<Answer>) {
         let now = self.clock.now();
         let (result, detail) = {
             let mut guard = self.lock();
@@ -141,7 +142,7 @@ impl Notifier {
             };
             match answer {
                 Ok(said) => {
-                    *health = super::notifier::Health { works: true, ..Default::default() };
+                    *health = Health { works: true, ..Default::default() };
                     state.queue.finish(message.seq, MessageState::Sent, None);
                     (NotifyResult::Sent, said)
                 }

@@ -164,6 +164,12 @@ impl Database {
         self.with("delete a value", |connection| connection.execute("DELETE FROM kv WHERE key = ?1", [key]).map(drop))
     }
 
+    /// Lets every write fail, as a full disk does.
+    #[cfg(test)]
+    pub(crate) fn refuse_writes(&self, refuse: bool) {
+        self.with("refuse writes", |connection| connection.pragma_update(None, "query_only", refuse)).unwrap();
+    }
+
     /// Does something with the connection, alone.
     pub(super) fn with<T>(
         &self,
