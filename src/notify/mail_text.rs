@@ -39,7 +39,7 @@ fn heading(body: &Body) -> Option<String> {
     let unreclaimed = &body.data.unreclaimed;
     let (shown, files) = (unreclaimed.items.len(), unreclaimed.files);
     let total = Bytes(unreclaimed.bytes);
-    (shown > 0 || files > 0).then(|| format!("Not reclaimed: {files} files, {total}. Shown here: {shown}."))
+    (shown > 0 || files > 0).then(|| format!("Not reclaimed: {total} (files: {files}, shown here: {shown})"))
 }
 
 fn hint(body: &Body) -> String {
@@ -146,7 +146,7 @@ space does not come back
 3 GiB
 are missing
 
-Not reclaimed: 2 files, 2 GiB. Shown here: 2.
+Not reclaimed: 2 GiB (files: 2, shown here: 2)
 - live: a/b.mp4 (1 GiB), held_open: deleted, and still open, held by ffmpeg (pid 7)
 - live: a/b.mp4 (1 GiB), held_open: deleted, and still open, held by ffmpeg (pid 7)
 

@@ -34,7 +34,7 @@ impl Notifier {
             }
             drop(stopped);
             let again = tokio::select! {
-                _ = shutdown.wait_for(|stop| *stop) => false,
+                () = stopping(&mut shutdown) => false,
                 _ = settings.changed() => true,
                 ended = tasks.join_next() => {
                     if let Some(Err(error)) = ended {
@@ -106,7 +106,7 @@ impl Notifier {
         tokio::select! {
             () = tokio::time::sleep(span) => {}
             _ = woken.changed() => {}
-            _ = stop.wait_for(|stop| *stop) => {}
+            () = stopping(&mut stop) => {}
         }
     }
 
@@ -190,7 +190,11 @@ async fn blocking<T: Send + 'static>(
 
 /// Ends a while after `stop`.
 async fn grace(mut stop: watch::Receiver<bool>) {
-    // An error means that nobody is left to wait for us.
-    let _ = stop.wait_for(|stop| *stop).await;
+    stopping(&mut stop).await;
     tokio::time::sleep(GRACE).await;
+}
+
+/// Ends when `stop` is true, or nobody is left to set it.
+async fn stopping(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
 }

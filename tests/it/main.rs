@@ -3,5 +3,6 @@
 
 mod architecture;
 mod cli;
+mod notify;
 mod support;
 mod volume;
