@@ -60,6 +60,16 @@ impl Resolve for Filtered {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn looks_at_addresses_after_the_name_was_resolved() {
+        let found = Filtered.resolve("localhost".parse().unwrap()).await.unwrap();
+        assert!(found.into_iter().all(|address| address.ip().is_loopback()));
+        let Err(error) = Filtered.resolve("169.254.169.254".parse().unwrap()).await else {
+            panic!("it was let through")
+        };
+        assert!(error.to_string().contains("refused"), "{error}");
+    }
+
     /// Fault 109.
     #[test]
     fn refuses_link_local_and_metadata_in_every_form() {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use lettre::address::Envelope;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp::authentication::Credentials;
@@ -41,10 +42,34 @@ pub(super) fn words(tls: MailTls) -> &'static str {
 }
 
 /// Sends once. The caller sets the deadline: lettre's own covers the connection only.
+///
+/// If the server refuses the mail, each recipient is tried alone: one wrong address must not keep it from the others.
 pub(super) async fn send(server: Server<'_>, from: &str, to: &[String], outgoing: Outgoing<'_>) -> Answer {
     let mail = compose(from, to, outgoing)?;
     let transport = connect(server).await?;
-    match transport.send(mail).await {
+    let (envelope, text) = (mail.envelope().clone(), mail.formatted());
+    let all = answer(transport.send_raw(&envelope, &text).await);
+    if !matches!(all, Err(Failure::Refused { .. })) || envelope.to().len() < 2 {
+        return all;
+    }
+    let (mut accepted, mut refused) = (0, Vec::new());
+    for address in envelope.to() {
+        let Ok(alone) = Envelope::new(envelope.from().cloned(), vec![address.clone()]) else { continue };
+        match answer(transport.send_raw(&alone, &text).await) {
+            Ok(_) => accepted += 1,
+            Err(Failure::Refused { why }) => refused.push(format!("{address}: {why}")),
+            retry @ Err(Failure::Retry { .. }) => return retry,
+        }
+    }
+    let refused = one_line(&refused.join("; "), 500);
+    match accepted {
+        0 => Err(Failure::Refused { why: refused }),
+        _ => Ok(format!("SMTP 250 for {accepted} recipients; refused for {refused}")),
+    }
+}
+
+fn answer(result: Result<lettre::transport::smtp::response::Response, lettre::transport::smtp::Error>) -> Answer {
+    match result {
         Ok(answer) => {
             let said: Vec<_> = answer.message().collect();
             Ok(one_line(&format!("SMTP {} {}", answer.code(), said.join(" ")), 300))

@@ -54,14 +54,17 @@ pub struct Notifier {
     pub(super) state: Mutex<State>,
 }
 
+/// How long a database that cannot be written is left alone.
+const REWRITE: Duration = Duration::from_secs(5);
+
 /// All that changes.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) groups: Groups,
     pub(super) queue: Queue,
     pub(super) health: BTreeMap<String, Health>,
-    /// Why the database could not be written, while it cannot.
-    unwritten: Option<String>,
+    /// Why the database could not be written, while it cannot, and when that was tried (time that only moves forward).
+    unwritten: Option<(String, Duration)>,
 }
 
 /// How a channel does.
@@ -167,7 +170,7 @@ impl Notifier {
 
     /// Why alerts are kept in memory only, while the database cannot be written.
     pub fn unwritten(&self) -> Option<String> {
-        self.lock().unwritten.clone()
+        self.lock().unwritten.as_ref().map(|(why, _)| why.clone())
     }
 
     /// Sends a message that tries a channel, once. Both answers are for people, and hold no secret.
@@ -214,6 +217,10 @@ impl Notifier {
         let mut batch = Batch::default();
         {
             let mut state = self.lock();
+            let recently = |(_, at): &(String, Duration)| self.clock.boottime().saturating_sub(*at) < REWRITE;
+            if state.unwritten.as_ref().is_some_and(recently) {
+                return;
+            }
             state.groups.collect(&mut batch);
             state.queue.collect(&mut batch);
         }
@@ -235,7 +242,7 @@ impl Notifier {
                 if state.unwritten.is_none() {
                     tracing::error!(error, "The outbox cannot be written; alerts are kept in memory.");
                 }
-                state.unwritten = Some(error);
+                state.unwritten = Some((error, self.clock.boottime()));
             }
         }
     }

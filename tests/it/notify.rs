@@ -26,7 +26,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
-use crate::support::run;
+use crate::support::{Mounted, run};
 
 const KEY: &[u8] = b"twenty-four bytes of key";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -451,6 +451,7 @@ async fn every_kind_of_mail_server_is_spoken_to() {
     for (mode, files, tls, result) in [
         ("implicit", &[certificate.as_path(), &key][..], MailTls::Implicit, Sent),
         ("plain", &[], MailTls::None, Sent),
+        ("picky", &[], MailTls::None, Sent),
         ("refuse", &[], MailTls::None, Dropped),
         ("busy", &[], MailTls::None, Retried),
         ("mute", &[], MailTls::None, Retried),
@@ -462,8 +463,35 @@ async fn every_kind_of_mail_server_is_spoken_to() {
         running.notifier.changed(vec![Change::Fired(alert(b"a.mp4"))]);
         let event = running.expect(&[result]).await;
         if result == Sent {
-            assert_eq!(server.mail()["tls"], tls == MailTls::Implicit, "{event:?}");
+            let mail = server.mail();
+            assert_eq!(mail["tls"], tls == MailTls::Implicit, "{event:?}");
+            let one_refused = event.detail.contains("refused for li@example.org: SMTP 550");
+            assert_eq!((mail["to"].as_array().unwrap().len() == 1, one_refused), (mode == "picky", mode == "picky"));
         }
         running.stop().await;
     }
+}
+
+/// Promise 13 and fault 69: with 0 bytes left the database opens, refuses what it cannot keep, and alerts go out.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root and a loop device"]
+#[expect(clippy::disallowed_methods, reason = "it fills the test's own disk")]
+async fn on_a_full_disk_alerts_are_delivered_from_memory() {
+    let disk = Mounted::ext4(8);
+    let path = disk.path().join("guard.db");
+    Database::open(&path).unwrap().database.put("key", b"value").unwrap();
+    let mut ballast = std::fs::File::create(disk.path().join("ballast")).unwrap();
+    while std::io::Write::write_all(&mut ballast, &[7; 512]).is_ok() {}
+    let database = Database::open(&path).unwrap().database;
+    assert_eq!(database.get("key").unwrap().as_deref(), Some(&b"value"[..]));
+    assert!(database.put("key", &[7; 100_000]).unwrap_err().full());
+
+    let (port, mut seen) = receiver(&["200 OK"]).await;
+    let mut running = Running::start(settings(vec![webhook(port)]), database);
+    running.notifier.changed(vec![Change::Fired(alert(b"a.mp4"))]);
+    running.expect(&[Sent]).await;
+    seen.recv().await.unwrap().verify();
+    assert!(running.notifier.unwritten().is_some());
+    running.stop().await;
+    assert!(Database::open(&disk.path().join("another.db")).is_err());
 }

@@ -1,7 +1,8 @@
 """A mail server for the tests: python3-aiosmtpd, on a free port of 127.0.0.1.
 
 usage: smtp.py MODE [CERT KEY]
-MODE: starttls (required, with login guard/secret), implicit, plain, mute (accepts and says nothing), refuse (550), busy (451).
+MODE: starttls (required, with login guard/secret), implicit, plain, mute (accepts and says nothing), refuse (550), busy (451),
+      picky (550 for one recipient).
 It prints its port, then one line of JSON for each mail.
 """
 import asyncio
@@ -23,7 +24,7 @@ def say(text):
 
 class Handler:
     async def handle_RCPT(self, server, session, envelope, address, options):
-        if MODE == "refuse":
+        if MODE == "refuse" or (MODE == "picky" and address.startswith("li@")):
             return "550 no such user"
         if MODE == "busy":
             return "451 come back later"
