@@ -7,6 +7,7 @@ pub mod config;
 pub mod daemon;
 pub mod domain;
 pub mod metrics;
+pub mod notify;
 pub mod probe;
 pub mod reclaim;
 pub mod scan;

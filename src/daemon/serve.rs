@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use super::alerts::{Alerts, open_database};
 use super::guard::{Guard, GuardError, Parts};
 use super::hub::Hub;
 use super::work::Worker;
@@ -26,7 +27,7 @@ use crate::server::{
     Auth, Backend, ControlError, ControlSocket, Limits, PageQuery, Plans, Refusal, metrics_router, operator_token,
     router, serve_tcp, serve_unix,
 };
-use crate::store::JournalError;
+use crate::store::{DatabaseError, JournalError};
 
 /// Tasks that do not end are left behind after this.
 const GRACE: Duration = Duration::from_secs(6);
@@ -40,6 +41,9 @@ pub enum DaemonError {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
     /// The control socket.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -77,6 +81,7 @@ pub struct Daemon {
     state: PathBuf,
     reread: Reread,
     auth: Arc<Auth>,
+    alerts: Arc<Alerts>,
     running: Mutex<Running>,
 }
 
@@ -97,8 +102,10 @@ impl Daemon {
         parts.journal.append_synced(vec![note], parts.clock.now())?;
         let operator = operator(&config, &state, &hub);
         let auth = Arc::new(Auth::new(&config.auth, operator.as_ref(), parts.clock.clone()));
+        let database = open_database(&state.join("guard.db"), &hub)?;
+        let alerts = Arc::new(Alerts::new(hub.clone(), &config.notify, database));
         let running = run(config, guard, &hub)?;
-        Ok(Arc::new(Self { hub, parts, state, reread, auth, running: Mutex::new(running) }))
+        Ok(Arc::new(Self { hub, parts, state, reread, auth, alerts, running: Mutex::new(running) }))
     }
 
     /// Serves until a signal ends it. `ready` is called once every volume was looked at.
@@ -153,7 +160,15 @@ impl Daemon {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
             let _ = tokio::task::spawn_blocking(move || ready(&hub)).await;
         });
+        tasks.spawn(self.alerts.notifier.clone().run(shutdown.clone()));
+        let quiet = Arc::new(AtomicBool::new(false));
+        let (alerts, quieten) = (self.alerts.clone(), quiet.clone());
+        std::thread::Builder::new()
+            .name("alerts".to_owned())
+            .spawn(move || alerts.watch(&quieten))
+            .map_err(|source| DaemonError::Start { what: "alerts", source })?;
         self.heed_signals().await?;
+        quiet.store(true, Ordering::Relaxed);
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         self.running.lock().unwrap_or_else(PoisonError::into_inner).stop.store(true, Ordering::Relaxed);
         let _ = end.send(true);
@@ -228,6 +243,7 @@ impl Daemon {
                 *running = new;
                 let operator = operator(&config, &self.state, &self.hub);
                 self.auth.replace(&config.auth, operator.as_ref());
+                self.alerts.set(&config.notify);
                 Ok(())
             }
             Err(error) => {
@@ -297,8 +313,9 @@ impl Backend for Daemon {
 
     fn metrics(&self) -> String {
         let volumes = self.hub.views();
+        let (firing, outbox) = (self.alerts.firing(), self.alerts.notifier.outbox_oldest());
         let known = |history: &_| {
-            let known = Known { volumes: &volumes, history, firing: &[], outbox: &[], now: self.hub.now() };
+            let known = Known { volumes: &volumes, history, firing: &firing, outbox: &outbox, now: self.hub.now() };
             render(&self.hub.counters, &known)
         };
         self.hub.with_history(known).unwrap_or_else(|error| format!("# {error}\n"))
@@ -358,7 +375,7 @@ impl Backend for Daemon {
     }
 
     fn alerts(&self) -> Vec<Alert> {
-        Vec::new()
+        self.alerts.list()
     }
 
     fn reload(&self, who: &str) -> Result<(), Vec<String>> {

@@ -1,6 +1,7 @@
 //! Types and decisions. Nothing here touches a file, a socket, a thread or the time of day.
 
 pub mod alert;
+pub mod alert_book;
 pub mod backoff;
 pub mod clock_watch;
 pub mod conditions;

@@ -1,9 +1,15 @@
 //! What must outlive us: the journal, which is the truth, and the database beside it.
 
+mod alert_rows;
+mod database;
 mod journal;
+mod outbox;
 mod record;
 mod segment;
 mod state_dir;
 
-pub use journal::{Journal, JournalError, Opened};
+pub use alert_rows::{StoredAlert, Told};
+pub use database::{Database, DatabaseError, Opened};
+pub use journal::{Journal, JournalError, Opened as OpenedJournal};
+pub use outbox::{Batch, Loaded, Message, MessageKind, MessageState};
 pub use state_dir::{StateDir, StateError};

@@ -4,6 +4,7 @@
 mod architecture;
 mod cli;
 mod config;
+mod notify;
 mod server;
 mod support;
 mod volume;

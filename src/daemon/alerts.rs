@@ -1,0 +1,134 @@
+//! What is wrong becomes an alert, and an alert a message: looked at every second.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::hub::Hub;
+use crate::domain::alert::{AlertName, Condition, Subject};
+use crate::domain::alert_book::{AlertBook, AlertState};
+use crate::domain::conditions::{condition, conditions};
+use crate::domain::event::{Delivery, Event};
+use crate::domain::settings::{AlertTuning, NotifySettings, Severity};
+use crate::domain::units::show_duration;
+use crate::notify::{Notifier, NotifyEvent, NotifyResult};
+use crate::server::records;
+use crate::store::{Database, DatabaseError};
+
+/// Between two looks.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Alerts, and who is told of them.
+pub(super) struct Alerts {
+    hub: Arc<Hub>,
+    pub(super) notifier: Arc<Notifier>,
+    book: Mutex<AlertBook>,
+    tuning: Mutex<Vec<AlertTuning>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A step of the book is whole or not begun.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Alerts {
+    /// Goes on with what was firing when the guard last ran.
+    pub(super) fn new(hub: Arc<Hub>, settings: &NotifySettings, database: Arc<Database>) -> Self {
+        let firing = database.firing().unwrap_or_else(|error| {
+            let text = format!("the alerts that were firing cannot be read ({error}); they are told of anew");
+            hub.record(&Event::Remark { text, urgent: false });
+            Vec::new()
+        });
+        let recorder = hub.clone();
+        let told = move |event: NotifyEvent| recorder.record(&notified(event));
+        let notifier = Notifier::new(settings.clone(), database, hub.clock.clone(), told);
+        Self {
+            hub,
+            notifier: Arc::new(notifier),
+            book: Mutex::new(AlertBook::restore(firing)),
+            tuning: Mutex::new(settings.tuning.clone()),
+        }
+    }
+
+    /// Another configuration is in force.
+    pub(super) fn set(&self, settings: &NotifySettings) {
+        (*lock(&self.tuning)).clone_from(&settings.tuning);
+        self.notifier.set_settings(settings.clone());
+    }
+
+    /// Looks until `stop`.
+    pub(super) fn watch(&self, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            if self.hub.seen() {
+                self.look();
+            }
+            self.hub.clock.sleep(TICK);
+        }
+    }
+
+    fn look(&self) {
+        let now = self.hub.now();
+        let views = self.hub.views();
+        let mut found = self.hub.with_history(|history| conditions(&views, history, now));
+        found.extend(self.undelivered());
+        let changes = lock(&self.book).step(&found, &lock(&self.tuning), now);
+        if !changes.is_empty() {
+            self.notifier.changed(changes);
+        }
+    }
+
+    fn undelivered(&self) -> Option<Condition> {
+        let since = self.notifier.failing_since()?;
+        let lasting = show_duration(self.hub.now().since(since));
+        let description = format!(
+            "No channel has delivered a message for {lasting}. What should be told waits in the outbox; the guard's log says why each attempt failed. Check the mail server, the webhook's address, and the network."
+        );
+        Some(condition(AlertName::DeliveryFailing, Subject::Guard, "Alerts are not delivered", description))
+    }
+
+    /// What is firing, for the metrics.
+    pub(super) fn firing(&self) -> Vec<(AlertName, Severity)> {
+        let book = lock(&self.book);
+        let firing = book.active().filter(|active| active.state == AlertState::Firing);
+        firing.map(|active| (active.condition.alert, active.condition.severity)).collect()
+    }
+
+    /// What is pending or firing, for the API.
+    pub(super) fn list(&self) -> Vec<records::Alert> {
+        let book = lock(&self.book);
+        let shape = |active: &crate::domain::alert_book::Active| {
+            let state = match active.state {
+                AlertState::Pending => records::AlertState::Pending,
+                AlertState::Firing => records::AlertState::Firing,
+            };
+            records::Alert::of(&active.condition, state, active.since)
+        };
+        book.active().map(shape).collect()
+    }
+}
+
+fn notified(event: NotifyEvent) -> Event {
+    let result = match event.result {
+        NotifyResult::Sent => Delivery::Sent,
+        NotifyResult::Retried => Delivery::Retried,
+        NotifyResult::Dropped => Delivery::Dropped,
+    };
+    Event::Notified { channel: event.channel, result, detail: event.detail }
+}
+
+/// Opens the database; where that cannot be done the guard goes on without one, and says so (promise 13).
+pub(super) fn open_database(path: &std::path::Path, hub: &Hub) -> Result<Arc<Database>, DatabaseError> {
+    let remark = |text: String| hub.record(&Event::Remark { text, urgent: false });
+    match Database::open(path) {
+        Ok(opened) => {
+            if let Some(why) = opened.rebuilt {
+                remark(why);
+            }
+            Ok(Arc::new(opened.database))
+        }
+        Err(error) => {
+            remark(format!("{error}; alerts are kept in memory only, and forgotten with a restart"));
+            Database::memory().map(Arc::new)
+        }
+    }
+}

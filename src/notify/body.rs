@@ -1,0 +1,223 @@
+//! The body of a message as the webhook sends it; the mail is made of the same.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::alert::{Condition, ITEMS, Subject, UnreclaimedItem};
+use crate::domain::units::Timestamp;
+
+/// A body must be shorter than this many bytes, or receivers refuse it.
+const LIMIT: usize = 20_000;
+
+/// The message that a person sends to try a channel.
+pub(super) const TEST: &str = "alert.test";
+
+/// The body: `type`, `timestamp`, `data`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Body {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) timestamp: String,
+    pub(super) data: Data,
+}
+
+/// The alert.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Data {
+    pub(super) alert: String,
+    pub(super) severity: String,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) summary: String,
+    pub(super) description: String,
+    pub(super) since: String,
+    pub(super) unreclaimed: Unreclaimed,
+    pub(super) runbook: String,
+}
+
+/// What did not come back.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Unreclaimed {
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    pub(super) items: Vec<Item>,
+}
+
+/// One file of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Item {
+    pub(super) tree: String,
+    pub(super) path: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) encoded: bool,
+    pub(super) bytes: u64,
+    pub(super) cause: String,
+    pub(super) detail: String,
+    pub(super) holder: Option<String>,
+}
+
+impl Body {
+    /// The body for an alert. `kind` is `alert.firing` or `alert.resolved`.
+    pub(super) fn new(kind: &str, condition: &Condition, since: Timestamp, now: Timestamp) -> Self {
+        let labels = match &condition.subject {
+            Subject::Guard => BTreeMap::new(),
+            Subject::Volume(name) => BTreeMap::from([("volume".to_owned(), name.to_string())]),
+            Subject::Tree(name) => BTreeMap::from([("tree".to_owned(), name.to_string())]),
+        };
+        Self {
+            kind: kind.to_owned(),
+            timestamp: now.to_string(),
+            data: Data {
+                alert: condition.alert.to_string(),
+                severity: condition.severity.as_str().to_owned(),
+                labels,
+                summary: clean(&condition.summary, 1000),
+                description: clean(&condition.description, 8000),
+                since: since.to_string(),
+                unreclaimed: Unreclaimed {
+                    files: condition.unreclaimed.files,
+                    bytes: condition.unreclaimed.bytes.0,
+                    items: condition.items.iter().take(ITEMS).map(item).collect(),
+                },
+                runbook: format!("docs/operations.md#{}", condition.alert.as_str().to_lowercase()),
+            },
+        }
+    }
+
+    /// The body that tries a channel: nothing is wrong.
+    pub(super) fn test(channel: &str, now: Timestamp) -> Self {
+        Self {
+            kind: TEST.to_owned(),
+            timestamp: now.to_string(),
+            data: Data {
+                alert: "Test".to_owned(),
+                severity: "info".to_owned(),
+                labels: BTreeMap::new(),
+                summary: clean(&format!("storage-guard tries the channel `{channel}`"), 1000),
+                description: "Somebody asked for this message. Nothing is wrong, and no resolution follows.".to_owned(),
+                since: now.to_string(),
+                unreclaimed: Unreclaimed::default(),
+                runbook: "docs/operations.md".to_owned(),
+            },
+        }
+    }
+
+    /// Its JSON, with as many files as fit.
+    pub(super) fn json(mut self) -> String {
+        loop {
+            let text = serde_json::to_string(&self).expect("texts and numbers always have a JSON form");
+            if text.len() < LIMIT || self.data.unreclaimed.items.pop().is_none() {
+                return text;
+            }
+        }
+    }
+
+    /// What the alert is about: the name of its volume or tree, or nothing for the guard.
+    pub(super) fn about(&self) -> &str {
+        self.data.labels.values().next().map_or("", String::as_str)
+    }
+}
+
+fn item(item: &UnreclaimedItem) -> Item {
+    let (path, encoded) = item.path.show();
+    Item {
+        tree: item.tree.to_string(),
+        path,
+        encoded,
+        bytes: item.bytes.0,
+        cause: item.cause.to_string(),
+        detail: clean(&item.detail, 300),
+        holder: item.holder.as_deref().map(|holder| clean(holder, 300)),
+    }
+}
+
+/// The text without what could steer a terminal, a header or a reader's eye, and cut to so many bytes. Line ends stay.
+pub(super) fn clean(text: &str, limit: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(limit));
+    for c in text.chars() {
+        let c = if (c.is_control() && c != '\n') || steers(c) { '\u{fffd}' } else { c };
+        if out.len() + c.len_utf8() > limit {
+            out.push('…');
+            break;
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// [`clean`], on one line.
+pub(super) fn one_line(text: &str, limit: usize) -> String {
+    clean(text, limit).replace('\n', " ")
+}
+
+/// Characters that change the direction of the text around them.
+fn steers(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::domain::alert::AlertName;
+    use crate::domain::deletion::Unreclaimed as Why;
+    use crate::domain::names::{TreeId, VolumeId};
+    use crate::domain::path::RelPath;
+    use crate::domain::recording::Tally;
+    use crate::domain::units::Bytes;
+
+    pub(in super::super) fn condition(alert: AlertName, files: usize, name: &[u8]) -> Condition {
+        let item = UnreclaimedItem {
+            tree: TreeId::new("live"),
+            path: RelPath::new(name).unwrap(),
+            bytes: Bytes::gib(1),
+            cause: Why::HeldOpen,
+            detail: "deleted, and still open".to_owned(),
+            holder: Some("ffmpeg (pid 7)".to_owned()),
+        };
+        Condition {
+            alert,
+            severity: alert.severity(),
+            subject: Subject::Volume(VolumeId::new("data")),
+            summary: "space does not come back".to_owned(),
+            description: "3 GiB\nare missing".to_owned(),
+            unreclaimed: Tally { files: files as u64, bytes: Bytes::gib(files as u64) },
+            items: vec![item; files],
+        }
+    }
+
+    #[test]
+    fn has_the_form_of_the_contract() {
+        let condition = condition(AlertName::SpaceNotReclaimed, 1, b"a/\xff.mp4");
+        let body = Body::new("alert.firing", &condition, Timestamp::from_secs(1), Timestamp::from_secs(2));
+        let expected = r#"{"type":"alert.firing","timestamp":"1970-01-01T00:00:02Z","data":{"alert":"SpaceNotReclaimed","severity":"warning","labels":{"volume":"data"},"summary":"space does not come back","description":"3 GiB\nare missing","since":"1970-01-01T00:00:01Z","unreclaimed":{"files":1,"bytes":1073741824,"items":[{"tree":"live","path":"a/%FF.mp4","encoded":true,"bytes":1073741824,"cause":"held_open","detail":"deleted, and still open","holder":"ffmpeg (pid 7)"}]},"runbook":"docs/operations.md#spacenotreclaimed"}}"#;
+        assert_eq!(body.json(), expected);
+    }
+
+    /// Fault 119.
+    #[test]
+    fn ten_thousand_bad_files_are_one_short_body() {
+        for name in [&b"short.mp4"[..], &[b'x'; 4000]] {
+            let mut condition = condition(AlertName::DeletionFailing, 10_000, name);
+            condition.description = "\"".repeat(100_000);
+            let now = Timestamp::from_secs(2);
+            let text = Body::new("alert.firing", &condition, now, now).json();
+            assert!(text.len() < LIMIT, "{}", text.len());
+            let body: Body = serde_json::from_str(&text).unwrap();
+            assert_eq!(body.data.unreclaimed.files, 10_000);
+            assert!(body.data.unreclaimed.items.len() <= ITEMS);
+        }
+    }
+
+    #[test]
+    fn texts_are_cut_between_characters_and_cannot_steer() {
+        for (text, limit, expected) in [
+            ("plain", 99, "plain"),
+            ("a\r\nb\u{1b}[31m", 99, "a\u{fffd}\nb\u{fffd}[31m"),
+            ("x\u{202e}4pm", 99, "x\u{fffd}4pm"),
+            ("磁盘已满", 7, "磁盘…"),
+        ] {
+            assert_eq!(clean(text, limit), expected);
+        }
+        assert_eq!(one_line("a\nb", 9), "a b");
+    }
+}

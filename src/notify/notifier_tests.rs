@@ -1,0 +1,275 @@
+//! The notifier without its tasks: what they do is done by hand, at times that the test says.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::body::tests::condition;
+use super::delivery::{Answer, Failure};
+use super::queue::Next;
+use super::{Notifier, NotifyEvent, NotifyResult};
+use crate::domain::alert::AlertName;
+use crate::domain::alert_book::{Active, AlertState, Change};
+use crate::domain::secret::Secret;
+use crate::domain::settings::{ChannelKind, ChannelSettings, NotifySettings};
+use crate::domain::units::Timestamp;
+use crate::store::{Database, Message, MessageKind, MessageState};
+use crate::system::Clock;
+
+#[derive(Default)]
+struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_secs(1_000_000 + self.0.load(Ordering::SeqCst))
+    }
+
+    fn boottime(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::SeqCst).unsigned_abs())
+    }
+
+    fn sleep(&self, _: Duration) {}
+}
+
+fn channel(name: &str) -> ChannelSettings {
+    let kind = ChannelKind::Webhook { url: Secret::new("http://127.0.0.1:9/"), secret: None };
+    ChannelSettings { name: name.to_owned(), kind }
+}
+
+fn settings(channels: &[&str]) -> NotifySettings {
+    NotifySettings { channels: channels.iter().map(|name| channel(name)).collect(), ..NotifySettings::default() }
+}
+
+struct Case {
+    notifier: Notifier,
+    settings: NotifySettings,
+    database: Arc<Database>,
+    clock: Arc<TestClock>,
+    events: Arc<Mutex<Vec<NotifyEvent>>>,
+}
+
+impl Case {
+    fn new(channels: &[&str]) -> Self {
+        let database = Arc::new(Database::memory().unwrap());
+        Self::on(database, Arc::default(), channels)
+    }
+
+    fn on(database: Arc<Database>, clock: Arc<TestClock>, channels: &[&str]) -> Self {
+        let events: Arc<Mutex<Vec<NotifyEvent>>> = Arc::default();
+        let told = events.clone();
+        let settings = settings(channels);
+        let notifier = Notifier::new(settings.clone(), database.clone(), clock.clone(), move |event| {
+            told.lock().unwrap().push(event);
+        });
+        Self { notifier, settings, database, clock, events }
+    }
+
+    /// The guard is killed and starts again.
+    fn restart(self) -> Self {
+        let channels: Vec<_> = self.settings.channels.iter().map(|c| c.name.as_str()).collect();
+        Self::on(self.database.clone(), self.clock.clone(), &channels)
+    }
+
+    fn pass(&self, secs: i64) {
+        self.clock.0.fetch_add(secs, Ordering::SeqCst);
+        self.notifier.queue_due();
+    }
+
+    fn change(&self, make: impl Fn(Active) -> Change, alert: AlertName) {
+        let condition = condition(alert, 1, b"x.mp4");
+        self.notifier.changed(vec![make(Active { state: AlertState::Firing, since: self.clock.now(), condition })]);
+    }
+
+    /// What the channel's task would send now.
+    fn begin(&self, channel: &str) -> Option<Message> {
+        match self.notifier.begin(channel, &self.settings) {
+            Next::Send(message) => Some(*message),
+            Next::At(_) | Next::Idle => None,
+        }
+    }
+
+    fn end(&self, message: &Message, answer: Answer) {
+        self.notifier.end(&message.channel, &self.settings, message, Some(answer));
+    }
+
+    fn results(&self) -> Vec<NotifyResult> {
+        self.events.lock().unwrap().iter().map(|event| event.result).collect()
+    }
+}
+
+fn down(after: Option<u64>) -> Answer {
+    Err(Failure::Retry { why: "HTTP 503".to_owned(), after: after.map(Duration::from_secs), channel: true })
+}
+
+const ALERT: AlertName = AlertName::VolumeExhausted;
+
+#[test]
+fn an_alert_goes_to_every_channel_and_so_does_its_resolution() {
+    let case = Case::new(&["a", "b"]);
+    case.change(Change::Fired, ALERT);
+    case.pass(29);
+    assert!(case.begin("a").is_none());
+    case.pass(1);
+    let sent: Vec<_> = ["a", "b"].map(|name| case.begin(name).unwrap()).into();
+    for message in &sent {
+        assert_eq!(message.kind, MessageKind::Firing);
+        case.end(message, Ok("HTTP 200".to_owned()));
+    }
+    assert_ne!(sent[0].id, sent[1].id);
+    case.change(Change::Resolved, ALERT);
+    case.pass(300);
+    for (name, firing) in ["a", "b"].into_iter().zip(&sent) {
+        let message = case.begin(name).unwrap();
+        assert_eq!((message.kind, message.reply_to.as_ref()), (MessageKind::Resolved, Some(&firing.id)));
+        case.end(&message, Ok("HTTP 200".to_owned()));
+        assert!(case.begin(name).is_none());
+    }
+    assert_eq!(case.results(), [NotifyResult::Sent; 4]);
+}
+
+/// Fault 121.
+#[test]
+fn killed_at_any_moment_nothing_is_lost_and_the_id_stays() {
+    let case = Case::new(&["a"]);
+    case.change(Change::Fired, ALERT);
+    let case = case.restart();
+    case.pass(30);
+    let case = case.restart();
+    let begun = case.begin("a").unwrap();
+    let case = case.restart();
+    let again = case.begin("a").unwrap();
+    assert_eq!((&again.id, &again.body, again.attempts), (&begun.id, &begun.body, 2));
+    case.end(&again, Ok("HTTP 200".to_owned()));
+    let case = case.restart();
+    case.pass(1000);
+    assert!(case.begin("a").is_none(), "it was sent, and is not repeated yet");
+    case.change(Change::Resolved, ALERT);
+    let case = case.restart();
+    case.pass(300);
+    assert_eq!(case.begin("a").unwrap().reply_to, Some(begun.id));
+}
+
+/// Fault 122: what may have arrived is resolved too, what was never sent is not.
+#[test]
+fn resolved_while_queued_both_or_neither_are_sent() {
+    let case = Case::new(&["a", "b"]);
+    case.change(Change::Fired, ALERT);
+    case.pass(30);
+    let tried = case.begin("a").unwrap();
+    case.end(&tried, down(None));
+    case.change(Change::Resolved, ALERT);
+    case.pass(600);
+    let kinds: Vec<_> = std::iter::from_fn(|| {
+        let message = case.begin("a")?;
+        case.end(&message, Ok("HTTP 200".to_owned()));
+        Some(message.kind)
+    })
+    .collect();
+    assert_eq!(kinds, [MessageKind::Firing, MessageKind::Resolved]);
+    assert!(case.begin("b").is_none());
+    let shown = case.database.recent_messages(9).unwrap();
+    let superseded = shown.iter().find(|message| message.channel == "b").unwrap();
+    assert_eq!(superseded.state, MessageState::Dropped);
+    assert!(superseded.last_error.as_ref().unwrap().starts_with("superseded"));
+}
+
+/// Fault 117.
+#[test]
+fn retry_after_holds_the_whole_channel() {
+    let case = Case::new(&["a"]);
+    case.change(Change::Fired, ALERT);
+    case.pass(30);
+    let message = case.begin("a").unwrap();
+    case.end(&message, down(Some(120)));
+    case.change(Change::Fired, AlertName::VolumeReadOnly);
+    case.pass(119);
+    assert!(case.begin("a").is_none());
+    case.pass(1);
+    assert_eq!(case.begin("a").unwrap().id, message.id);
+}
+
+#[test]
+fn a_refused_message_is_dropped_once_and_shown() {
+    let case = Case::new(&["a"]);
+    case.change(Change::Fired, ALERT);
+    case.pass(30);
+    let message = case.begin("a").unwrap();
+    case.end(&message, Err(Failure::Refused { why: "HTTP 400".to_owned() }));
+    case.pass(3600);
+    assert!(case.begin("a").is_none());
+    assert_eq!(case.results(), [NotifyResult::Dropped]);
+    let shown = &case.database.recent_messages(9).unwrap()[0];
+    assert_eq!((shown.state, shown.last_error.as_deref()), (MessageState::Dropped, Some("HTTP 400")));
+}
+
+#[test]
+fn what_cannot_be_delivered_for_so_long_is_given_up() {
+    let case = Case::new(&["a"]);
+    case.change(Change::Fired, ALERT);
+    case.pass(30);
+    let message = case.begin("a").unwrap();
+    case.end(&message, down(None));
+    case.pass(7 * 86_400);
+    assert!(case.begin("a").is_none());
+    assert_eq!(case.results(), [NotifyResult::Retried, NotifyResult::Dropped]);
+}
+
+/// Fault 123: the database cannot be written, and alerts go out all the same.
+#[test]
+fn without_a_database_alerts_live_in_memory_and_are_written_later() {
+    let case = Case::new(&["a"]);
+    case.database.refuse_writes(true);
+    case.change(Change::Fired, ALERT);
+    assert!(case.notifier.unwritten().unwrap().contains("cannot write the outbox"));
+    case.pass(30);
+    let message = case.begin("a").unwrap();
+    case.end(&message, down(None));
+    assert!(case.database.recent_messages(9).unwrap().is_empty());
+    case.database.refuse_writes(false);
+    case.pass(5);
+    assert_eq!(case.notifier.unwritten(), None);
+    assert_eq!(case.database.recent_messages(9).unwrap()[0].id, message.id);
+    assert_eq!(case.database.firing().unwrap().len(), 1);
+}
+
+/// Fault 124.
+#[test]
+fn it_is_seen_when_no_channel_works() {
+    assert_eq!(Case::new(&[]).notifier.failing_since(), None);
+    let case = Case::new(&["a", "b"]);
+    case.change(Change::Fired, ALERT);
+    case.pass(30);
+    let started = case.clock.now();
+    for name in ["a", "b"] {
+        let message = case.begin(name).unwrap();
+        case.end(&message, down(None));
+    }
+    case.pass(299);
+    assert_eq!(case.notifier.failing_since(), None);
+    case.pass(1);
+    assert_eq!(case.notifier.failing_since(), Some(started));
+    assert_eq!(case.notifier.outbox_oldest()[1], ("b".to_owned(), Duration::from_secs(300)));
+    let message = case.begin("b").unwrap();
+    case.end(&message, Ok("HTTP 200".to_owned()));
+    assert_eq!(case.notifier.failing_since(), None);
+    assert_eq!(case.notifier.outbox_oldest()[1], ("b".to_owned(), Duration::ZERO));
+}
+
+#[test]
+fn a_removed_channel_drops_what_it_had_and_an_added_one_hears_of_what_fires() {
+    let case = Case::new(&["a"]);
+    case.change(Change::Fired, ALERT);
+    case.pass(30);
+    case.notifier.set_settings(settings(&["b"]));
+    assert_eq!(case.results(), [NotifyResult::Dropped]);
+    case.pass(30);
+    assert_eq!(case.begin("b").unwrap().kind, MessageKind::Firing);
+}
+
+#[test]
+fn a_channel_is_only_tried_by_its_name() {
+    let case = Case::new(&["a"]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let error = runtime.block_on(case.notifier.test("mail")).unwrap_err();
+    assert_eq!(error, "there is no channel `mail`; configured: `a`");
+}

@@ -1,0 +1,316 @@
+//! The outbox as rows: messages that are due, and the last that were sent or dropped.
+
+use std::sync::Arc;
+
+use rusqlite::{Row, params};
+
+use super::alert_rows::{StoredAlert, Told, read_alerts, read_told, subject_of, subject_text, write_alert, write_told};
+use super::database::{Database, DatabaseError};
+use crate::domain::alert::{AlertName, Subject};
+use crate::domain::deletion::words;
+use crate::domain::settings::Severity;
+use crate::domain::units::Timestamp;
+
+/// How many messages that were sent or dropped are kept to be shown.
+const KEPT: u32 = 1000;
+
+words! {
+    /// What a message tells.
+    MessageKind {
+        /// An alert fires.
+        Firing = "firing",
+        /// It no longer does.
+        Resolved = "resolved",
+    }
+}
+
+words! {
+    /// What became of a message.
+    MessageState {
+        /// It will be sent.
+        Queued = "queued",
+        /// It was accepted.
+        Sent = "sent",
+        /// It was given up; its last error says why.
+        Dropped = "dropped",
+    }
+}
+
+/// One message to one channel about one alert.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Its place in the order.
+    pub seq: i64,
+    /// Its id: the same in every attempt.
+    pub id: String,
+    /// Where it goes.
+    pub channel: String,
+    /// What it is about: its group.
+    pub subject: Subject,
+    /// Which alert.
+    pub alert: AlertName,
+    /// Firing or resolved.
+    pub kind: MessageKind,
+    /// How bad the alert is.
+    pub severity: Severity,
+    /// The webhook's body, of which the other channels make theirs.
+    pub body: Arc<str>,
+    /// The message that this one continues: the first that told of the alert.
+    pub reply_to: Option<String>,
+    /// When it was queued.
+    pub created: Timestamp,
+    /// Not before this is it tried.
+    pub next_attempt: Timestamp,
+    /// How often a send was begun.
+    pub attempts: u32,
+    /// What the last one said.
+    pub last_error: Option<String>,
+    /// Queued, sent or dropped.
+    pub state: MessageState,
+}
+
+/// Rows that have changed together, and are written together.
+#[derive(Debug, Default, Clone)]
+pub struct Batch {
+    /// Messages, as they are now.
+    pub messages: Vec<Message>,
+    /// Alerts, as they are now, or nothing if they are over and told.
+    pub alerts: Vec<(AlertName, Subject, Option<StoredAlert>)>,
+    /// What channels were told, or nothing if they owe nothing more.
+    pub told: Vec<(String, AlertName, Subject, Option<Told>)>,
+}
+
+impl Batch {
+    /// There is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.alerts.is_empty() && self.told.is_empty()
+    }
+}
+
+/// All that a restart needs.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The queued messages, in order.
+    pub messages: Vec<Message>,
+    /// The number for the next message.
+    pub next_seq: i64,
+    /// The alerts.
+    pub alerts: Vec<StoredAlert>,
+    /// What channels were told.
+    pub told: Vec<(String, AlertName, Subject, Told)>,
+}
+
+impl Database {
+    /// Writes a batch, all or nothing, and forgets the oldest of what is done.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn write_outbox(&self, batch: &Batch) -> Result<(), DatabaseError> {
+        self.with("write the outbox", |connection| {
+            let transaction = connection.transaction()?;
+            for (alert, subject, kept) in &batch.alerts {
+                write_alert(&transaction, *alert, subject, kept.as_ref())?;
+            }
+            for (channel, alert, subject, told) in &batch.told {
+                write_told(&transaction, (channel, *alert, subject), told.as_ref())?;
+            }
+            let mut done = false;
+            for message in &batch.messages {
+                done |= message.state != MessageState::Queued;
+                transaction
+                    .prepare_cached(
+                        "INSERT OR REPLACE INTO outbox(seq, id, channel, subject, alert, kind, severity, body, reply_to,
+                             created, next_attempt, attempts, last_error, state)
+                         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                    )?
+                    .execute(params![
+                        message.seq,
+                        message.id,
+                        message.channel,
+                        subject_text(&message.subject),
+                        message.alert.as_str(),
+                        message.kind.as_str(),
+                        message.severity.as_str(),
+                        &*message.body,
+                        message.reply_to,
+                        message.created.millis(),
+                        message.next_attempt.millis(),
+                        message.attempts,
+                        message.last_error,
+                        message.state.as_str(),
+                    ])?;
+            }
+            if done {
+                transaction
+                    .prepare_cached(
+                        "DELETE FROM outbox WHERE state <> 'queued' AND seq <=
+                             (SELECT seq FROM outbox WHERE state <> 'queued' ORDER BY seq DESC LIMIT 1 OFFSET ?1)",
+                    )?
+                    .execute([KEPT])?;
+            }
+            transaction.commit()
+        })
+    }
+
+    /// Reads what is queued, and what the alerts and channels owe each other.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn read_outbox(&self) -> Result<Loaded, DatabaseError> {
+        self.with("read the outbox", |connection| {
+            let mut statement = connection.prepare("SELECT * FROM outbox WHERE state = 'queued' ORDER BY seq")?;
+            let messages = collect(statement.query_map([], message_of)?)?;
+            let last: i64 = connection.query_row("SELECT COALESCE(MAX(seq), 0) FROM outbox", [], |row| row.get(0))?;
+            let (alerts, told) = (read_alerts(connection)?, read_told(connection)?);
+            Ok(Loaded { messages, next_seq: last.saturating_add(1), alerts, told })
+        })
+    }
+
+    /// The last messages, the newest first, whatever became of them: so that a dropped one is seen.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn recent_messages(&self, limit: u32) -> Result<Vec<Message>, DatabaseError> {
+        self.with("read the outbox", |connection| {
+            let mut statement = connection.prepare("SELECT * FROM outbox ORDER BY seq DESC LIMIT ?1")?;
+            collect(statement.query_map([limit], message_of)?)
+        })
+    }
+}
+
+fn collect(rows: impl Iterator<Item = rusqlite::Result<Option<Message>>>) -> rusqlite::Result<Vec<Message>> {
+    rows.filter_map(Result::transpose).collect()
+}
+
+/// The message of a row, or nothing if this version does not understand it.
+fn message_of(row: &Row<'_>) -> rusqlite::Result<Option<Message>> {
+    let word = |name: &str| row.get::<_, String>(name);
+    let at = |name: &str| row.get(name).map(Timestamp::from_millis);
+    let known = (
+        subject_of(&word("subject")?),
+        AlertName::from_word(&word("alert")?),
+        MessageKind::from_word(&word("kind")?),
+        Severity::from_word(&word("severity")?),
+        MessageState::from_word(&word("state")?),
+    );
+    let (Some(subject), Some(alert), Some(kind), Some(severity), Some(state)) = known else { return Ok(None) };
+    Ok(Some(Message {
+        seq: row.get("seq")?,
+        id: row.get("id")?,
+        channel: row.get("channel")?,
+        subject,
+        alert,
+        kind,
+        severity,
+        body: word("body")?.into(),
+        reply_to: row.get("reply_to")?,
+        created: at("created")?,
+        next_attempt: at("next_attempt")?,
+        attempts: row.get("attempts")?,
+        last_error: row.get("last_error")?,
+        state,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::alert::{Condition, UnreclaimedItem};
+    use crate::domain::deletion::Unreclaimed;
+    use crate::domain::names::{TreeId, VolumeId};
+    use crate::domain::path::RelPath;
+    use crate::domain::recording::Tally;
+    use crate::domain::units::Bytes;
+
+    fn message(seq: i64, state: MessageState) -> Message {
+        Message {
+            seq,
+            id: format!("msg_{seq}"),
+            channel: "hook".to_owned(),
+            subject: Subject::Volume(VolumeId::new("a:b")),
+            alert: AlertName::VolumeBlind,
+            kind: MessageKind::Firing,
+            severity: Severity::Critical,
+            body: "{}".into(),
+            reply_to: None,
+            created: Timestamp::from_secs(1),
+            next_attempt: Timestamp::from_secs(2),
+            attempts: 3,
+            last_error: Some("no".to_owned()),
+            state,
+        }
+    }
+
+    fn alert() -> StoredAlert {
+        let item = UnreclaimedItem {
+            tree: TreeId::new("live"),
+            path: RelPath::new(b"a/\xff\n.mp4").unwrap(),
+            bytes: Bytes(7),
+            cause: Unreclaimed::HeldOpen,
+            detail: "text file busy".to_owned(),
+            holder: Some("vlc (pid 7)".to_owned()),
+        };
+        let condition = Condition {
+            alert: AlertName::SpaceNotReclaimed,
+            severity: Severity::Info,
+            subject: Subject::Guard,
+            summary: "it does not come back".to_owned(),
+            description: "7 bytes".to_owned(),
+            unreclaimed: Tally { files: 1, bytes: Bytes(7) },
+            items: vec![item],
+        };
+        StoredAlert { since: Timestamp::from_secs(5), ended: None, condition }
+    }
+
+    #[test]
+    fn everything_survives_a_round_trip() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("guard.db");
+        let told = Told { severity: Severity::Info, at: Timestamp::from_secs(9), message: "msg_1".to_owned() };
+        let key = (AlertName::SpaceNotReclaimed, Subject::Guard);
+        let batch = Batch {
+            messages: vec![message(1, MessageState::Queued), message(2, MessageState::Sent)],
+            alerts: vec![(key.0, key.1.clone(), Some(alert()))],
+            told: vec![("hook".to_owned(), key.0, key.1.clone(), Some(told.clone()))],
+        };
+        Database::open(&path).unwrap().database.write_outbox(&batch).unwrap();
+        let database = Database::open(&path).unwrap().database;
+        let loaded = database.read_outbox().unwrap();
+        assert_eq!(loaded.messages, [message(1, MessageState::Queued)]);
+        assert_eq!(loaded.next_seq, 3);
+        assert_eq!(loaded.alerts, [alert()]);
+        assert_eq!(loaded.told, [("hook".to_owned(), key.0, key.1.clone(), told)]);
+        assert_eq!(database.firing().unwrap().len(), 1);
+
+        let gone = Batch {
+            messages: vec![message(1, MessageState::Dropped)],
+            alerts: vec![(key.0, key.1.clone(), None)],
+            told: vec![("hook".to_owned(), key.0, key.1, None)],
+        };
+        database.write_outbox(&gone).unwrap();
+        let loaded = database.read_outbox().unwrap();
+        assert!(loaded.messages.is_empty() && loaded.alerts.is_empty() && loaded.told.is_empty());
+        assert_eq!(database.recent_messages(1).unwrap(), [message(2, MessageState::Sent)]);
+    }
+
+    #[test]
+    fn an_alert_that_has_ended_is_not_restored_as_firing() {
+        let database = Database::memory().unwrap();
+        let ended = StoredAlert { ended: Some(Timestamp::from_secs(8)), ..alert() };
+        let alerts = vec![(AlertName::SpaceNotReclaimed, Subject::Guard, Some(ended.clone()))];
+        database.write_outbox(&Batch { alerts, ..Batch::default() }).unwrap();
+        assert!(database.firing().unwrap().is_empty());
+        assert_eq!(database.read_outbox().unwrap().alerts, [ended]);
+    }
+
+    #[test]
+    fn what_is_done_is_kept_for_a_while_and_what_is_queued_for_good() {
+        let database = Database::memory().unwrap();
+        let done = (2..=1202).map(|seq| message(seq, MessageState::Dropped));
+        let messages = [message(1, MessageState::Queued)].into_iter().chain(done).collect();
+        database.write_outbox(&Batch { messages, ..Batch::default() }).unwrap();
+        let kept = database.recent_messages(5000).unwrap();
+        assert_eq!((kept.len(), kept[0].seq, kept[1000].seq), (1001, 1202, 1));
+    }
+}
