@@ -430,6 +430,7 @@ impl VolumeWorker {
     ) -> Result<RunReport, JournalError> {
         let targets = plan.items.iter().map(|item| plan.target_of(item)).collect();
         let names = self.names();
+        let began = self.engine.clock.boottime();
         let order = Order {
             volume: self.name.clone(),
             run,
@@ -441,29 +442,54 @@ impl VolumeWorker {
         };
         self.running = Some(self.now());
         publish(self);
-        let began = self.engine.clock.boottime();
-        let trees = self.handles();
-        let machine = self.machine.clone();
-        let prober = &mut self.prober;
-        let watched: Vec<_> = self.trees.iter().map(|tree| tree.dir.clone()).collect();
-        let mut probe = || {
-            let reading = prober.read(DEADLINE)?;
-            // A tree that was unmounted or replaced meanwhile ends the run.
-            watched.iter().try_for_each(|dir| dir.still_there())?;
-            Ok(reading)
-        };
-        let result = self.engine.run(&trees, order, &mut probe, &|| machine.io_pressure(), stop);
+        let result = self.carry_on(order, stop);
         self.running = None;
         let report = result?;
-        for tree in &mut self.trees {
-            tree.settled(&report.settled);
-        }
-        self.after_run(&report, self.engine.clock.boottime().saturating_sub(began));
+        self.after_run(&report, began);
         publish(self);
         Ok(report)
     }
 
-    fn after_run(&mut self, report: &RunReport, took: Duration) {
+    /// Carries an order out. Where what was chosen gives back less than it should, more is chosen, as long as there is some.
+    fn carry_on(&mut self, order: Order, stop: &AtomicBool) -> Result<RunReport, JournalError> {
+        let trees = self.handles();
+        let machine = self.machine.clone();
+        let watched: Vec<_> = self.trees.iter().map(|tree| tree.dir.clone()).collect();
+        let mut run = self.engine.begin(order)?;
+        let mut more = Vec::new();
+        let mut seen = 0;
+        loop {
+            let prober = &mut self.prober;
+            let mut probe = || {
+                let reading = prober.read(DEADLINE)?;
+                // A tree that was unmounted or replaced meanwhile ends the run.
+                watched.iter().try_for_each(|dir| dir.still_there())?;
+                Ok(reading)
+            };
+            let busy = || machine.io_pressure();
+            self.engine.carry_on(&mut run, std::mem::take(&mut more), &trees, &mut probe, &busy, stop)?;
+            let settled = &run.report().settled[seen..];
+            seen += settled.len();
+            for tree in &mut self.trees {
+                tree.settled(settled);
+            }
+            let progress = settled.iter().any(|one| matches!(one.attempt, Attempt::Verified { .. }));
+            if !run.wants_more() || !progress || run.report().reading.is_err() {
+                return self.engine.end(run);
+            }
+            self.reading.clone_from(&run.report().reading);
+            more = self
+                .plan()
+                .map(|plan| plan.items.iter().map(|item| plan.target_of(item)).collect())
+                .unwrap_or_default();
+            if more.is_empty() {
+                return self.engine.end(run);
+            }
+        }
+    }
+
+    fn after_run(&mut self, report: &RunReport, began: Duration) {
+        let took = self.engine.clock.boottime().saturating_sub(began);
         let now = self.now();
         let mut deleted = Tally::default();
         for one in &report.settled {

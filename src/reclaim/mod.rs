@@ -6,5 +6,5 @@ mod run;
 mod settle;
 
 pub use batch::{Engine, Settled, TreeHandle, Trees};
-pub use run::{Order, RunReport, Until};
+pub use run::{Order, Run, RunReport, Until};
 pub use settle::{SettleReport, settle};

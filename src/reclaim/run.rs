@@ -68,32 +68,68 @@ pub struct RunReport {
 /// Asks the volume; a mount that hangs is an answer too.
 type Probe<'a> = &'a mut dyn FnMut() -> Result<Reading, Unusable>;
 
+/// A run that is being carried out.
+pub struct Run {
+    order: Order,
+    began: Duration,
+    ledger: Ledger,
+    report: RunReport,
+}
+
+impl Run {
+    /// What it has done so far.
+    #[must_use]
+    pub fn report(&self) -> &RunReport {
+        &self.report
+    }
+
+    /// All that was chosen is through, and the low mark is not reached: there may be more to choose.
+    #[must_use]
+    pub fn wants_more(&self) -> bool {
+        self.report.result == RunResult::Exhausted
+    }
+}
+
 impl Engine {
-    /// Carries out an order. `busy` says how busy the disk is.
+    /// Begins a run: it is on record.
     ///
     /// # Errors
     /// If the journal cannot be written.
-    pub fn run(
-        &self,
-        trees: &Trees,
-        order: Order,
-        probe: Probe<'_>,
-        busy: &dyn Fn() -> Option<f64>,
-        stop: &AtomicBool,
-    ) -> Result<RunReport, JournalError> {
-        let began = self.clock.boottime();
+    pub fn begin(&self, order: Order) -> Result<Run, JournalError> {
         let bytes: Bytes = order.targets.iter().map(|target| target.bytes).sum();
-        let (volume, run, who) = (order.volume.clone(), order.run, order.who.clone());
         let files = order.targets.len();
         self.note(&order, NoteKind::RunStarted, bytes, format!("{files} recordings, {bytes}"))?;
-        (self.events)(Event::RunStarted { volume: volume.clone(), run, files, bytes, who });
-        let report = self.batches(trees, &order, probe, busy, stop)?;
+        (self.events)(Event::RunStarted {
+            volume: order.volume.clone(),
+            run: order.run,
+            files,
+            bytes,
+            who: order.who.clone(),
+        });
+        let report = RunReport {
+            result: RunResult::Exhausted,
+            why: String::new(),
+            settled: Vec::new(),
+            reading: Err(Unusable::NotYet),
+            expected: Bytes::ZERO,
+            reclaimed: Bytes::ZERO,
+            explained: Bytes::ZERO,
+        };
+        Ok(Run { order, began: self.clock.boottime(), ledger: Ledger::default(), report })
+    }
+
+    /// Ends a run: how it ended is on record.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub fn end(&self, run: Run) -> Result<RunReport, JournalError> {
+        let Run { order, began, report, .. } = run;
         let verified = report.settled.iter().filter(|s| matches!(s.attempt, Attempt::Verified { .. })).count() as u64;
         let text = format!("{}: {}", report.result, report.why);
         self.note(&order, NoteKind::RunEnded, report.reclaimed, text)?;
         (self.events)(Event::RunEnded {
-            volume,
-            run,
+            volume: order.volume,
+            run: order.run,
             result: report.result,
             why: report.why.clone(),
             took: self.clock.boottime().saturating_sub(began),
@@ -117,50 +153,39 @@ impl Engine {
         self.journal.append_synced(vec![note], self.clock.now()).map(|_| ())
     }
 
-    fn batches(
+    /// Carries out what was chosen, batch by batch. `more` is what was chosen since; `busy` says how busy the disk is.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub fn carry_on(
         &self,
+        run: &mut Run,
+        more: Vec<Target>,
         trees: &Trees,
-        order: &Order,
         probe: Probe<'_>,
         busy: &dyn Fn() -> Option<f64>,
         stop: &AtomicBool,
-    ) -> Result<RunReport, JournalError> {
-        let mut report = RunReport {
-            result: RunResult::Exhausted,
-            why: String::new(),
-            settled: Vec::new(),
-            reading: Err(Unusable::NotYet),
-            expected: Bytes::ZERO,
-            reclaimed: Bytes::ZERO,
-            explained: Bytes::ZERO,
-        };
-        let mut ledger = Ledger::default();
-        let mut rest = order.targets.as_slice();
+    ) -> Result<(), JournalError> {
+        run.order.targets.extend(more);
+        let targets = std::mem::take(&mut run.order.targets);
+        let (order, report) = (&run.order, &mut run.report);
+        let mut rest = targets.as_slice();
         report.reading = measure(trees, probe);
-        loop {
-            let end = |report: RunReport, result, why: String| Ok(RunReport { result, why, ..report });
+        let (result, why) = loop {
             let before = match &report.reading {
-                Ok(reading) if reading.readonly => {
-                    let why = Unusable::ReadOnly.to_string();
-                    return end(report, RunResult::Failed, why);
-                }
+                Ok(reading) if reading.readonly => break (RunResult::Failed, Unusable::ReadOnly.to_string()),
                 Ok(reading) => *reading,
                 // Without a reading there is no deletion (promise 6).
-                Err(why) => {
-                    let why = why.to_string();
-                    return end(report, RunResult::Failed, why);
-                }
+                Err(why) => break (RunResult::Failed, why.to_string()),
             };
             let promised = order.promised.saturating_add(report.explained);
             let (measured, needed) = needed(order, &before, promised);
             rest = skip_satisfied(rest, needed);
             if rest.is_empty() {
-                let (result, why) = conclude(order, &report, measured, needed);
-                return end(report, result, why);
+                break conclude(order, report, measured, needed);
             }
             if stop.load(Ordering::Relaxed) {
-                let why = format!("it was stopped with {} recordings left", rest.len());
-                return end(report, RunResult::Cancelled, why);
+                break (RunResult::Cancelled, format!("it was stopped with {} recordings left", rest.len()));
             }
             let critical = match &order.until {
                 Until::Low(marks) => before.space.available < marks.thresholds(&before.space).critical,
@@ -169,8 +194,7 @@ impl Engine {
             if !critical && !report.settled.is_empty() {
                 self.wait(busy, stop);
             }
-            let count = self.batch_size(rest, needed);
-            let (now, later) = rest.split_at(count);
+            let (now, later) = rest.split_at(self.batch_size(rest, needed));
             rest = later;
             let intents = now.iter().map(|target| Intent {
                 target: target.clone(),
@@ -185,14 +209,16 @@ impl Engine {
             report.expected = report.expected.saturating_add(account.expected);
             report.explained = report.explained.saturating_add(account.explained);
             report.settled.extend(settled);
-            let judgement = ledger.enter(&account, before.space.size);
-            report.reclaimed = ledger.came_back;
+            let judgement = run.ledger.enter(&account, before.space.size);
+            report.reclaimed = run.ledger.came_back;
             (self.events)(Event::Measured { volume: order.volume.clone(), account, judgement });
             if let Judgement::Stalled(missing) = judgement {
                 let why = format!("{missing} of {} did not come back, and nothing explains it", report.expected);
-                return end(report, RunResult::Stalled, why);
+                break (RunResult::Stalled, why);
             }
-        }
+        };
+        (report.result, report.why) = (result, why);
+        Ok(())
     }
 
     /// The pause between batches, and while the disk is busy.
