@@ -7,18 +7,18 @@ use super::units::Bytes;
 pub struct BatchAccount {
     /// Allocated bytes of what was verified as deleted.
     pub expected: Bytes,
-    /// Of these, bytes whose absence is explained: held open, other names, shared extents.
+    /// Of these, bytes whose absence is explained and that come back by themselves: files that are still open.
     pub explained: Bytes,
-    /// Available bytes before.
+    /// Free bytes before, the reserve for root included: what unprivileged writers have is cut off at zero.
     pub before: Bytes,
-    /// Available bytes after, once the filesystem was synced.
+    /// Free bytes after, once the filesystem was synced.
     pub after: Bytes,
     /// Bytes written to the volume meanwhile; an upper bound (the device's counter) where nothing better is known.
     pub written: Bytes,
 }
 
 impl BatchAccount {
-    /// What came back: the rise of the available bytes, and what writers took meanwhile.
+    /// What came back: the rise of the free bytes, and what writers took meanwhile.
     #[must_use]
     pub fn came_back(&self) -> Bytes {
         self.after.saturating_add(self.written).saturating_sub(self.before)

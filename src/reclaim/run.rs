@@ -15,6 +15,14 @@ use crate::store::JournalError;
 
 /// A disk is busy when tasks waited for it in so many percent of the last ten seconds.
 const BUSY: f64 = 60.0;
+/// How long space may take to come back once it is synced: it is looked for again after each of these.
+const LAG: [Duration; 5] = [
+    Duration::from_millis(5),
+    Duration::from_millis(20),
+    Duration::from_millis(75),
+    Duration::from_millis(200),
+    Duration::from_millis(700),
+];
 /// How long a batch waits for a busy disk at most.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -205,15 +213,44 @@ impl Engine {
             });
             let settled = self.batch(trees, intents.collect(), stop)?;
             report.reading = measure(trees, probe);
-            let account = account(&settled, &before, report.reading.as_ref().ok());
+            let mut account = account(&settled, &before, report.reading.as_ref().ok());
+            // XFS frees blocks behind our back, a moment later.
+            for pause in LAG {
+                if account.came_back() >= account.expected.saturating_sub(account.explained) {
+                    break;
+                }
+                self.clock.sleep(pause);
+                report.reading = measure(trees, probe);
+                account = self::account(&settled, &before, report.reading.as_ref().ok());
+            }
             report.expected = report.expected.saturating_add(account.expected);
             report.explained = report.explained.saturating_add(account.explained);
+            let shared: Bytes = settled.iter().map(|one| shared(&one.attempt)).sum();
             report.settled.extend(settled);
             let judgement = run.ledger.enter(&account, before.space.size);
             report.reclaimed = run.ledger.came_back;
             (self.events)(Event::Measured { volume: order.volume.clone(), account, judgement });
+            // Nearly all of a batch is shared, and it shows: there is no need to delete another to be sure.
+            let futile = shared >= account.expected.scaled(9, 10)
+                && shared > Bytes::ZERO
+                && account.came_back() < account.expected.scaled(1, 2);
+            if futile {
+                let why = format!(
+                    "{shared} of {} that the last batch deleted are shared with a snapshot or with reflink copies, and do not come back before those are removed",
+                    account.expected
+                );
+                break (RunResult::Stalled, why);
+            }
             if let Judgement::Stalled(missing) = judgement {
-                let why = format!("{missing} of {} did not come back, and nothing explains it", report.expected);
+                let all: Bytes = report.settled.iter().map(|one| self::shared(&one.attempt)).sum();
+                let why = match all {
+                    Bytes::ZERO => {
+                        format!("{missing} did not come back of what the last batches deleted, and nothing explains it")
+                    }
+                    all => format!(
+                        "{missing} did not come back of what the last batches deleted; {all} of this run are shared with a snapshot or with reflink copies"
+                    ),
+                };
                 break (RunResult::Stalled, why);
             }
         };
@@ -280,10 +317,9 @@ fn conclude(order: &Order, report: &RunReport, measured: bool, needed: Option<Ne
         (Until::All, _) | (_, None) => (RunResult::ReachedLow, "everything that was asked for is done".to_owned()),
         (Until::Low(_), _) if measured => (RunResult::ReachedLow, "the low mark is reached".to_owned()),
         (Until::Low(_), Some(Needed { bytes: Bytes::ZERO, inodes: 0 })) => {
-            let shared: Bytes = report.settled.iter().map(|one| shared(&one.attempt)).sum();
-            let open = report.explained.saturating_sub(shared).saturating_add(order.promised);
+            let open = report.explained.saturating_add(order.promised);
             let why = format!(
-                "deleted, but not given back: {open} that processes still have open, {shared} that a snapshot or reflink shares; nothing more is deleted to make up for it"
+                "processes still have {open} of deleted recordings open; they come back when they are closed, and nothing more is deleted to make up for it"
             );
             (RunResult::Stalled, why)
         }
@@ -315,17 +351,20 @@ fn measure(trees: &Trees, probe: Probe<'_>) -> Result<Reading, Unusable> {
 
 fn account(settled: &[Settled], before: &Reading, after: Option<&Reading>) -> BatchAccount {
     let mut account = BatchAccount {
-        before: before.space.available,
-        after: after.map_or(before.space.available, |reading| reading.space.available),
+        before: before.space.free,
+        after: after.map_or(before.space.free, |reading| reading.space.free),
         ..BatchAccount::default()
     };
     if let (Some(old), Some(new)) = (before.written, after.and_then(|reading| reading.written)) {
         account.written = new.saturating_sub(old);
     }
     for one in settled {
-        if let Attempt::Verified { freed, shared, open } = &one.attempt {
+        if let Attempt::Verified { freed, open, .. } = &one.attempt {
             account.expected = account.expected.saturating_add(*freed);
-            account.explained = account.explained.saturating_add(if *open { *freed } else { *shared });
+            // What is shared is no promise: it never comes back by itself. It counts as missing, and explains why.
+            if *open {
+                account.explained = account.explained.saturating_add(*freed);
+            }
         }
     }
     account

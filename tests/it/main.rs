@@ -4,7 +4,10 @@
 mod architecture;
 mod cli;
 mod config;
+mod crash;
 mod notify;
+mod reclaim;
+mod safety;
 mod server;
 mod support;
 mod volume;

@@ -28,15 +28,15 @@ use tokio::sync::{mpsc, watch};
 
 use crate::support::{Mounted, run};
 
-const KEY: &[u8] = b"twenty-four bytes of key";
+pub(crate) const KEY: &[u8] = b"twenty-four bytes of key";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One request, as the receiver saw it.
 #[derive(Debug)]
-struct Seen {
+pub(crate) struct Seen {
     line: String,
     headers: Vec<(String, String)>,
-    body: String,
+    pub(crate) body: String,
 }
 
 impl Seen {
@@ -45,7 +45,7 @@ impl Seen {
     }
 
     /// The signature must fit id, time and body.
-    fn verify(&self) {
+    pub(crate) fn verify(&self) {
         let mut mac = Hmac::<sha2::Sha256>::new_from_slice(KEY).unwrap();
         let (id, at) = (self.header("webhook-id"), self.header("webhook-timestamp"));
         mac.update(format!("{id}.{at}.{}", self.body).as_bytes());
@@ -56,7 +56,7 @@ impl Seen {
 
 /// Answers each connection with the next of `answers` (the last one again and again), and hands over what it saw. An empty
 /// answer resets the connection, `hang` never answers.
-async fn receiver(answers: &'static [&'static str]) -> (u16, mpsc::UnboundedReceiver<Seen>) {
+pub(crate) async fn receiver(answers: &'static [&'static str]) -> (u16, mpsc::UnboundedReceiver<Seen>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     (listener.local_addr().unwrap().port(), receive(listener, answers))
 }
@@ -315,14 +315,14 @@ async fn a_channel_is_tried_on_demand_and_its_transcript_holds_no_secret() {
 }
 
 /// A mail server of the system's Python, ended when dropped.
-struct MailServer {
+pub(crate) struct MailServer {
     child: Child,
-    port: u16,
+    pub(crate) port: u16,
     lines: Receiver<String>,
 }
 
 impl MailServer {
-    fn start(mode: &str, certificate: &[&Path]) -> Self {
+    pub(crate) fn start(mode: &str, certificate: &[&Path]) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/notify/smtp.py");
         let mut command = Command::new("/usr/bin/python3");
         let mut child = command.arg(script).arg(mode).args(certificate).stdout(Stdio::piped()).spawn().unwrap();
@@ -334,7 +334,7 @@ impl MailServer {
     }
 
     /// The next mail.
-    fn mail(&self) -> serde_json::Value {
+    pub(crate) fn mail(&self) -> serde_json::Value {
         serde_json::from_str(&self.lines.recv_timeout(PATIENCE).unwrap()).unwrap()
     }
 }
@@ -348,7 +348,7 @@ impl Drop for MailServer {
 
 /// An authority, and a certificate of it for this machine: authority, certificate, key.
 #[expect(clippy::disallowed_methods, reason = "it makes the test's own file")]
-fn certificate(home: &Path) -> [PathBuf; 3] {
+pub(crate) fn certificate(home: &Path) -> [PathBuf; 3] {
     let [ca, ca_key, request, key, certificate, extensions] =
         ["ca.pem", "ca.key", "request.pem", "key.pem", "cert.pem", "extensions"].map(|name| home.join(name));
     let path = |path: &Path| path.to_str().unwrap().to_owned();

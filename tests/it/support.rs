@@ -47,13 +47,27 @@ pub(crate) struct Mounted {
 
 impl Mounted {
     /// An ext4 of `megabytes`.
-    #[expect(clippy::disallowed_methods, reason = "it makes the test's own image")]
     pub(crate) fn ext4(megabytes: u64) -> Self {
+        Self::new(megabytes, "mkfs.ext4", &["-q"])
+    }
+
+    /// An XFS of `megabytes`.
+    pub(crate) fn xfs(megabytes: u64) -> Self {
+        Self::new(megabytes, "mkfs.xfs", &["-q"])
+    }
+
+    /// A btrfs of `megabytes`.
+    pub(crate) fn btrfs(megabytes: u64) -> Self {
+        Self::new(megabytes, "mkfs.btrfs", &["-q", "-m", "single"])
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "it makes the test's own image")]
+    fn new(megabytes: u64, mkfs: &str, options: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let (image, point) = (home.path().join("image"), home.path().join("mounted"));
         std::fs::File::create(&image).unwrap().set_len(megabytes << 20).unwrap();
         std::fs::create_dir(&point).unwrap();
-        run("mkfs.ext4", &["-q", image.to_str().unwrap()]);
+        run(mkfs, &[options, &[image.to_str().unwrap()]].concat());
         run("mount", &["-o", "loop", image.to_str().unwrap(), point.to_str().unwrap()]);
         Self { point, _home: home }
     }
@@ -68,4 +82,59 @@ impl Drop for Mounted {
         // A failed test must not leave a mount; a failing unmount shows in the next test's `mount`.
         let _ = Command::new("umount").arg("-l").arg(&self.point).status();
     }
+}
+
+/// A guard that runs as a daemon, ended when dropped.
+pub(crate) struct Daemon {
+    child: std::process::Child,
+    state: PathBuf,
+}
+
+impl Daemon {
+    /// Starts it with a configuration, and waits until it answers.
+    pub(crate) fn start(config: &Path, state: &Path) -> Self {
+        let log = std::fs::File::options().create(true).append(true).open(config.with_extension("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_storage-guard"))
+            .args(["run", "-c", config.to_str().unwrap()])
+            .stdout(std::process::Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let daemon = Self { child, state: state.to_owned() };
+        wait_for("the daemon answers", || daemon.status().is_some());
+        daemon
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What `status` says, once it can.
+    pub(crate) fn status(&self) -> Option<serde_json::Value> {
+        let output = guard(&["status", "--json", "--state", self.state.to_str().unwrap()]);
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until something is so, within a minute.
+pub(crate) fn wait_for(what: &str, mut so: impl FnMut() -> bool) {
+    for _ in 0..600 {
+        if so() {
+            return;
+        }
+        pause(Duration::from_millis(100));
+    }
+    panic!("a minute has passed, and still not: {what}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "another process is waited for")]
+pub(crate) fn pause(span: Duration) {
+    std::thread::sleep(span);
 }

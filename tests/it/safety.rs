@@ -1,0 +1,112 @@
+//! What the guard refuses to do.
+
+use std::time::Duration;
+
+use crate::reclaim::Bed;
+use crate::support::{Daemon, Mounted, guard, pause, recording, run, wait_for};
+
+fn code(args: &[&str]) -> (Option<i32>, String) {
+    let output = guard(args);
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn a_second_guard_a_wrong_plan_and_an_unnamed_layout_are_refused() {
+    let bed = Bed::new(Mounted::ext4(64), 10);
+    let config = bed.config("", "");
+    let path = config.to_str().unwrap();
+    let (wrong, said) = code(&["reclaim", "-c", path, "--plan", "0123456789abcdef"]);
+    assert_eq!(wrong, Some(5), "{said}");
+    let daemon = Daemon::start(&config, &bed.state());
+    let other = bed.home.path().join("other");
+    let tree = bed.tree();
+    let second = ["run", "--enforce", "--layout", "zlmediakit", "--state", other.to_str().unwrap(), "--tree"];
+    let (refused, said) = code(&[&second[..], &[tree.to_str().unwrap()]].concat());
+    assert_eq!(refused, Some(5), "{said}");
+    assert!(said.contains(&format!("process {}", daemon.pid())), "{said}");
+    let auto = ["run", "--enforce", "--state", other.to_str().unwrap(), "--tree", tree.to_str().unwrap()];
+    let (refused, said) = code(&auto);
+    assert_eq!(refused, Some(5), "{said}");
+    assert!(said.contains("zlmediakit"), "{said}");
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+#[expect(clippy::disallowed_methods, reason = "it makes and takes away the test's own files")]
+fn a_tree_without_its_marker_is_blind_until_somebody_accepts_it() {
+    let bed = Bed::new(Mounted::ext4(400), 200);
+    let config = bed.config("", "");
+    let path = config.to_str().unwrap();
+    assert_eq!(code(&["reclaim", "-c", path]).0, Some(0));
+    // Another disk, so to say: the same tree, without what tells it from others.
+    let folder = bed.tree().join(".storage-guard");
+    std::fs::remove_file(folder.join("marker")).unwrap();
+    std::fs::remove_dir(&folder).unwrap();
+    for at in 0..100 {
+        recording(&bed.tree(), "live/d", Duration::from_secs(20 * 86_400 + at), 1 << 20);
+    }
+    let before = bed.gone();
+    let (failed, _) = code(&["reclaim", "-c", path]);
+    assert_eq!((failed, bed.gone()), (Some(1), before));
+    let (refused, said) = code(&["init", "-c", path]);
+    assert_eq!(refused, Some(5), "{said}");
+    assert_eq!(code(&["init", "--accept", "-c", path]).0, Some(0));
+    assert_eq!(code(&["reclaim", "-c", path]).0, Some(0));
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+#[expect(clippy::disallowed_methods, reason = "it makes the test's own files")]
+fn a_bad_configuration_leaves_the_running_one_untouched() {
+    let bed = Bed::new(Mounted::ext4(64), 10);
+    let config = bed.config("", "");
+    let daemon = Daemon::start(&config, &bed.state());
+    let good = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, good.replace("low: 50%", "low: 99%")).unwrap();
+    run("kill", &["-HUP", &daemon.pid().to_string()]);
+    let log = config.with_extension("log");
+    wait_for("the problem is in the log", || {
+        std::fs::read_to_string(&log).unwrap().contains("the old one stays in force")
+    });
+    assert_eq!(daemon.status().unwrap()["mode"], "enforce");
+    std::fs::write(&config, good.replace("mode: enforce", "mode: observe")).unwrap();
+    run("kill", &["-HUP", &daemon.pid().to_string()]);
+    wait_for("the new one is in force", || daemon.status().is_some_and(|status| status["mode"] == "observe"));
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+#[expect(clippy::disallowed_methods, reason = "it makes the test's own files")]
+fn with_a_cap_in_its_way_the_disk_still_never_fills() {
+    let bed = Bed::new(Mounted::ext4(400), 300);
+    let config = bed.config("", "");
+    // The shipped cap, which a way from 78 to 50 % does not fit through.
+    let text = std::fs::read_to_string(&config).unwrap().replace("max_share: 100%", "max_share: 10%");
+    std::fs::write(&config, text).unwrap();
+    let daemon = Daemon::start(&config, &bed.state());
+    let caps = || {
+        let output = guard(&["cap", "list", "--json", "--state", bed.state().to_str().unwrap()]);
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()["items"].as_array().unwrap().len()
+    };
+    wait_for("the cap trips", || caps() == 1);
+    wait_for("what it allows is gone", || bed.gone() >= 25);
+    let free = || rustix::fs::statvfs(bed.volume.path()).unwrap().f_bavail * 4096;
+    pause(Duration::from_secs(2));
+    let (line, gone) = (free(), bed.gone());
+    assert!(gone <= 30, "{gone} are gone, though a tenth of 300 was allowed");
+    // More flows in than would fit into what is left.
+    let mut least = u64::MAX;
+    for at in 0..120 {
+        recording(&bed.tree(), "live/new", Duration::from_secs(900 + at), 1 << 20);
+        least = least.min(free());
+        pause(Duration::from_millis(100));
+    }
+    assert!(least > 0, "the disk was full");
+    wait_for("the line is held", || free() + (4 << 20) > line);
+    assert!(free() < line + (8 << 20), "more went than flowed in");
+    let state = bed.state();
+    let acknowledged = guard(&["cap", "acknowledge", "live", "run_share", "--state", state.to_str().unwrap()]);
+    assert!(acknowledged.status.success(), "{}", String::from_utf8_lossy(&acknowledged.stderr));
+    wait_for("the low mark is reached", || daemon.status().unwrap()["volumes"][0]["pressure"] == "normal");
+}
