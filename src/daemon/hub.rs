@@ -222,7 +222,7 @@ impl Hub {
     /// Puts a plan into its volume's queue; gives the job.
     ///
     /// # Errors
-    /// As [`Hub::applicable`], and 503 if the queue is full.
+    /// 404 if it is unknown or too old, 409 if it no longer holds or its trees are only observed, 503 if the queue is full.
     pub fn apply(&self, id: &str, who: &str) -> Result<u64, Refusal> {
         let plan = self.applicable(id)?;
         let job = self.journal.with_history_mut(|history| {
