@@ -40,6 +40,7 @@ pub(super) fn run(place: &Place, listen: Option<SocketAddr>) -> Result<(), Failu
         state: state.id().into(),
         events: Arc::new(move |event: Event| recorder.record(&event)),
         writes: true,
+        patient: true,
     };
     let (again, main) = (place.clone(), config.listeners.main);
     let reread = Box::new(move || {

@@ -151,8 +151,9 @@ impl Local {
             holders: Arc::new(ProcHolders),
             journal,
             state: state.as_ref().map_or("", StateDir::id).into(),
-            events: Arc::new(|event: Event| tell(&event)),
+            events: Arc::new(teller()),
             writes: access == Access::Write,
+            patient: false,
         };
         let guard = Guard::open(config, &parts)?;
         Ok(Self { guard, hub, _state: state })
@@ -175,10 +176,31 @@ impl Local {
     }
 }
 
-/// What a person should hear of while a command works.
-fn tell(event: &Event) {
-    if let Event::Remark { text, .. } = event {
-        complain(text);
+/// What a person should hear of while a command works: remarks, and how far a run is.
+fn teller() -> impl Fn(Event) + Send + Sync {
+    let bar = if std::io::stderr().is_terminal() { ProgressBar::no_length() } else { ProgressBar::hidden() };
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len} recordings, {eta} left") {
+        bar.set_style(style);
+    }
+    move |event| match event {
+        Event::Remark { text, .. } => complain(&text),
+        Event::RunStarted { files, .. } => {
+            bar.set_length(files as u64);
+            bar.set_position(0);
+        }
+        Event::Settled { .. } => bar.inc(1),
+        Event::RunEnded { .. } => bar.finish_and_clear(),
+        Event::Probed { .. }
+        | Event::Scanned { .. }
+        | Event::Measured { .. }
+        | Event::Pruned { .. }
+        | Event::Closed { .. }
+        | Event::CapTripped { .. }
+        | Event::CapAcknowledged { .. }
+        | Event::FailureClosed { .. }
+        | Event::Clock { .. }
+        | Event::Reloaded { .. }
+        | Event::Notified { .. } => {}
     }
 }
 

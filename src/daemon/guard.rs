@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use super::absent::Absent;
 use super::tree::{Report, TreeWatch};
 use super::volume::VolumeWorker;
 use crate::config::Config;
@@ -91,6 +92,8 @@ pub struct Parts {
     pub events: Arc<dyn Fn(Event) + Send + Sync>,
     /// This process may write: markers, and into the journal.
     pub writes: bool,
+    /// A tree that cannot be opened is blind, and the others are guarded: the daemon must be there to tell.
+    pub patient: bool,
 }
 
 /// What became of one plan.
@@ -219,8 +222,13 @@ impl Guard {
 fn open_tree(settings: &TreeSettings, parts: &Parts) -> Result<Opened, GuardError> {
     let failed =
         |source| GuardError::Open { tree: settings.name.clone(), path: settings.path.display().to_string(), source };
-    let dir = parts.machine.open_tree(&settings.path).map_err(failed)?;
-    let (key, traits) = parts.machine.describe(&settings.path).map_err(failed)?;
+    let found =
+        parts.machine.open_tree(&settings.path).and_then(|dir| Ok((dir, parts.machine.describe(&settings.path)?)));
+    let (dir, (key, traits)) = match found {
+        Ok(found) => found,
+        Err(error) if parts.patient => return Ok(absent(settings, &error)),
+        Err(error) => return Err(failed(error)),
+    };
     if settings.policy.mode == Mode::Enforce
         && parts.writes
         && let Some(pid) = dir.lock().map_err(failed)?
@@ -238,10 +246,21 @@ pub fn picked(machine: &dyn Volumes, settings: &TreeSettings) -> Option<GuardErr
     Some(GuardError::Auto { tree: settings.name.clone(), picked: found.kind.to_string(), why: found.why })
 }
 
+/// A volume of its own for a tree that cannot be opened: nobody knows where it lies.
+fn absent(settings: &TreeSettings, error: &io::Error) -> Opened {
+    let path = settings.path.display().to_string();
+    Opened {
+        settings: settings.clone(),
+        dir: Arc::new(Absent::new(&settings.path, error)),
+        key: VolumeKey(format!("absent {path}")),
+        traits: FilesystemTraits { kind: "absent".to_owned(), mount_point: path, leases: true, ..Default::default() },
+    }
+}
+
 fn watch(opened: &Opened, parts: &Parts) -> Result<TreeWatch, GuardError> {
     let mut policy = opened.settings.policy.clone();
     let mut picked = None;
-    if policy.layout.kind() == LayoutKind::Auto {
+    if policy.layout.kind() == LayoutKind::Auto && opened.traits.kind != "absent" {
         let found = pick(&sample(opened.dir.as_ref(), SAMPLE), &policy.layout);
         if policy.mode == Mode::Enforce && parts.writes {
             let (picked, why) = (found.kind.to_string(), found.why);

@@ -1,6 +1,7 @@
 //! What everybody shares: the last views, the queues of the workers, jobs, plans, and the recorder of events.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -63,6 +64,7 @@ pub struct Hub {
     seats: Mutex<BTreeMap<VolumeId, Seat>>,
     plans: Mutex<HashMap<String, Plan>>,
     jobs: Mutex<Jobs>,
+    reopen: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -75,7 +77,15 @@ impl Hub {
     #[must_use]
     pub fn new(journal: Arc<Journal>, clock: Arc<dyn Clock>) -> Self {
         let counters = Counters::new(clock.now());
-        Self { journal, clock, counters, seats: Mutex::default(), plans: Mutex::default(), jobs: Mutex::default() }
+        Self {
+            journal,
+            clock,
+            counters,
+            seats: Mutex::default(),
+            plans: Mutex::default(),
+            jobs: Mutex::default(),
+            reopen: AtomicBool::new(false),
+        }
     }
 
     /// Records an event: metrics and log are made of it here, and nowhere else.
@@ -101,6 +111,16 @@ impl Hub {
     pub fn verify(&self) -> Result<Verification, Refusal> {
         let found = self.journal.verify().map_err(|error| Refusal::unavailable("journal", error.to_string()))?;
         Ok(Verification { entries: found.entries, faults: found.faults })
+    }
+
+    /// A tree that could not be opened can be now.
+    pub(super) fn ask_reopen(&self) {
+        self.reopen.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was asked for since the last time.
+    pub(super) fn take_reopen(&self) -> bool {
+        self.reopen.swap(false, Ordering::Relaxed)
     }
 
     pub(super) fn clear(&self) {

@@ -182,8 +182,15 @@ impl Daemon {
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
         loop {
             tokio::select! {
+                _ = ticks.tick() => {
+                    if self.hub.take_reopen() {
+                        let daemon = self.clone();
+                        tokio::task::spawn_blocking(move || daemon.reopen());
+                    }
+                }
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => {
@@ -204,8 +211,18 @@ impl Daemon {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.stop.store(true, Ordering::Relaxed);
         for worker in std::mem::take(&mut running.workers) {
-            let _ = worker.end();
+            let _ = worker.end(self.parts.clock.as_ref());
         }
+    }
+
+    /// Opens everything again: a tree came back.
+    fn reopen(&self) {
+        let config = self.running.lock().unwrap_or_else(PoisonError::into_inner).config.clone();
+        let text = match self.change(config) {
+            Ok(()) => "a tree that could not be opened is guarded again".to_owned(),
+            Err(problems) => problems.join("; "),
+        };
+        self.hub.record(&Event::Remark { text, urgent: false });
     }
 
     /// Puts another configuration in force; if its trees cannot be opened, the old one again.
@@ -223,7 +240,10 @@ impl Daemon {
             return Err(problems);
         }
         running.stop.store(true, Ordering::Relaxed);
-        let old: Vec<_> = std::mem::take(&mut running.workers).into_iter().filter_map(Worker::end).collect();
+        let old: Vec<_> = std::mem::take(&mut running.workers)
+            .into_iter()
+            .filter_map(|worker| worker.end(self.parts.clock.as_ref()))
+            .collect();
         let before = running.config.clone();
         let kept: Vec<_> = old.into_iter().map(|volume| (volume.key.clone(), volume.leave())).collect();
         let begin = |config: Config| -> Result<Running, DaemonError> {

@@ -337,6 +337,11 @@ impl VolumeWorker {
         self.trees.iter().map(|tree| (tree.policy.tree.clone(), tree.handle(&self.traits, boot))).collect()
     }
 
+    /// It stands for trees that could not be opened, and one of them can be now.
+    pub(super) fn returned(&self) -> bool {
+        self.traits.kind == "absent" && self.trees.iter().any(|tree| self.machine.open_tree(tree.dir.path()).is_ok())
+    }
+
     /// Settles what a crash left open. Nothing is touched while the volume is blind.
     ///
     /// # Errors

@@ -9,7 +9,16 @@ use super::hub::{Command, Hub};
 use super::volume::{VolumeWorker, unwatched};
 use crate::domain::event::Event;
 use crate::store::JournalError;
+use crate::system::Clock;
 
+/// How long a worker that is told to stop may take: it finishes the file it is at.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// Directories between two looks whether the disk is busy.
+const STRIDE: u64 = 64;
+/// A scan rests so long while it is.
+const REST: Duration = Duration::from_millis(100);
+/// A disk is busy when tasks waited for it in so many percent of the last ten seconds.
+const BUSY: f64 = 60.0;
 /// Requests that may wait for a volume.
 const QUEUE: usize = 64;
 
@@ -37,8 +46,15 @@ impl Worker {
         Ok(Self { thread })
     }
 
-    /// Waits until it has ended; `None` if it panicked.
-    pub(super) fn end(self) -> Option<VolumeWorker> {
+    /// Waits until it has ended; `None` if it panicked, or does not end: its mount hangs, and the thread is left to it.
+    pub(super) fn end(self, clock: &dyn Clock) -> Option<VolumeWorker> {
+        let began = clock.boottime();
+        while !self.thread.is_finished() {
+            if clock.boottime().saturating_sub(began) > PATIENCE {
+                return None;
+            }
+            clock.sleep(Duration::from_millis(10));
+        }
         self.thread.join().ok()
     }
 }
@@ -60,7 +76,7 @@ fn work(
         let now = hub.clock.boottime();
         if now >= due {
             due = now + interval;
-            report(hub, tick(volume, &mut settled, stop, &publish));
+            report(hub, tick(volume, hub, &mut settled, stop, &publish));
         }
         // Short, so that a stop is heard soon.
         let wait = due.saturating_sub(hub.clock.boottime()).min(Duration::from_millis(500));
@@ -88,15 +104,24 @@ fn report(hub: &Hub, result: Result<(), JournalError>) {
 
 fn tick(
     volume: &mut VolumeWorker,
+    hub: &Hub,
     settled: &mut bool,
     stop: &std::sync::atomic::AtomicBool,
     publish: &dyn Fn(&VolumeWorker),
 ) -> Result<(), JournalError> {
-    let mut each = |_: &crate::domain::retention::TreePolicy, _| {
+    let machine = volume.machine.clone();
+    let clock = volume.engine.clock.clone();
+    let mut each = |_: &crate::domain::retention::TreePolicy, at: crate::scan::Progress| {
+        if at.directories.is_multiple_of(STRIDE) && machine.io_pressure().is_some_and(|share| share >= BUSY) {
+            clock.sleep(REST);
+        }
         if stopped(stop) { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
     };
     volume.look(false, &mut each)?;
     publish(volume);
+    if volume.returned() {
+        hub.ask_reopen();
+    }
     if !*settled && volume.reading.is_ok() {
         volume.settle()?;
         *settled = true;

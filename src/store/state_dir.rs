@@ -60,8 +60,9 @@ impl StateDir {
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
-                let inode = lock.metadata().map_err(|e| failed("lock", e))?.ino();
-                return Err(StateError::Locked { path: path.to_owned(), pid: lock_holder(inode).unwrap_or(0) });
+                let stat = lock.metadata().map_err(|e| failed("lock", e))?;
+                let pid = lock_holder(stat.dev(), stat.ino()).unwrap_or(0);
+                return Err(StateError::Locked { path: path.to_owned(), pid });
             }
             Err(error) => return Err(failed("lock", error.into())),
         }

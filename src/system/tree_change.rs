@@ -263,20 +263,26 @@ impl WritableDir for GuardedTree {
             Ok(()) => Ok(None),
             Err(Errno::WOULDBLOCK) => {
                 let stat = rustix::fs::fstat(self.handle())?;
-                Ok(Some(lock_holder(stat.st_ino).unwrap_or(0)))
+                Ok(Some(lock_holder(stat.st_dev, stat.st_ino).unwrap_or(0)))
             }
             Err(error) => Err(error.into()),
         }
     }
 }
 
-/// The process that `/proc/locks` names for a lock on an inode.
-pub fn lock_holder(inode: u64) -> Option<u32> {
+/// The process that `/proc/locks` names for a lock on an inode of a device.
+pub fn lock_holder(device: u64, inode: u64) -> Option<u32> {
     let text = std::fs::read_to_string("/proc/locks").ok()?;
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let whole = format!("{major:02x}:{minor:02x}:{inode}");
+    // Subvolumes of btrfs have device numbers that the list does not know.
     let end = format!(":{inode}");
-    text.lines().find_map(|line| {
-        let mut words = line.split_whitespace().skip(1);
-        let (kind, _, _, pid, place) = (words.next()?, words.next()?, words.next()?, words.next()?, words.next()?);
-        (kind == "FLOCK" && place.ends_with(&end)).then(|| pid.parse().ok())?
-    })
+    let find = |fits: &dyn Fn(&str) -> bool| {
+        text.lines().find_map(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            let (kind, _, _, pid, place) = (words.next()?, words.next()?, words.next()?, words.next()?, words.next()?);
+            (kind == "FLOCK" && fits(place)).then(|| pid.parse().ok())?
+        })
+    };
+    find(&|place| place == whole).or_else(|| find(&|place| place.ends_with(&end)))
 }

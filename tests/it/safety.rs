@@ -110,3 +110,36 @@ fn with_a_cap_in_its_way_the_disk_still_never_fills() {
     assert!(acknowledged.status.success(), "{}", String::from_utf8_lossy(&acknowledged.stderr));
     wait_for("the low mark is reached", || daemon.status().unwrap()["volumes"][0]["pressure"] == "normal");
 }
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn a_tree_that_is_not_there_is_blind_until_it_comes_back() {
+    let bed = Bed::new(Mounted::ext4(64), 0);
+    let config = bed.config("", "");
+    let daemon = Daemon::start(&config, &bed.state());
+    let pressure = || daemon.status().unwrap()["volumes"][0]["pressure"].clone();
+    wait_for("it is blind", || pressure() == "blind");
+    assert!(!bed.tree().exists(), "it is not made by the guard");
+    recording(&bed.tree(), "live/a", Duration::from_secs(86_400), 1 << 20);
+    wait_for("it is guarded", || {
+        daemon
+            .status()
+            .is_some_and(|status| status["trees"][0]["files"] == 1 && status["volumes"][0]["pressure"] == "normal")
+    });
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn a_filesystem_that_turns_read_only_is_blind_and_nothing_is_tried_on_it() {
+    let bed = Bed::new(Mounted::ext4(64), 10);
+    let config = bed.config("", "");
+    let daemon = Daemon::start(&config, &bed.state());
+    wait_for("it is guarded", || daemon.status().unwrap()["volumes"][0]["pressure"] == "normal");
+    run("mount", &["-o", "remount,ro", bed.volume.path().to_str().unwrap()]);
+    wait_for("it is blind", || {
+        let volume = &daemon.status().unwrap()["volumes"][0];
+        volume["pressure"] == "blind" && volume["blind_because"].as_str().unwrap().contains("read-only")
+    });
+    run("mount", &["-o", "remount,rw", bed.volume.path().to_str().unwrap()]);
+    wait_for("it is guarded again", || daemon.status().unwrap()["volumes"][0]["pressure"] == "normal");
+}
