@@ -8,10 +8,10 @@ use super::hub::Hub;
 use crate::domain::alert::{AlertName, Condition, Subject};
 use crate::domain::alert_book::{AlertBook, AlertState};
 use crate::domain::conditions::{condition, conditions};
-use crate::domain::event::{Delivery, Event};
+use crate::domain::event::Event;
 use crate::domain::settings::{AlertTuning, NotifySettings, Severity};
 use crate::domain::units::show_duration;
-use crate::notify::{Notifier, NotifyEvent, NotifyResult};
+use crate::notify::Notifier;
 use crate::server::records;
 use crate::store::{Database, DatabaseError};
 
@@ -40,7 +40,7 @@ impl Alerts {
             Vec::new()
         });
         let recorder = hub.clone();
-        let told = move |event: NotifyEvent| recorder.record(&notified(event));
+        let told = move |event: Event| recorder.record(&event);
         let notifier = Notifier::new(settings.clone(), database, hub.clock.clone(), told);
         Self {
             hub,
@@ -105,15 +105,6 @@ impl Alerts {
         };
         book.active().map(shape).collect()
     }
-}
-
-fn notified(event: NotifyEvent) -> Event {
-    let result = match event.result {
-        NotifyResult::Sent => Delivery::Sent,
-        NotifyResult::Retried => Delivery::Retried,
-        NotifyResult::Dropped => Delivery::Dropped,
-    };
-    Event::Notified { channel: event.channel, result, detail: event.detail }
 }
 
 /// Opens the database; where that cannot be done the guard goes on without one, and says so (promise 13).

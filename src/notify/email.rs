@@ -1,223 +1,324 @@
-//! Mail by SMTP: encrypted, or to this machine only.
+//! Mail: a conversation in SMTP, step by step, so that a failure names its step, and a server that has accepted a message
+//! is never sent it again because it did not say good-bye.
 
-use std::net::IpAddr;
-use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use lettre::address::Envelope;
-use lettre::message::header::{HeaderName, HeaderValue};
-use lettre::message::{Mailbox, MultiPart};
-use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
-use lettre::transport::smtp::extension::ClientId;
-use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
+use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
+use lettre::message::{Body as MailBody, Mailbox, MultiPart, SinglePart};
+use lettre::transport::smtp::Error as SmtpError;
+use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters};
+use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
+use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
+use lettre::transport::smtp::response::{Response, Severity as Reply};
 
-use super::body::{Body, one_line};
-use super::delivery::{Answer, Failure, Outgoing, innermost};
-use super::{mail_text, webhook};
-use crate::domain::secret::Secret;
-use crate::domain::settings::MailTls;
+use super::body::one_line;
+use super::channel::Parcel;
+use super::delivery::{Outcome, chain};
+use super::mail_text;
+use crate::domain::settings::{ChannelKind, MailTls};
 
-/// Replies about the login rather than the mail: who fixes the password gets the mail.
-const LOGIN: [u16; 4] = [530, 534, 535, 538];
+/// How long the good-bye may take, after the message was accepted.
+const FAREWELL: Duration = Duration::from_secs(5);
 
-/// The mail server.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Server<'a> {
-    pub(super) host: &'a str,
-    pub(super) port: u16,
-    pub(super) tls: MailTls,
-    pub(super) ca_file: Option<&'a Path>,
-    pub(super) username: Option<&'a str>,
-    pub(super) password: Option<&'a Secret>,
+/// So often a recipient that is refused for now holds up the message for all. Then the others get it.
+const PATIENCE: u32 = 5;
+
+/// A mail server, and who writes to whom.
+pub(super) struct Mailer {
+    host: String,
+    port: u16,
+    tls: Encryption,
+    login: Option<Credentials>,
+    from: Mailbox,
+    to: Vec<Mailbox>,
 }
 
-/// How the connection is protected, in words.
-pub(super) fn words(tls: MailTls) -> &'static str {
-    match tls {
-        MailTls::Required => "STARTTLS required",
-        MailTls::Implicit => "TLS",
-        MailTls::None => "not encrypted",
-    }
+enum Encryption {
+    Starttls(TlsParameters),
+    Implicit(TlsParameters),
+    None,
 }
 
-/// Sends once. The caller sets the deadline: lettre's own covers the connection only.
-///
-/// If the server refuses the mail, each recipient is tried alone: one wrong address must not keep it from the others.
-pub(super) async fn send(server: Server<'_>, from: &str, to: &[String], outgoing: Outgoing<'_>) -> Answer {
-    let mail = compose(from, to, outgoing)?;
-    let transport = connect(server).await?;
-    let (envelope, text) = (mail.envelope().clone(), mail.formatted());
-    let all = answer(transport.send_raw(&envelope, &text).await);
-    if !matches!(all, Err(Failure::Refused { .. })) || envelope.to().len() < 2 {
-        return all;
+impl Mailer {
+    /// The mailer of an `email` channel. Reads `ca_file`: may block.
+    pub(super) fn new(kind: &ChannelKind) -> Result<Self, String> {
+        build(kind)
     }
-    let (mut accepted, mut refused) = (0, Vec::new());
-    for address in envelope.to() {
-        let Ok(alone) = Envelope::new(envelope.from().cloned(), vec![address.clone()]) else { continue };
-        match answer(transport.send_raw(&alone, &text).await) {
-            Ok(_) => accepted += 1,
-            Err(Failure::Refused { why }) => refused.push(format!("{address}: {why}")),
-            retry @ Err(Failure::Retry { .. }) => return retry,
+
+    /// Sends one message. The caller bounds the time that it may take.
+    pub(super) async fn send(&self, parcel: &Parcel, log: &mut Vec<String>) -> Outcome {
+        let mail = match self.compose(parcel) {
+            Ok(mail) => mail,
+            Err(error) => return Outcome::GivenUp(format!("cannot compose the mail: {error}")),
+        };
+        match self.converse(mail.envelope(), &mail.formatted(), parcel.attempts, log).await {
+            Ok(said) => Outcome::Delivered(said),
+            Err(outcome) => outcome,
         }
     }
-    let refused = one_line(&refused.join("; "), 500);
-    match accepted {
-        0 => Err(Failure::Refused { why: refused }),
-        _ => Ok(format!("SMTP 250 for {accepted} recipients; refused for {refused}")),
-    }
-}
 
-fn answer(result: Result<lettre::transport::smtp::response::Response, lettre::transport::smtp::Error>) -> Answer {
-    match result {
-        Ok(answer) => {
-            let said: Vec<_> = answer.message().collect();
-            Ok(one_line(&format!("SMTP {} {}", answer.code(), said.join(" ")), 300))
+    fn compose(&self, parcel: &Parcel) -> Result<lettre::Message, lettre::error::Error> {
+        let own = |id: &str| format!("<{id}@{}>", self.from.email.domain());
+        let created = Duration::from_millis(u64::try_from(parcel.created.millis()).unwrap_or(0));
+        // Always the same for one message, so that a receiver can tell that it came twice.
+        let mut builder = lettre::Message::builder()
+            .date(std::time::UNIX_EPOCH + created)
+            .message_id(Some(own(&parcel.id)))
+            .from(self.from.clone())
+            .subject(mail_text::subject(&parcel.body))
+            .raw_header(HeaderValue::new(
+                HeaderName::new_from_ascii_str("Auto-Submitted"),
+                "auto-generated".to_owned(),
+            ));
+        if let Some(first) = &parcel.reply_to {
+            builder = builder.in_reply_to(own(first)).references(own(first));
         }
-        Err(error) => Err(judge(&error)),
+        let builder = self.to.iter().cloned().fold(builder, lettre::message::MessageBuilder::to);
+        builder.multipart(
+            MultiPart::alternative()
+                .singlepart(part(ContentType::TEXT_PLAIN, mail_text::text(&parcel.body)))
+                .singlepart(part(ContentType::TEXT_HTML, mail_text::html(&parcel.body))),
+        )
     }
-}
 
-fn judge(error: &lettre::transport::smtp::Error) -> Failure {
-    let status = error.status().map(u16::from);
-    let why = match status {
-        Some(code) => format!("SMTP {code} {}", innermost(error)),
-        None => format!("cannot send: {}", innermost(error)),
-    };
-    let why = one_line(&why, 300);
-    if error.is_permanent() && !status.is_some_and(|code| LOGIN.contains(&code)) {
-        return Failure::Refused { why };
-    }
-    Failure::Retry { why, after: None, channel: true }
-}
-
-async fn connect(server: Server<'_>) -> Result<AsyncSmtpTransport<Tokio1Executor>, Failure> {
-    let (host, tls) = match server.tls {
-        MailTls::Required => (server.host.to_owned(), Tls::Required(parameters(server).await?)),
-        MailTls::Implicit => (server.host.to_owned(), Tls::Wrapper(parameters(server).await?)),
-        MailTls::None => (loopback(server).await?.to_string(), Tls::None),
-    };
-    let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
-        .port(server.port)
-        .tls(tls)
-        .hello_name(ClientId::Domain(hello(rustix::system::uname().nodename().to_bytes())));
-    if let (Some(username), Some(password)) = (server.username, server.password) {
-        builder = builder.credentials(Credentials::new(username.to_owned(), password.reveal().to_owned()));
-    }
-    Ok(builder.build())
-}
-
-/// The address to speak to without encryption: this machine's, and never with a login.
-async fn loopback(server: Server<'_>) -> Result<IpAddr, Failure> {
-    let refused = |why: &str| Failure::Refused { why: why.to_owned() };
-    if server.username.is_some() || server.password.is_some() {
-        return Err(refused("`tls: none` never sends a login; use `required` or `implicit`"));
-    }
-    let found = tokio::net::lookup_host((server.host, server.port)).await;
-    let found = found.map_err(|error| Failure::unreachable(format!("cannot resolve `{}`: {error}", server.host)))?;
-    let mut addresses = found.map(|address| address.ip()).filter(IpAddr::is_loopback);
-    addresses.next().ok_or_else(|| refused("`tls: none` is only for a server on this machine; use `required`"))
-}
-
-/// Reads certificates, so it runs where blocking is allowed.
-async fn parameters(server: Server<'_>) -> Result<TlsParameters, Failure> {
-    webhook::install_provider();
-    let (host, ca_file) = (server.host.to_owned(), server.ca_file.map(Path::to_owned));
-    let work = move || {
-        let mut builder = TlsParameters::builder(host);
-        if let Some(path) = ca_file {
-            let at = path.display();
-            let pem = std::fs::read(&path).map_err(|error| format!("cannot read `ca_file` `{at}`: {error}"))?;
-            let root = Certificate::from_pem(&pem);
-            builder = builder.add_root_certificate(
-                root.map_err(|error| format!("`ca_file` `{at}` holds no certificate: {}", innermost(&error)))?,
-            );
+    async fn converse(
+        &self,
+        envelope: &Envelope,
+        mail: &[u8],
+        attempts: u32,
+        log: &mut Vec<String>,
+    ) -> Result<String, Outcome> {
+        let mut connection = self.connect(log).await?;
+        let mut options = Vec::new();
+        let ascii = |address: &lettre::Address| AsRef::<str>::as_ref(address).is_ascii();
+        if !envelope.from().into_iter().chain(envelope.to()).all(ascii) {
+            if !connection.server_info().supports_feature(Extension::SmtpUtfEight) {
+                let why = "an address is not ASCII, and the server does not know SMTPUTF8";
+                return Err(Outcome::GivenUp(why.to_owned()));
+            }
+            options.push(MailParameter::SmtpUtfEight);
         }
-        builder.build().map_err(|error| format!("cannot prepare TLS: {}; give a `ca_file`?", innermost(&error)))
-    };
-    let result = tokio::task::spawn_blocking(work).await;
-    result.unwrap_or_else(|error| Err(error.to_string())).map_err(Failure::unreachable)
+        step("MAIL FROM", connection.command(Mail::new(envelope.from().cloned(), options)).await, log)?;
+        let (mut refused, mut accepted) = (Vec::new(), 0);
+        for to in envelope.to() {
+            let answer = connection.command(Rcpt::new(to.clone(), Vec::new())).await;
+            match step(&format!("RCPT TO {to}"), answer, log) {
+                Ok(_) => accepted += 1,
+                Err(outcome) => refused.push(outcome),
+            }
+        }
+        let for_now = refused.iter().find(|outcome| matches!(outcome, Outcome::Again { .. }));
+        if let Some(outcome) = for_now.or(refused.first())
+            && (accepted == 0 || (for_now.is_some() && attempts < PATIENCE))
+        {
+            farewell(connection);
+            return Err(outcome.clone());
+        }
+        step("DATA", connection.command(Data).await, log)?;
+        let mut said = step("message", connection.message(mail).await, log)?;
+        // From here on the server has it, whatever it does next.
+        farewell(connection);
+        for outcome in refused {
+            if let Outcome::Again { error, .. } | Outcome::GivenUp(error) = outcome {
+                said.push_str("; not to all: ");
+                said.push_str(&error);
+            }
+        }
+        Ok(said)
+    }
+
+    async fn connect(&self, log: &mut Vec<String>) -> Result<AsyncSmtpConnection, Outcome> {
+        let hello = hello();
+        let implicit = match &self.tls {
+            Encryption::Implicit(parameters) => Some(parameters.clone()),
+            Encryption::Starttls(_) | Encryption::None => None,
+        };
+        let connected =
+            AsyncSmtpConnection::connect_tokio1((self.host.as_str(), self.port), None, &hello, implicit, None).await;
+        let mut connection = connected.map_err(|error| failed("connect", &error, log))?;
+        log.push("connect: done".to_owned());
+        if let Encryption::Starttls(parameters) = &self.tls {
+            // Without STARTTLS this is an error: nothing is ever sent readable instead.
+            let secured = connection.starttls(parameters.clone(), &hello).await;
+            secured.map_err(|error| failed("STARTTLS", &error, log))?;
+            log.push("STARTTLS: done".to_owned());
+        }
+        if let Some(login) = &self.login {
+            step("login", connection.auth(DEFAULT_MECHANISMS, login).await, log)?;
+        }
+        Ok(connection)
+    }
 }
 
-/// The name we greet with: only what can stand in a host name.
-fn hello(name: &[u8]) -> String {
-    let fine = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
-    let name: String = name.iter().copied().map(char::from).filter(fine).take(200).collect();
-    if name.is_empty() { "localhost".to_owned() } else { name }
+fn build(kind: &ChannelKind) -> Result<Mailer, String> {
+    let ChannelKind::Email { host, port, tls, ca_file, username, password, from, to } = kind else {
+        return Err("this is no email channel".to_owned());
+    };
+    let mailbox = |text: &String| {
+        text.parse::<Mailbox>().map_err(|error| format!("`{}` is no mail address: {error}", one_line(text, 200)))
+    };
+    let login = match (username, password) {
+        (Some(name), Some(password)) => Some(Credentials::new(name.clone(), password.reveal().to_owned())),
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => return Err("a login needs a username and a password".to_owned()),
+    };
+    let parameters = || {
+        let ca = match ca_file {
+            None => None,
+            Some(path) => {
+                let pem =
+                    std::fs::read(path).map_err(|e| format!("cannot read `ca_file` `{}`: {e}", path.display()))?;
+                let bad = format!("`ca_file` `{}` holds no certificate in PEM form", path.display());
+                if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
+                    return Err(bad);
+                }
+                Some(Certificate::from_pem(&pem).map_err(|_| bad)?)
+            }
+        };
+        let with = |store| {
+            let mut builder = TlsParameters::builder(host.clone()).certificate_store(store);
+            if let Some(ca) = &ca {
+                builder = builder.add_root_certificate(ca.clone());
+            }
+            builder.build_rustls()
+        };
+        let built = match with(CertificateStore::Default) {
+            // A machine without certificates of its own can still trust the one that it was given.
+            Err(_) if ca.is_some() => with(CertificateStore::None),
+            other => other,
+        };
+        built.map_err(|error| {
+            format!(
+                "cannot prepare TLS; are the system's CA certificates installed, or is `ca_file` wrong? {}",
+                chain(&error)
+            )
+        })
+    };
+    let tls = match tls {
+        MailTls::Required => Encryption::Starttls(parameters()?),
+        MailTls::Implicit => Encryption::Implicit(parameters()?),
+        MailTls::None if loopback(host) && login.is_none() => Encryption::None,
+        MailTls::None => return Err("`tls: none` is for a server on this machine, and never with a login".to_owned()),
+    };
+    let to = to.iter().map(mailbox).collect::<Result<Vec<_>, _>>()?;
+    Ok(Mailer { host: host.clone(), port: *port, tls, login, from: mailbox(from)?, to })
 }
 
-fn compose(from: &str, to: &[String], outgoing: Outgoing<'_>) -> Result<Message, Failure> {
-    let mailbox = |text: &str| {
-        let parsed = text.parse::<Mailbox>();
-        parsed.map_err(|error| Failure::unreachable(format!("`{}` is no mail address: {error}", one_line(text, 100))))
+fn loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
+/// A part in base64: no line of a text can be taken for the end of the message or for a header.
+fn part(kind: ContentType, text: String) -> SinglePart {
+    let encoded = MailBody::new_with_encoding(text, ContentTransferEncoding::Base64);
+    SinglePart::builder().header(kind).body(encoded.unwrap_or_else(MailBody::new))
+}
+
+/// Who we say we are: the machine's name, if it is one that a protocol can carry.
+fn hello() -> ClientId {
+    let fine = |name: &str| {
+        !name.is_empty()
+            && name.len() <= 253
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
     };
-    let body: Body = serde_json::from_str(outgoing.body)
-        .map_err(|error| Failure::Refused { why: format!("its body cannot be read: {error}") })?;
-    let from = mailbox(from)?;
-    let id = |id: &str| format!("<{id}@{}>", from.email.domain());
-    // The time of the first attempt, so that every attempt sends the same mail.
-    let created = Duration::from_millis(u64::try_from(outgoing.created.millis()).unwrap_or(0));
-    let automatic = HeaderName::new_from_ascii_str("Auto-Submitted");
-    let mut message = Message::builder()
-        .date(SystemTime::UNIX_EPOCH + created)
-        .subject(mail_text::subject(&body))
-        .message_id(Some(id(outgoing.id)))
-        .raw_header(HeaderValue::new(automatic, "auto-generated".to_owned()));
-    if let Some(first) = outgoing.reply_to {
-        message = message.in_reply_to(id(first)).references(id(first));
+    let own = ClientId::default();
+    if matches!(&own, ClientId::Domain(name) if !fine(name)) { ClientId::Domain("localhost".to_owned()) } else { own }
+}
+
+/// Closes a conversation politely, beside the caller: nothing depends on it any more.
+fn farewell(mut connection: AsyncSmtpConnection) {
+    tokio::spawn(async move {
+        // The server may answer or not.
+        let _ = tokio::time::timeout(FAREWELL, connection.abort()).await;
+    });
+}
+
+fn step(name: &str, answer: Result<Response, SmtpError>, log: &mut Vec<String>) -> Result<String, Outcome> {
+    match answer {
+        Ok(response) => {
+            let words: Vec<&str> = response.message().collect();
+            let said = one_line(&format!("{} {}", response.code(), words.join(" ")), 300);
+            log.push(format!("{name}: {said}"));
+            Ok(said)
+        }
+        Err(error) => Err(failed(name, &error, log)),
     }
-    for address in to {
-        message = message.to(mailbox(address)?);
+}
+
+fn failed(name: &str, error: &SmtpError, log: &mut Vec<String>) -> Outcome {
+    let text = one_line(&format!("{name}: {}", chain(error)), 500);
+    log.push(text.clone());
+    match error.status() {
+        // A login that is refused or demanded is a matter of the configuration, and somebody will repair it.
+        Some(code) if matches!(u16::from(code), 530 | 534 | 535 | 538) => Outcome::unreachable(text),
+        Some(code) if matches!(code.severity, Reply::PermanentNegativeCompletion) => Outcome::GivenUp(text),
+        Some(_) | None => Outcome::unreachable(text),
     }
-    message
-        .from(from)
-        .multipart(MultiPart::alternative_plain_html(mail_text::text(&body), mail_text::html(&body)))
-        .map_err(|error| Failure::unreachable(format!("the mail cannot be composed: {}", innermost(&error))))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::body::Body;
+    use super::super::body::tests::condition;
     use super::*;
+    use crate::domain::alert::{AlertName, Subject};
+    use crate::domain::names::VolumeId;
+    use crate::domain::secret::Secret;
     use crate::domain::units::Timestamp;
 
-    #[test]
-    fn greets_with_a_plain_name() {
-        for (name, expected) in [
-            (&b"cam-07.lan"[..], "cam-07.lan"),
-            (b"a\r\nMAIL FROM:<x>", "aMAILFROMx"),
-            (b"\xff ", "localhost"),
-            (b"", "localhost"),
-        ] {
-            assert_eq!(hello(name), expected);
+    fn kind(host: &str, tls: MailTls, login: bool) -> ChannelKind {
+        ChannelKind::Email {
+            host: host.to_owned(),
+            port: 25,
+            tls,
+            ca_file: None,
+            username: login.then(|| "guard".to_owned()),
+            password: login.then(|| Secret::new("canary")),
+            from: "Guard <guard@example.org>".to_owned(),
+            to: vec!["ops@example.org".to_owned(), "Ops Two <two@example.org>".to_owned()],
         }
     }
 
     #[test]
-    fn a_mail_names_itself_and_what_it_answers() {
-        let body = Body::test("mail", Timestamp::from_secs(0)).json();
-        let now = Timestamp::from_secs(86_400);
-        let outgoing = Outgoing { id: "msg_2", reply_to: Some("msg_1"), body: &body, created: now, now };
-        let to = ["Wu <wu@example.org>".to_owned(), "li@example.org".to_owned()];
-        let mail = String::from_utf8(compose("Guard <guard@example.org>", &to, outgoing).unwrap().formatted()).unwrap();
+    fn nothing_readable_leaves_the_machine_and_no_login_is_sent_readable() {
+        for (host, login, fine) in
+            [("localhost", false, true), ("::1", false, true), ("127.0.0.1", true, false), ("mail", false, false)]
+        {
+            assert_eq!(build(&kind(host, MailTls::None, login)).is_ok(), fine, "{host} {login}");
+        }
+    }
+
+    /// Fault 107.
+    #[test]
+    fn a_mail_has_its_own_id_threads_and_no_foreign_header() {
+        let mailer = build(&kind("localhost", MailTls::None, false)).unwrap_or_else(|error| panic!("{error}"));
+        let mut condition = condition(AlertName::VolumeExhausted, 1, b"a\r\n.\r\nb.mp4");
+        condition.subject = Subject::Volume(VolumeId::new("d\r\nBcc: evil@example.org\r\n\r\nx"));
+        condition.description = "one\r\n.\r\nQUIT\n.\ntwo".to_owned();
+        let parcel = Parcel {
+            id: "msg_2".to_owned(),
+            reply_to: Some("msg_1".to_owned()),
+            text: "".into(),
+            body: Body::new("alert.resolved", &condition, Timestamp::default(), Timestamp::default()),
+            created: Timestamp::from_secs(784_111_777),
+            attempts: 1,
+        };
+        let mail = mailer.compose(&parcel).unwrap().formatted();
+        let mail = String::from_utf8(mail).unwrap();
+        let (head, _) = mail.split_once("\r\n\r\n").unwrap();
         for line in [
-            "Message-ID: <msg_2@example.org>\r\n",
-            "In-Reply-To: <msg_1@example.org>\r\n",
-            "References: <msg_1@example.org>\r\n",
-            "Auto-Submitted: auto-generated\r\n",
-            "Subject: [TEST] Test\r\n",
-            "Date: Fri, 02 Jan 1970 00:00:00 +0000\r\n",
+            "Message-ID: <msg_2@example.org>",
+            "In-Reply-To: <msg_1@example.org>",
+            "References: <msg_1@example.org>",
+            "Auto-Submitted: auto-generated",
+            "Date: Sun, 06 Nov 1994 08:49:37 +0000",
+            "To: ops@example.org, \"Ops Two\" <two@example.org>",
         ] {
-            assert!(mail.contains(line), "{line:?} is not in {mail}");
+            assert!(head.contains(line), "{line} is not in\n{head}");
         }
-        assert!(compose("no address", &to, outgoing).unwrap_err().why().contains("no address"));
-    }
-
-    #[tokio::test]
-    async fn speaks_plainly_to_this_machine_only_and_never_logs_in() {
-        let plain =
-            Server { host: "127.0.0.1", port: 25, tls: MailTls::None, ca_file: None, username: None, password: None };
-        assert!(loopback(plain).await.unwrap().is_loopback());
-        assert!(loopback(Server { host: "192.0.2.1", ..plain }).await.is_err());
-        assert!(loopback(Server { username: Some("me"), ..plain }).await.is_err());
+        assert!(!head.lines().any(|line| line.starts_with("Bcc")), "{head}");
+        assert!(!mail.lines().any(|line| line == "."), "{mail}");
     }
 }

@@ -1,57 +1,54 @@
-//! The words of a mail: subject, text and HTML, made of the body that the webhook sends.
+//! A message as a mail: subject, text, and the same as HTML. Made of the body that a webhook gets.
 
 use std::fmt::Write as _;
 
-use super::body::{Body, Item, TEST, clean, one_line};
+use super::body::{Body, Item, one_line};
 use crate::domain::units::Bytes;
 
-/// How long a subject may be.
-const SUBJECT: usize = 200;
-
-/// `[FIRING] VolumeExhausted data`
+/// The subject: `[FIRING] VolumeExhausted data`. One line, whatever the names hold.
 pub(super) fn subject(body: &Body) -> String {
-    let tag = match body.kind.as_str() {
+    let about = one_line(body.about(), 100);
+    let text = format!("[{}] {} {about}", mark(body), one_line(&body.data.alert, 100));
+    text.trim_end().to_owned()
+}
+
+fn mark(body: &Body) -> &'static str {
+    match body.kind.as_str() {
         "alert.firing" => "FIRING",
         "alert.resolved" => "RESOLVED",
-        TEST => "TEST",
-        other => other,
-    };
-    one_line(format!("[{tag}] {} {}", body.data.alert, body.about()).trim_end(), SUBJECT)
-}
-
-/// What stands in the mail, in order: a name and its value.
-fn facts(body: &Body) -> Vec<(&'static str, String)> {
-    let data = &body.data;
-    let mut facts = vec![("Alert", data.alert.clone()), ("Severity", data.severity.clone())];
-    facts.extend(data.labels.iter().filter_map(|(label, value)| match label.as_str() {
-        "volume" => Some(("Volume", value.clone())),
-        "tree" => Some(("Tree", value.clone())),
-        _ => None,
-    }));
-    facts.push(("Since", data.since.clone()));
-    if body.kind == "alert.resolved" {
-        facts.push(("Resolved", body.timestamp.clone()));
+        _ => "TEST",
     }
-    facts.into_iter().map(|(name, value)| (name, one_line(&value, 500))).collect()
 }
 
+/// The facts of a mail, in order: a name and what it is.
+fn facts(body: &Body) -> Vec<(&str, String)> {
+    let data = &body.data;
+    let mut out = vec![("Alert", format!("{} ({})", data.alert, mark(body).to_lowercase()))];
+    out.push(("Severity", data.severity.clone()));
+    out.extend(data.labels.iter().map(|(name, value)| match name.as_str() {
+        "volume" => ("Volume", value.clone()),
+        _ => ("Tree", value.clone()),
+    }));
+    out.push(("Since", data.since.clone()));
+    if mark(body) == "RESOLVED" {
+        out.push(("Resolved", body.timestamp.clone()));
+    }
+    out.into_iter().map(|(name, value)| (name, one_line(&value, 300))).collect()
+}
+
+/// What stands above the files; nothing if there are none.
 fn heading(body: &Body) -> Option<String> {
     let unreclaimed = &body.data.unreclaimed;
-    let (shown, files) = (unreclaimed.items.len(), unreclaimed.files);
-    let total = Bytes(unreclaimed.bytes);
-    (shown > 0 || files > 0).then(|| format!("Not reclaimed: {total} (files: {files}, shown here: {shown})"))
+    let (files, shown) = (unreclaimed.files, unreclaimed.items.len());
+    let of = if files > shown as u64 { format!(", the first {shown} of them") } else { String::new() };
+    (files > 0 || shown > 0).then(|| format!("Not reclaimed: {files} files, {}{of}", Bytes(unreclaimed.bytes)))
 }
 
-fn hint(body: &Body) -> String {
-    format!("What to do: {}", body.data.runbook)
-}
-
-/// Tree, path, size, cause and holder of a file.
-fn cells(item: &Item) -> [String; 5] {
-    let why = if item.detail.is_empty() { item.cause.clone() } else { format!("{}: {}", item.cause, item.detail) };
-    let holder = item.holder.as_deref().unwrap_or_default();
-    let size = Bytes(item.bytes).to_string();
-    [&item.tree, &item.path, &size, &why, holder].map(|text| one_line(text, 5000))
+/// The columns of one file: tree, path, bytes, cause, holder.
+fn columns(item: &Item) -> [String; 5] {
+    let cause = if item.detail.is_empty() { item.cause.clone() } else { format!("{}: {}", item.cause, item.detail) };
+    let holder = item.holder.clone().unwrap_or_default();
+    [item.tree.clone(), item.path.clone(), Bytes(item.bytes).to_string(), cause, holder].map(|s| one_line(&s, 5000))
 }
 
 /// The mail as text.
@@ -60,50 +57,45 @@ pub(super) fn text(body: &Body) -> String {
     for (name, value) in facts(body) {
         let _ = writeln!(out, "{:<10}{value}", format!("{name}:"));
     }
-    let _ = write!(out, "\n{}\n\n{}\n", one_line(&body.data.summary, 1000), clean(&body.data.description, 9000));
+    let _ = writeln!(out, "\n{}\n\n{}", one_line(&body.data.summary, 2000), body.data.description);
     if let Some(heading) = heading(body) {
-        let _ = write!(out, "\n{heading}\n");
+        let _ = writeln!(out, "\n{heading}");
         for item in &body.data.unreclaimed.items {
-            let [tree, path, size, why, holder] = cells(item);
-            let _ = write!(out, "- {tree}: {path} ({size}), {why}");
-            if !holder.is_empty() {
-                let _ = write!(out, ", held by {holder}");
-            }
-            out.push('\n');
+            let [tree, path, bytes, cause, holder] = columns(item);
+            let held = if holder.is_empty() { String::new() } else { format!(", held by {holder}") };
+            let _ = writeln!(out, "- {tree}: {path} ({bytes}, {cause}{held})");
         }
     }
-    let _ = write!(out, "\n{}\n", hint(body));
+    let _ = writeln!(out, "\nWhat to do: {}", one_line(&body.data.runbook, 300));
     out
 }
 
-/// The mail as HTML. Everything from outside is escaped, and nothing is loaded from anywhere.
+/// The mail as HTML: no style, no link to anywhere else, no picture.
 pub(super) fn html(body: &Body) -> String {
-    let mut out = format!("<!doctype html><html><body><h3>{}</h3><table>", escape(&subject(body)));
+    let mut out = String::from("<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"></head><body>\n");
+    let _ = writeln!(out, "<p><b>{}</b></p>\n<table>", escape(&one_line(&body.data.summary, 2000)));
     for (name, value) in facts(body) {
-        let _ = write!(out, "<tr><td><b>{name}</b></td><td>{}</td></tr>", escape(&value));
+        let _ = writeln!(out, "<tr><td>{}</td><td>{}</td></tr>", escape(name), escape(&value));
     }
-    let lines = escape(&clean(&body.data.description, 9000)).replace('\n', "<br>");
-    let _ = write!(out, "</table><p><b>{}</b></p><p>{lines}</p>", escape(&one_line(&body.data.summary, 1000)));
+    let _ = writeln!(out, "</table>\n<p>{}</p>", escape(&body.data.description).replace('\n', "<br>\n"));
     if let Some(heading) = heading(body) {
-        let _ = write!(
-            out,
-            "<p>{}</p><table><tr><th>tree</th><th>path</th><th>size</th><th>cause</th><th>held by</th></tr>",
-            escape(&heading)
+        let _ = writeln!(out, "<p>{}</p>", escape(&heading));
+    }
+    if !body.data.unreclaimed.items.is_empty() {
+        out.push_str(
+            "<table border=\"1\"><tr><th>Tree</th><th>Path</th><th>Size</th><th>Cause</th><th>Held by</th></tr>\n",
         );
         for item in &body.data.unreclaimed.items {
-            out.push_str("<tr>");
-            for cell in cells(item) {
-                let _ = write!(out, "<td>{}</td>", escape(&cell));
-            }
-            out.push_str("</tr>");
+            let cells: String = columns(item).iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
+            let _ = writeln!(out, "<tr>{cells}</tr>");
         }
-        out.push_str("</table>");
+        out.push_str("</table>\n");
     }
-    let _ = write!(out, "<p>{}</p></body></html>", escape(&hint(body)));
+    let _ = writeln!(out, "<p>What to do: <code>{}</code></p>\n</body></html>", escape(&body.data.runbook));
     out
 }
 
-/// The text for HTML: none of it can become markup.
+/// Text that HTML shows as it is, within elements and within quoted attributes.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -124,64 +116,67 @@ mod tests {
     use super::super::body::tests::condition;
     use super::*;
     use crate::domain::alert::{AlertName, Subject};
-    use crate::domain::names::TreeId;
+    use crate::domain::names::VolumeId;
     use crate::domain::units::Timestamp;
 
-    fn body(kind: &str, name: &[u8]) -> Body {
-        let condition = condition(AlertName::SpaceNotReclaimed, 2, name);
-        Body::new(kind, &condition, Timestamp::from_secs(60), Timestamp::from_secs(3600))
+    fn body(kind: &str, volume: &str, files: usize, name: &[u8]) -> Body {
+        let mut condition = condition(AlertName::SpaceNotReclaimed, files, name);
+        condition.subject = Subject::Volume(VolumeId::new(volume));
+        Body::new(kind, &condition, Timestamp::from_secs(0), Timestamp::from_secs(60))
     }
 
     #[test]
-    fn reads_like_this() {
+    fn names_everything_that_a_person_needs() {
+        let text = text(&body("alert.firing", "data", 1, b"a/b.mp4"));
         let expected = "\
-Alert:    SpaceNotReclaimed
+Alert:    SpaceNotReclaimed (firing)
 Severity: warning
 Volume:   data
-Since:    1970-01-01T00:01:00Z
-Resolved: 1970-01-01T01:00:00Z
+Since:    1970-01-01T00:00:00Z
 
 space does not come back
 
 3 GiB
 are missing
 
-Not reclaimed: 2 GiB (files: 2, shown here: 2)
-- live: a/b.mp4 (1 GiB), held_open: deleted, and still open, held by ffmpeg (pid 7)
-- live: a/b.mp4 (1 GiB), held_open: deleted, and still open, held by ffmpeg (pid 7)
+Not reclaimed: 1 files, 1 GiB
+- live: a/b.mp4 (1 GiB, held_open: deleted, and still open, held by ffmpeg (pid 7))
 
 What to do: docs/operations.md#spacenotreclaimed
 ";
-        assert_eq!(text(&body("alert.resolved", b"a/b.mp4")), expected);
+        assert_eq!(text, expected);
+        let resolved = body("alert.resolved", "data", 0, b"x");
+        assert!(super::text(&resolved).contains("Resolved: 1970-01-01T00:01:00Z"));
+        assert!(!super::text(&resolved).contains("Not reclaimed"));
     }
 
     #[test]
-    fn subjects_say_what_and_where() {
-        for (kind, expected) in [
-            ("alert.firing", "[FIRING] SpaceNotReclaimed data"),
-            ("alert.resolved", "[RESOLVED] SpaceNotReclaimed data"),
-        ] {
-            assert_eq!(subject(&body(kind, b"x")), expected);
-        }
-        let mut guard = condition(AlertName::DeliveryFailing, 0, b"x");
-        guard.subject = Subject::Guard;
-        let now = Timestamp::from_secs(0);
-        assert_eq!(subject(&Body::new("alert.firing", &guard, now, now)), "[FIRING] DeliveryFailing");
-        assert_eq!(subject(&Body::test("mail", now)), "[TEST] Test");
+    fn says_how_many_of_all_files_it_names() {
+        let mut many = body("alert.firing", "data", 30, b"a.mp4");
+        many.data.unreclaimed.files = 10_000;
+        let text = text(&many);
+        assert!(text.contains("10000 files") && text.contains("the first 20 of them"), "{text}");
+        assert_eq!(text.matches("\n- live: a.mp4").count(), 20);
     }
 
     /// Faults 106 and 107.
     #[test]
-    fn a_name_becomes_neither_a_header_nor_markup() {
-        let mut condition = condition(AlertName::CapTripped, 1, b"<img src=x onerror=alert(1)>\r\n.\r\n.mp4");
-        condition.subject = Subject::Tree(TreeId::new("a\r\nBcc: all@example.org\r\n\r\n<b>"));
-        condition.summary = "x\r\n.\r\nRSET".to_owned();
-        let now = Timestamp::from_secs(0);
-        let body = Body::new("alert.firing", &condition, now, now);
+    fn names_become_neither_headers_nor_markup() {
+        let nasty = "d\r\nBcc: x@y\u{202e}<img onerror=\"x\">'&";
+        let body = body("alert.firing", nasty, 1, b"<script>\n\x1b[31m\"'.mp4");
         let subject = subject(&body);
-        assert!(!subject.chars().any(char::is_control), "{subject:?}");
-        let (html, text) = (html(&body), text(&body));
-        assert!(!html.contains("<img") && !html.contains("<b>\r") && html.contains("&lt;img"), "{html}");
-        assert!(!text.contains("\n.") && !text.contains("\nBcc") && !text.contains('\r'), "{text}");
+        assert!(subject.starts_with("[FIRING] SpaceNotReclaimed d"), "{subject}");
+        assert!(!subject.chars().any(char::is_control) && !subject.contains('\u{202e}'));
+        let html = html(&body);
+        for bad in ["<img", "<script", "onerror=\"", "\u{1b}", "\u{202e}"] {
+            assert!(!html.contains(bad), "{bad}: {html}");
+        }
+        assert!(html.contains("&lt;script&gt;%0A%1B[31m&quot;&#39;.mp4"), "{html}");
+    }
+
+    #[test]
+    fn subjects_say_what_and_about_what() {
+        assert_eq!(subject(&body("alert.resolved", "data", 0, b"x")), "[RESOLVED] SpaceNotReclaimed data");
+        assert_eq!(subject(&Body::test("mail", Timestamp::default())), "[TEST] Test");
     }
 }

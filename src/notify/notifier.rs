@@ -1,83 +1,73 @@
-//! The notifier as the rest of the guard sees it: what changed goes in, events come out.
+//! The notifier: what the rest of the guard sees of this room, and its state.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::body::Body;
-use super::delivery::{self, Outgoing};
+use super::channel::{Channel, Parcel, describe};
+use super::delivery::{Outcome, chain, longest_pause, pause};
 use super::groups::{Groups, Order};
-use super::queue::Queue;
-use super::webhook;
+use super::queue::{Next, Queue, come, millis};
 use crate::domain::alert_book::Change;
-use crate::domain::deletion::words;
+use crate::domain::event::{Delivery, Event};
 use crate::domain::settings::NotifySettings;
 use crate::domain::units::Timestamp;
-use crate::store::{Batch, Database, Loaded, Message, MessageKind, MessageState};
+use crate::store::{Batch, Database, Message, MessageKind, MessageState};
 use crate::system::Clock;
 
-words! {
-    /// What became of an attempt to deliver.
-    NotifyResult {
-        /// The receiver accepted it.
-        Sent = "sent",
-        /// It will be tried again.
-        Retried = "retried",
-        /// It was given up.
-        Dropped = "dropped",
-    }
-}
-
-/// Something that happened to a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotifyEvent {
-    /// The channel's name.
-    pub channel: String,
-    /// What happened.
-    pub result: NotifyResult,
-    /// Which message, and what the receiver said. It holds no secret.
-    pub detail: String,
-}
-
-/// Delivers alerts to the channels of the configuration.
+/// Takes in what changes, and delivers it.
 pub struct Notifier {
-    pub(super) settings: watch::Sender<Arc<NotifySettings>>,
+    pub(super) settings: ArcSwap<NotifySettings>,
     pub(super) clock: Arc<dyn Clock>,
     database: Arc<Database>,
-    events: Box<dyn Fn(NotifyEvent) + Send + Sync>,
-    /// Raised whenever something may be due earlier than the tasks know.
-    pub(super) woken: watch::Sender<u64>,
-    /// Held while the database writes, so that a later state is never overwritten by an earlier one.
-    writer: Mutex<()>,
-    pub(super) state: Mutex<State>,
+    events: Box<dyn Fn(Event) + Send + Sync>,
+    state: Mutex<State>,
+    /// One batch is written after the other.
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+    /// Counts what the planner must look at.
+    pub(super) news: watch::Sender<u64>,
+    /// Counts what the channels must look at.
+    pub(super) work: watch::Sender<u64>,
 }
 
-/// How long a database that cannot be written is left alone.
-const REWRITE: Duration = Duration::from_secs(5);
-
-/// All that changes.
-#[derive(Debug, Default)]
-pub(super) struct State {
-    pub(super) groups: Groups,
-    pub(super) queue: Queue,
-    pub(super) health: BTreeMap<String, Health>,
-    /// Why the database could not be written, while it cannot, and when that was tried (time that only moves forward).
-    unwritten: Option<(String, Duration)>,
+#[derive(Default)]
+struct State {
+    groups: Groups,
+    queue: Queue,
+    /// What is known of each channel; nothing of one that has not tried yet.
+    health: BTreeMap<String, Health>,
+    /// Why the database could not be written.
+    unwritten: Option<String>,
 }
 
 /// How a channel does.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Health {
-    /// Failures in a row.
-    pub(super) failures: u32,
-    /// Since when nothing was delivered although it was tried.
-    pub(super) failing_since: Option<Timestamp>,
-    /// The last attempt was a delivery.
-    pub(super) works: bool,
-    /// Nothing is sent before.
-    pub(super) not_before: Option<Timestamp>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    /// Its last send was accepted.
+    Working,
+    /// Its last sends were not.
+    Failing {
+        /// The first of them, in time that only moves forward, milliseconds.
+        since: i64,
+        /// How many.
+        times: u32,
+        /// Nothing is sent before.
+        not_before: Option<Timestamp>,
+    },
+}
+
+impl Health {
+    /// One more send was not accepted.
+    fn failed(before: Option<&Self>, boottime: i64) -> (i64, u32) {
+        match before {
+            Some(Self::Failing { since, times, .. }) => (*since, times.saturating_add(1)),
+            Some(Self::Working) | None => (boottime, 1),
+        }
+    }
 }
 
 impl std::fmt::Debug for Notifier {
@@ -87,250 +77,277 @@ impl std::fmt::Debug for Notifier {
 }
 
 impl Notifier {
-    /// A notifier that goes on where the database says the last one stopped.
-    ///
-    /// A database that cannot be read is logged, and all alerts are told as if they were new.
+    /// A notifier that goes on where the last one stopped. `events` is told of everything that happens, from any thread, and
+    /// must not wait for long.
     pub fn new(
         settings: NotifySettings,
         database: Arc<Database>,
         clock: Arc<dyn Clock>,
-        events: impl Fn(NotifyEvent) + Send + Sync + 'static,
+        events: impl Fn(Event) + Send + Sync + 'static,
     ) -> Self {
-        webhook::install_provider();
-        let loaded = database.read_outbox().unwrap_or_else(|error| {
-            let error = in_words(&error);
-            tracing::error!(%error, "The outbox cannot be read; alerts that fire are told again.");
-            Loaded::default()
-        });
         let (now, boottime) = (clock.now(), clock.boottime());
-        let mut state = State {
-            groups: Groups::restore(loaded.alerts, loaded.told, now),
-            queue: Queue::restore(loaded.messages, loaded.next_seq, now, boottime),
-            ..State::default()
-        };
-        for channel in &settings.channels {
-            let failing_since = state.queue.oldest_tried(&channel.name).map(|message| message.created.min(now));
-            state.health.insert(channel.name.clone(), Health { failing_since, ..Health::default() });
+        let mut state = State::default();
+        match database.read_outbox() {
+            Ok(loaded) => {
+                state.groups = Groups::restore(loaded.alerts, loaded.told, now);
+                state.queue = Queue::restore(loaded.messages, loaded.next_seq, now, boottime);
+            }
+            Err(_) => events(Event::Remark {
+                text: "The outbox cannot be read, so messages of the time before this start are not sent.".to_owned(),
+                urgent: true,
+            }),
         }
-        let notifier = Self {
-            settings: watch::Sender::new(Arc::new(settings)),
+        for channel in &settings.channels {
+            let tried = state.queue.oldest_tried(&channel.name).filter(|message| message.last_error.is_some());
+            if let Some(message) = tried {
+                let since = millis(boottime).saturating_sub(millis(now.since(message.created)));
+                let failing = Health::Failing { since, times: message.attempts, not_before: None };
+                state.health.insert(channel.name.clone(), failing);
+            }
+        }
+        Self {
+            settings: ArcSwap::from_pointee(settings),
             clock,
             database,
             events: Box::new(events),
-            woken: watch::Sender::new(0),
-            writer: Mutex::new(()),
             state: Mutex::new(state),
-        };
-        notifier.forget_removed();
-        notifier
+            turn: Arc::default(),
+            news: watch::Sender::new(0),
+            work: watch::Sender::new(0),
+        }
     }
 
-    /// Takes in what the alert book says. It is durable when this returns, unless the database cannot be written.
+    /// Takes in what the alert book says. Nothing is sent or written before [`Notifier::run`] does it.
     pub fn changed(&self, changes: Vec<Change>) {
         if changes.is_empty() {
             return;
         }
         self.lock().groups.apply(changes, self.clock.now());
-        self.write();
-        self.wake();
+        self.news.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Works by other settings from now on. Messages to channels that are gone are dropped, and shown.
+    /// Takes over other settings. A channel that was changed is tried at once; what waits for one that is gone is dropped,
+    /// and shown as dropped.
     pub fn set_settings(&self, settings: NotifySettings) {
-        self.settings.send_replace(Arc::new(settings));
-        self.forget_removed();
-        self.wake();
+        let before = self.settings.swap(Arc::new(settings));
+        let settings = self.settings.load();
+        let mut state = self.lock();
+        for channel in &settings.channels {
+            if !before.channels.contains(channel) {
+                state.health.remove(&channel.name);
+                state.queue.hurry(&channel.name, self.clock.now());
+            }
+        }
+        drop(state);
+        self.news.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// The age of the oldest message of each channel; zero if nothing waits.
+    /// For each channel, how long its oldest message has been waiting; zero if none is.
+    #[must_use]
     pub fn outbox_oldest(&self) -> Vec<(String, Duration)> {
-        let now = self.clock.now();
-        let settings = self.settings.borrow().clone();
-        let state = self.lock();
-        let age = |name: &str| state.queue.oldest(name).map_or(Duration::ZERO, |message| now.since(message.created));
+        let (settings, boottime, state) = (self.settings.load(), self.clock.boottime(), self.lock());
+        let age = |name: &str| state.queue.age(name, boottime).unwrap_or_default();
         settings.channels.iter().map(|channel| (channel.name.clone(), age(&channel.name))).collect()
     }
 
-    /// Since when no channel works, if that has lasted for `delivery_failing_after`. A channel that was not needed says
-    /// nothing; one whose last message was accepted works.
+    /// Since when no channel that had something to deliver has delivered, once that has lasted for `delivery_failing_after`.
+    #[must_use]
     pub fn failing_since(&self) -> Option<Timestamp> {
-        let settings = self.settings.borrow().clone();
+        let (settings, boottime) = (self.settings.load(), millis(self.clock.boottime()));
         let state = self.lock();
-        let mut last = None;
-        for channel in &settings.channels {
-            let health = state.health.get(&channel.name).cloned().unwrap_or_default();
-            match health.failing_since {
-                Some(since) => last = last.max(Some(since)),
-                None if health.works || state.queue.oldest(&channel.name).is_some() => return None,
-                None => {}
+        let mut latest = None;
+        for health in settings.channels.iter().filter_map(|channel| state.health.get(&channel.name)) {
+            match health {
+                Health::Working => return None,
+                Health::Failing { since, .. } => latest = latest.max(Some(*since)),
             }
         }
-        last.filter(|since| self.clock.now().since(*since) >= settings.delivery_failing_after)
+        let lasted = Duration::from_millis(u64::try_from(boottime.saturating_sub(latest?)).unwrap_or(0));
+        (lasted >= settings.delivery_failing_after).then(|| self.clock.now().minus(lasted))
     }
 
-    /// Why alerts are kept in memory only, while the database cannot be written.
+    /// Why alerts and messages are in memory only, while the database cannot be written.
+    #[must_use]
     pub fn unwritten(&self) -> Option<String> {
-        self.lock().unwritten.as_ref().map(|(why, _)| why.clone())
+        self.lock().unwritten.clone()
     }
 
-    /// Sends a message that tries a channel, once. Both answers are for people, and hold no secret.
+    /// Sends a message by one channel now, past the outbox, and says what happened, step by step and without secrets.
     ///
     /// # Errors
-    /// There is no such channel, or the receiver did not accept the message; the text says what it said.
+    /// The same, if it was not delivered.
     pub async fn test(&self, channel: &str) -> Result<String, String> {
-        let settings = self.settings.borrow().clone();
-        let Some(found) = settings.channels.iter().find(|c| c.name == channel) else {
-            let known: Vec<_> = settings.channels.iter().map(|c| format!("`{}`", c.name)).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            return Err(format!("there is no channel `{channel}`; configured: {known}"));
+        let settings = self.settings.load_full();
+        let Some(of) = settings.channels.iter().find(|other| other.name == channel).cloned() else {
+            let names: Vec<&str> = settings.channels.iter().map(|other| other.name.as_str()).collect();
+            let known =
+                if names.is_empty() { "there are none".to_owned() } else { format!("there are: {}", names.join(", ")) };
+            return Err(format!("there is no channel `{channel}` in the configuration; {known}"));
         };
-        let now = self.clock.now();
-        let (id, body) = (new_id(), Body::test(channel, now).json());
-        let outgoing = Outgoing { id: &id, reply_to: None, body: &body, created: now, now };
-        let about = format!("channel `{channel}`: {}\nmessage {id}", delivery::describe(found));
-        match delivery::send(found, outgoing, settings.timeout).await {
-            Ok(said) => Ok(format!("{about}\naccepted: {said}")),
-            Err(failure) => Err(format!("{about}\nnot delivered: {}", failure.why())),
-        }
-    }
-
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn wake(&self) {
-        self.woken.send_modify(|count| *count = count.wrapping_add(1));
-    }
-
-    pub(super) fn tell(&self, channel: &str, result: NotifyResult, detail: String) {
-        match result {
-            NotifyResult::Sent => tracing::info!(channel, detail, "A message was delivered."),
-            NotifyResult::Retried => tracing::warn!(channel, detail, "A message will be sent again."),
-            NotifyResult::Dropped => tracing::error!(channel, detail, "A message was dropped."),
-        }
-        (self.events)(NotifyEvent { channel: channel.to_owned(), result, detail });
-    }
-
-    /// Writes what has changed. What cannot be written stays in memory, and is written when that works again.
-    pub(super) fn write(&self) {
-        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut batch = Batch::default();
-        {
-            let mut state = self.lock();
-            let recently = |(_, at): &(String, Duration)| self.clock.boottime().saturating_sub(*at) < REWRITE;
-            if state.unwritten.as_ref().is_some_and(recently) {
-                return;
+        let mut log = vec![format!("channel `{channel}`: {}", describe(&of))];
+        let outcome = match ready(of).await {
+            Ok(ready) => {
+                let now = self.clock.now();
+                ready.send(&Parcel::test(new_id(), channel, now), now, settings.timeout, &mut log).await
             }
-            state.groups.collect(&mut batch);
-            state.queue.collect(&mut batch);
+            Err(error) => {
+                log.push(error.clone());
+                Outcome::GivenUp(error)
+            }
+        };
+        match outcome {
+            Outcome::Delivered(_) => {
+                self.lock().health.insert(channel.to_owned(), Health::Working);
+                log.push("delivered".to_owned());
+                Ok(log.join("\n"))
+            }
+            Outcome::Again { .. } | Outcome::GivenUp(_) => {
+                log.push("not delivered".to_owned());
+                Err(log.join("\n"))
+            }
         }
+    }
+
+    /// Queues what is due, and says when something will be next.
+    pub(super) fn plan(&self) -> Option<Duration> {
+        let (now, boottime) = (self.clock.now(), self.clock.boottime());
+        let mut dropped = Vec::new();
+        let mut state = self.lock();
+        let settings = self.settings.load_full();
+        let channels: Vec<String> = settings.channels.iter().map(|channel| channel.name.clone()).collect();
+        let State { groups, queue, health, .. } = &mut *state;
+        dropped.extend(queue.retain_channels(&channels));
+        groups.retain_channels(&channels);
+        health.retain(|name, _| channels.contains(name));
+        let queued = |channel: &str, alert, subject: &_| queue.has_firing(channel, alert, subject);
+        for order in groups.flush(&channels, &settings, now, queued, new_id) {
+            dropped.extend(queue.push(message(order, now), boottime));
+        }
+        let due = groups.due(&channels, &settings);
+        drop(state);
+        self.tell_dropped(dropped);
+        due.map(|at| at.since(now))
+    }
+
+    /// What a channel does next. Drops what it could not deliver for too long.
+    pub(super) fn next(&self, channel: &str, settings: &NotifySettings) -> Next {
+        let (now, longest) = (self.clock.now(), longest_pause(settings));
+        let mut state = self.lock();
+        let dropped = state.queue.expire(channel, self.clock.boottime(), settings.give_up_after);
+        let next = match state.health.get(channel) {
+            Some(Health::Failing { not_before: Some(at), .. }) if !come(*at, now, longest) => Next::At(*at),
+            Some(Health::Failing { .. } | Health::Working) | None => state.queue.next(channel, now, longest),
+        };
+        drop(state);
+        self.tell_dropped(dropped);
+        next
+    }
+
+    /// Records how a send ended. The answer is to be told once it is written.
+    pub(super) fn settle(&self, message: &Message, outcome: Outcome, settings: &NotifySettings) -> Event {
+        let (now, boottime) = (self.clock.now(), millis(self.clock.boottime()));
+        let mut state = self.lock();
+        let State { queue, health, .. } = &mut *state;
+        let (since, times) = Health::failed(health.get(&message.channel), boottime);
+        let (result, said, now_is) = match outcome {
+            Outcome::Delivered(said) => {
+                queue.finish(message.seq, MessageState::Sent, None);
+                (Delivery::Sent, said, Health::Working)
+            }
+            Outcome::Again { error, after, channel } => {
+                let failures = if channel { times } else { message.attempts };
+                let at = now.plus(pause(settings, failures, after, fastrand::u32(0..=1000)));
+                queue.retry(message.seq, at, &error);
+                (Delivery::Retried, error, Health::Failing { since, times, not_before: channel.then_some(at) })
+            }
+            Outcome::GivenUp(error) => {
+                queue.finish(message.seq, MessageState::Dropped, Some(&error));
+                (Delivery::Dropped, error, Health::Failing { since, times, not_before: None })
+            }
+        };
+        health.insert(message.channel.clone(), now_is);
+        event(message, result, &said)
+    }
+
+    /// A send that nobody waits for any more; the message stays queued.
+    pub(super) fn abandon(&self, message: &Message) {
+        self.lock().queue.abandon(message.seq);
+    }
+
+    /// Writes what has changed. Only one caller at a time, and it may block.
+    pub(super) fn write(&self) {
+        let mut batch = Batch::default();
+        let mut state = self.lock();
+        state.groups.collect(&mut batch);
+        state.queue.collect(&mut batch);
+        drop(state);
         if batch.is_empty() {
             return;
         }
-        let result = self.database.write_outbox(&batch);
+        let written = self.database.write_outbox(&batch);
         let mut state = self.lock();
-        match result {
+        let remark = match &written {
             Ok(()) => {
-                if state.unwritten.take().is_some() {
-                    tracing::info!("The outbox is written again.");
-                }
+                let before = state.unwritten.take();
+                before.is_some().then_some(("The outbox is written to the database again.", false))
             }
             Err(error) => {
                 state.groups.put_back(&batch);
                 state.queue.put_back(batch);
-                let error = in_words(&error);
-                if state.unwritten.is_none() {
-                    tracing::error!(error, "The outbox cannot be written; alerts are kept in memory.");
-                }
-                state.unwritten = Some((error, self.clock.boottime()));
+                let first = state.unwritten.replace(chain(error)).is_none();
+                let text = if error.full() {
+                    "The disk has no room for the outbox, so alerts and messages are kept in memory for now."
+                } else {
+                    "The outbox cannot be written, so alerts and messages are kept in memory for now."
+                };
+                first.then_some((text, true))
             }
-        }
-    }
-
-    /// Turns what is due into messages, and says when the next one is.
-    pub(super) fn queue_due(&self) -> Option<Timestamp> {
-        let settings = self.settings.borrow().clone();
-        let channels = names(&settings);
-        let (now, boottime) = (self.clock.now(), self.clock.boottime());
-        let mut dropped = Vec::new();
-        let (due, any) = {
-            let mut guard = self.lock();
-            let State { groups, queue, .. } = &mut *guard;
-            let sent = |channel: &str, alert, subject: &_| queue.has_firing(channel, alert, subject);
-            let orders = groups.flush(&channels, &settings, now, sent, new_id);
-            let any = !orders.is_empty();
-            for order in orders {
-                dropped.extend(queue.push(message(order, now), boottime));
-            }
-            (groups.due(&channels, &settings), any)
         };
-        // Also tries again what could not be written before.
-        self.write();
-        self.tell_dropped(dropped);
-        if any {
-            self.wake();
+        drop(state);
+        if let Some((text, urgent)) = remark {
+            self.tell(Event::Remark { text: text.to_owned(), urgent });
         }
-        due
     }
 
-    pub(super) fn tell_dropped(&self, dropped: Vec<Message>) {
+    fn tell_dropped(&self, dropped: Vec<Message>) {
         for message in dropped {
             let why = message.last_error.as_deref().unwrap_or_default();
-            self.tell(&message.channel, NotifyResult::Dropped, about(&message, why));
+            self.tell(event(&message, Delivery::Dropped, why));
         }
     }
 
-    fn forget_removed(&self) {
-        let channels = names(&self.settings.borrow());
-        let dropped = {
-            let mut state = self.lock();
-            state.groups.retain_channels(&channels);
-            state.health.retain(|name, _| channels.contains(name));
-            state.queue.retain_channels(&channels)
-        };
-        self.write();
-        self.tell_dropped(dropped);
+    /// Tells everybody else what happened.
+    pub(super) fn tell(&self, event: Event) {
+        (self.events)(event);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics half-way through a change; if it did, an old state is better than none.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn names(settings: &NotifySettings) -> Vec<String> {
-    settings.channels.iter().map(|channel| channel.name.clone()).collect()
-}
-
-/// A message in the words of a log line.
-pub(super) fn about(message: &Message, said: &str) -> String {
-    format!("{} {} {}: {said}", message.id, message.kind, message.alert)
-}
-
-/// An id that no other message has.
-fn new_id() -> String {
-    let mut bytes = [0; 16];
-    if getrandom::fill(&mut bytes).is_err() {
-        // Without the system's randomness another source will do: the id need only be unique.
-        bytes = fastrand::u128(..).to_be_bytes();
-    }
-    bytes.iter().fold("msg_".to_owned(), |mut id, byte| {
-        let _ = std::fmt::Write::write_fmt(&mut id, format_args!("{byte:02x}"));
-        id
-    })
+/// Prepares a channel, beside the tasks since it reads files.
+pub(super) async fn ready(of: crate::domain::settings::ChannelSettings) -> Result<Arc<Channel>, String> {
+    let built = tokio::task::spawn_blocking(move || Channel::new(&of)).await;
+    built.unwrap_or_else(|error| Err(format!("the channel could not be prepared: {error}"))).map(Arc::new)
 }
 
 fn message(order: Order, now: Timestamp) -> Message {
-    let Order { id, channel, kind, condition, since, first } = order;
-    let word = match kind {
+    let kind = match order.kind {
         MessageKind::Firing => "alert.firing",
         MessageKind::Resolved => "alert.resolved",
     };
     Message {
         seq: 0,
-        id,
-        channel,
-        alert: condition.alert,
-        kind,
-        severity: condition.severity,
-        body: Body::new(word, &condition, since, now).json().into(),
-        subject: condition.subject,
-        reply_to: first,
+        id: order.id,
+        channel: order.channel,
+        alert: order.condition.alert,
+        kind: order.kind,
+        severity: order.condition.severity,
+        body: Body::new(kind, &order.condition, order.since, now).json().into(),
+        subject: order.condition.subject,
+        reply_to: order.first,
         created: now,
         next_attempt: now,
         attempts: 0,
@@ -339,14 +356,20 @@ fn message(order: Order, now: Timestamp) -> Message {
     }
 }
 
-/// An error with all of its causes.
-fn in_words(error: &dyn std::error::Error) -> String {
-    let mut out = error.to_string();
-    let mut at = error.source();
-    while let Some(inner) = at {
-        out.push_str(": ");
-        out.push_str(&inner.to_string());
-        at = inner.source();
-    }
-    out
+fn event(message: &Message, result: Delivery, said: &str) -> Event {
+    let detail = format!("{} {} ({}): {said}", message.alert, message.kind, message.id);
+    Event::Notified { channel: message.channel.clone(), result, detail }
 }
+
+/// An id that no other message has.
+fn new_id() -> String {
+    let mut random = [0u8; 16];
+    if getrandom::fill(&mut random).is_err() {
+        fastrand::fill(&mut random);
+    }
+    format!("msg_{:032x}", u128::from_be_bytes(random))
+}
+
+#[cfg(test)]
+#[path = "notifier_tests.rs"]
+mod tests;

@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::body::tests::condition;
-use super::delivery::{Answer, Failure};
-use super::queue::Next;
-use super::{Notifier, NotifyEvent, NotifyResult};
+use super::super::body::tests::condition;
+use super::super::delivery::Outcome;
+use super::super::queue::Next;
+use super::Notifier;
 use crate::domain::alert::AlertName;
 use crate::domain::alert_book::{Active, AlertState, Change};
+use crate::domain::event::{Delivery, Event};
 use crate::domain::secret::Secret;
 use crate::domain::settings::{ChannelKind, ChannelSettings, NotifySettings};
 use crate::domain::units::Timestamp;
@@ -45,7 +46,7 @@ struct Case {
     settings: NotifySettings,
     database: Arc<Database>,
     clock: Arc<TestClock>,
-    events: Arc<Mutex<Vec<NotifyEvent>>>,
+    events: Arc<Mutex<Vec<Event>>>,
 }
 
 impl Case {
@@ -55,7 +56,7 @@ impl Case {
     }
 
     fn on(database: Arc<Database>, clock: Arc<TestClock>, channels: &[&str]) -> Self {
-        let events: Arc<Mutex<Vec<NotifyEvent>>> = Arc::default();
+        let events: Arc<Mutex<Vec<Event>>> = Arc::default();
         let told = events.clone();
         let settings = settings(channels);
         let notifier = Notifier::new(settings.clone(), database.clone(), clock.clone(), move |event| {
@@ -72,33 +73,49 @@ impl Case {
 
     fn pass(&self, secs: i64) {
         self.clock.0.fetch_add(secs, Ordering::SeqCst);
-        self.notifier.queue_due();
+        self.notifier.plan();
+        self.notifier.write();
     }
 
     fn change(&self, make: impl Fn(Active) -> Change, alert: AlertName) {
         let condition = condition(alert, 1, b"x.mp4");
         self.notifier.changed(vec![make(Active { state: AlertState::Firing, since: self.clock.now(), condition })]);
+        self.pass(0);
     }
 
     /// What the channel's task would send now.
     fn begin(&self, channel: &str) -> Option<Message> {
-        match self.notifier.begin(channel, &self.settings) {
+        let next = self.notifier.next(channel, &self.settings);
+        self.notifier.write();
+        match next {
             Next::Send(message) => Some(*message),
             Next::At(_) | Next::Idle => None,
         }
     }
 
-    fn end(&self, message: &Message, answer: Answer) {
-        self.notifier.end(&message.channel, &self.settings, message, Some(answer));
+    fn end(&self, message: &Message, outcome: Outcome) {
+        let event = self.notifier.settle(message, outcome, &self.settings);
+        self.notifier.write();
+        self.notifier.tell(event);
     }
 
-    fn results(&self) -> Vec<NotifyResult> {
-        self.events.lock().unwrap().iter().map(|event| event.result).collect()
+    fn results(&self) -> Vec<Delivery> {
+        let of = |event: &Event| if let Event::Notified { result, .. } = event { Some(*result) } else { None };
+        self.events.lock().unwrap().iter().filter_map(of).collect()
+    }
+
+    /// How often somebody was told that the database fails, or works again.
+    fn remarks(&self) -> usize {
+        self.events.lock().unwrap().iter().filter(|event| matches!(event, Event::Remark { .. })).count()
     }
 }
 
-fn down(after: Option<u64>) -> Answer {
-    Err(Failure::Retry { why: "HTTP 503".to_owned(), after: after.map(Duration::from_secs), channel: true })
+fn down(after: Option<u64>) -> Outcome {
+    Outcome::Again { error: "HTTP 503".to_owned(), after: after.map(Duration::from_secs), channel: true }
+}
+
+fn taken() -> Outcome {
+    Outcome::Delivered("HTTP 200".to_owned())
 }
 
 const ALERT: AlertName = AlertName::VolumeExhausted;
@@ -113,7 +130,7 @@ fn an_alert_goes_to_every_channel_and_so_does_its_resolution() {
     let sent: Vec<_> = ["a", "b"].map(|name| case.begin(name).unwrap()).into();
     for message in &sent {
         assert_eq!(message.kind, MessageKind::Firing);
-        case.end(message, Ok("HTTP 200".to_owned()));
+        case.end(message, taken());
     }
     assert_ne!(sent[0].id, sent[1].id);
     case.change(Change::Resolved, ALERT);
@@ -121,10 +138,10 @@ fn an_alert_goes_to_every_channel_and_so_does_its_resolution() {
     for (name, firing) in ["a", "b"].into_iter().zip(&sent) {
         let message = case.begin(name).unwrap();
         assert_eq!((message.kind, message.reply_to.as_ref()), (MessageKind::Resolved, Some(&firing.id)));
-        case.end(&message, Ok("HTTP 200".to_owned()));
+        case.end(&message, taken());
         assert!(case.begin(name).is_none());
     }
-    assert_eq!(case.results(), [NotifyResult::Sent; 4]);
+    assert_eq!(case.results(), [Delivery::Sent; 4]);
 }
 
 /// Fault 121.
@@ -139,7 +156,7 @@ fn killed_at_any_moment_nothing_is_lost_and_the_id_stays() {
     let case = case.restart();
     let again = case.begin("a").unwrap();
     assert_eq!((&again.id, &again.body, again.attempts), (&begun.id, &begun.body, 2));
-    case.end(&again, Ok("HTTP 200".to_owned()));
+    case.end(&again, taken());
     let case = case.restart();
     case.pass(1000);
     assert!(case.begin("a").is_none(), "it was sent, and is not repeated yet");
@@ -161,7 +178,7 @@ fn resolved_while_queued_both_or_neither_are_sent() {
     case.pass(600);
     let kinds: Vec<_> = std::iter::from_fn(|| {
         let message = case.begin("a")?;
-        case.end(&message, Ok("HTTP 200".to_owned()));
+        case.end(&message, taken());
         Some(message.kind)
     })
     .collect();
@@ -194,10 +211,10 @@ fn a_refused_message_is_dropped_once_and_shown() {
     case.change(Change::Fired, ALERT);
     case.pass(30);
     let message = case.begin("a").unwrap();
-    case.end(&message, Err(Failure::Refused { why: "HTTP 400".to_owned() }));
+    case.end(&message, Outcome::GivenUp("HTTP 400".to_owned()));
     case.pass(3600);
     assert!(case.begin("a").is_none());
-    assert_eq!(case.results(), [NotifyResult::Dropped]);
+    assert_eq!(case.results(), [Delivery::Dropped]);
     let shown = &case.database.recent_messages(9).unwrap()[0];
     assert_eq!((shown.state, shown.last_error.as_deref()), (MessageState::Dropped, Some("HTTP 400")));
 }
@@ -211,7 +228,7 @@ fn what_cannot_be_delivered_for_so_long_is_given_up() {
     case.end(&message, down(None));
     case.pass(7 * 86_400);
     assert!(case.begin("a").is_none());
-    assert_eq!(case.results(), [NotifyResult::Retried, NotifyResult::Dropped]);
+    assert_eq!(case.results(), [Delivery::Retried, Delivery::Dropped]);
 }
 
 /// Fault 123: the database cannot be written, and alerts go out all the same.
@@ -221,13 +238,14 @@ fn without_a_database_alerts_live_in_memory_and_are_written_later() {
     case.database.refuse_writes(true);
     case.change(Change::Fired, ALERT);
     assert!(case.notifier.unwritten().unwrap().contains("cannot write the outbox"));
+    assert_eq!(case.remarks(), 1);
     case.pass(30);
     let message = case.begin("a").unwrap();
     case.end(&message, down(None));
     assert!(case.database.recent_messages(9).unwrap().is_empty());
     case.database.refuse_writes(false);
     case.pass(5);
-    assert_eq!(case.notifier.unwritten(), None);
+    assert_eq!((case.notifier.unwritten(), case.remarks()), (None, 2));
     assert_eq!(case.database.recent_messages(9).unwrap()[0].id, message.id);
     assert_eq!(case.database.firing().unwrap().len(), 1);
 }
@@ -250,7 +268,7 @@ fn it_is_seen_when_no_channel_works() {
     assert_eq!(case.notifier.failing_since(), Some(started));
     assert_eq!(case.notifier.outbox_oldest()[1], ("b".to_owned(), Duration::from_secs(300)));
     let message = case.begin("b").unwrap();
-    case.end(&message, Ok("HTTP 200".to_owned()));
+    case.end(&message, taken());
     assert_eq!(case.notifier.failing_since(), None);
     assert_eq!(case.notifier.outbox_oldest()[1], ("b".to_owned(), Duration::ZERO));
 }
@@ -261,7 +279,8 @@ fn a_removed_channel_drops_what_it_had_and_an_added_one_hears_of_what_fires() {
     case.change(Change::Fired, ALERT);
     case.pass(30);
     case.notifier.set_settings(settings(&["b"]));
-    assert_eq!(case.results(), [NotifyResult::Dropped]);
+    case.pass(0);
+    assert_eq!(case.results(), [Delivery::Dropped]);
     case.pass(30);
     assert_eq!(case.begin("b").unwrap().kind, MessageKind::Firing);
 }
@@ -271,5 +290,41 @@ fn a_channel_is_only_tried_by_its_name() {
     let case = Case::new(&["a"]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let error = runtime.block_on(case.notifier.test("mail")).unwrap_err();
-    assert_eq!(error, "there is no channel `mail`; configured: `a`");
+    assert_eq!(error, "there is no channel `mail` in the configuration; there are: a");
+}
+
+/// A channel that was repaired is tried at once, and one that a person has tried is known to work.
+#[test]
+fn a_channel_that_is_set_up_anew_is_tried_at_once() {
+    let case = Case::new(&["a"]);
+    case.change(Change::Fired, ALERT);
+    case.pass(30);
+    let message = case.begin("a").unwrap();
+    case.end(&message, down(Some(3600)));
+    case.pass(300);
+    assert!(case.begin("a").is_none() && case.notifier.failing_since().is_some());
+    let mut repaired = settings(&["a"]);
+    repaired.channels[0].kind = ChannelKind::Webhook { url: Secret::new("http://127.0.0.1:10/"), secret: None };
+    case.notifier.set_settings(repaired);
+    assert_eq!(case.notifier.failing_since(), None);
+    assert_eq!(case.begin("a").unwrap().id, message.id);
+}
+
+/// A receiver that chokes on one message still gets the others, and is not asked ever faster.
+#[test]
+fn one_message_that_fails_holds_up_no_other_group() {
+    let case = Case::new(&["a"]);
+    case.change(Change::Fired, ALERT);
+    case.pass(30);
+    let first = case.begin("a").unwrap();
+    case.end(&first, Outcome::Again { error: "HTTP 500".to_owned(), after: None, channel: false });
+    let mut other = condition(AlertName::ClockSuspect, 0, b"x");
+    other.subject = crate::domain::alert::Subject::Guard;
+    let active = Active { state: AlertState::Firing, since: case.clock.now(), condition: other };
+    case.notifier.changed(vec![Change::Fired(active)]);
+    case.pass(30);
+    let second = case.begin("a").unwrap();
+    assert_eq!(second.alert, AlertName::ClockSuspect);
+    case.end(&second, taken());
+    assert_eq!(case.begin("a").unwrap().id, first.id);
 }

@@ -44,7 +44,7 @@ pub(super) fn come(at: Timestamp, now: Timestamp, longest: Duration) -> bool {
     at <= now || at.since(now) > longest
 }
 
-fn millis(span: Duration) -> i64 {
+pub(super) fn millis(span: Duration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -180,9 +180,17 @@ impl Queue {
             .any(|m| m.kind == MessageKind::Firing && m.channel == channel && m.alert == alert && m.subject == *subject)
     }
 
-    /// The oldest queued message of a channel.
-    pub(super) fn oldest(&self, channel: &str) -> Option<&Message> {
-        self.queued.values().map(|entry| &entry.message).find(|message| message.channel == channel)
+    /// How long the oldest queued message of a channel has been waiting; nothing if none is queued.
+    pub(super) fn age(&self, channel: &str, boottime: Duration) -> Option<Duration> {
+        let oldest = self.queued.values().find(|entry| entry.message.channel == channel)?;
+        Some(Duration::from_millis(u64::try_from(millis(boottime).saturating_sub(oldest.born)).unwrap_or(0)))
+    }
+
+    /// The channel was set up anew: its messages are tried now.
+    pub(super) fn hurry(&mut self, channel: &str, now: Timestamp) {
+        for entry in self.queued.values_mut().filter(|entry| entry.message.channel == channel) {
+            entry.message.next_attempt = entry.message.next_attempt.min(now);
+        }
     }
 
     /// The oldest queued message of a channel whose send was begun.
@@ -296,6 +304,17 @@ mod tests {
     }
 
     #[test]
+    fn a_channel_that_was_set_up_anew_does_not_wait() {
+        let mut queue = Queue::default();
+        queue.push(firing(), BOOT);
+        let tried = take(&mut queue);
+        queue.retry(tried.seq, NOW.plus(Duration::from_secs(600)), "no");
+        assert_eq!(queue.age("a", BOOT + Duration::from_secs(7)), Some(Duration::from_secs(7)));
+        queue.hurry("a", NOW);
+        assert_eq!(take(&mut queue).attempts, 2);
+    }
+
+    #[test]
     fn a_clock_that_goes_back_holds_nothing_up() {
         let mut queue = Queue::default();
         queue.push(firing(), BOOT);
@@ -350,6 +369,6 @@ mod tests {
         let mut queue = Queue::default();
         queue.push(firing(), BOOT);
         assert_eq!(queue.retain_channels(&["b".to_owned()]).len(), 1);
-        assert!(queue.oldest("a").is_none());
+        assert!(queue.age("a", BOOT).is_none());
     }
 }

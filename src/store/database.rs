@@ -1,6 +1,6 @@
 //! The database: one SQLite file of ours alone, that may be lost.
 //!
-//! 1. Opened with an exclusive lock, so that a second guard on the same state is seen, and no shared-memory file is needed.
+//! 1. OpenedDatabase with an exclusive lock, so that a second guard on the same state is seen, and no shared-memory file is needed.
 //! 2. Checked. A file that is no sound database is moved aside, never deleted, and a new one is made.
 //! 3. Migrated. A file of a newer version is refused and left as it is.
 //!
@@ -88,7 +88,7 @@ pub struct Database {
 
 /// A database, and what was found when it was opened.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenedDatabase {
     /// The database.
     pub database: Database,
     /// It was made anew, so it knows nothing yet.
@@ -102,20 +102,20 @@ impl Database {
     ///
     /// # Errors
     /// It is in use, of a newer version, or cannot be made: [`Database::memory`] then is what remains.
-    pub fn open(path: &Path) -> Result<Opened, DatabaseError> {
+    pub fn open(path: &Path) -> Result<OpenedDatabase, DatabaseError> {
         let length = make(path)?;
         match connect(path) {
             Ok(connection) => {
                 let rebuilt = (length == Some(0)).then(|| format!("`{}` was empty", path.display()));
                 let fresh = length.is_none_or(|bytes| bytes == 0);
-                Ok(Opened { database: Self { connection: Mutex::new(connection) }, fresh, rebuilt })
+                Ok(OpenedDatabase { database: Self { connection: Mutex::new(connection) }, fresh, rebuilt })
             }
             Err(DatabaseError::Sql { source, .. }) if corrupt(&source) => {
                 let aside = move_aside(path)?;
                 let rebuilt = format!("`{}` was corrupt ({source}) and is now `{}`", path.display(), aside.display());
                 make(path)?;
                 let connection = connect(path)?;
-                Ok(Opened {
+                Ok(OpenedDatabase {
                     database: Self { connection: Mutex::new(connection) },
                     fresh: true,
                     rebuilt: Some(rebuilt),

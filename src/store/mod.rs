@@ -9,7 +9,7 @@ mod segment;
 mod state_dir;
 
 pub use alert_rows::{StoredAlert, Told};
-pub use database::{Database, DatabaseError, Opened};
-pub use journal::{Journal, JournalError, Opened as OpenedJournal};
+pub use database::{Database, DatabaseError, OpenedDatabase};
+pub use journal::{Journal, JournalError, Opened};
 pub use outbox::{Batch, Loaded, Message, MessageKind, MessageState};
 pub use state_dir::{StateDir, StateError};

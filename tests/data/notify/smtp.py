@@ -2,7 +2,7 @@
 
 usage: smtp.py MODE [CERT KEY]
 MODE: starttls (required, with login guard/secret), implicit, plain, mute (accepts and says nothing), refuse (550), busy (451),
-      picky (550 for one recipient).
+      picky (550 for one recipient), grey (451 for one recipient), rude (never answers QUIT).
 It prints its port, then one line of JSON for each mail.
 """
 import asyncio
@@ -26,10 +26,15 @@ class Handler:
     async def handle_RCPT(self, server, session, envelope, address, options):
         if MODE == "refuse" or (MODE == "picky" and address.startswith("li@")):
             return "550 no such user"
-        if MODE == "busy":
+        if MODE == "busy" or (MODE == "grey" and address.startswith("li@")):
             return "451 come back later"
         envelope.rcpt_tos.append(address)
         return "250 OK"
+
+    async def handle_QUIT(self, server, session, envelope):
+        if MODE == "rude":
+            await asyncio.sleep(3600)
+        return "221 bye"
 
     async def handle_DATA(self, server, session, envelope: Envelope):
         mail = email.message_from_bytes(envelope.content, policy=email.policy.default)

@@ -1,0 +1,110 @@
+//! One channel, ready to send: whatever it is, every send is bounded, and ends in an [`Outcome`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::body::Body;
+use super::delivery::Outcome;
+use super::email::Mailer;
+use super::webhook::Hook;
+use crate::domain::settings::{ChannelKind, ChannelSettings, MailTls};
+use crate::domain::units::{Timestamp, show_duration};
+use crate::store::Message;
+
+/// A message on its way.
+pub(super) struct Parcel {
+    /// The same in every attempt.
+    pub(super) id: String,
+    /// The message that this one continues.
+    pub(super) reply_to: Option<String>,
+    /// The body as JSON.
+    pub(super) text: Arc<str>,
+    /// The body.
+    pub(super) body: Body,
+    /// When it was queued.
+    pub(super) created: Timestamp,
+    /// Which attempt this is, from 1.
+    pub(super) attempts: u32,
+}
+
+impl Parcel {
+    /// The parcel of a message, or why it cannot be read.
+    pub(super) fn of(message: &Message) -> Result<Self, String> {
+        let body = serde_json::from_str(&message.body).map_err(|error| format!("its body cannot be read: {error}"))?;
+        Ok(Self {
+            id: message.id.clone(),
+            reply_to: message.reply_to.clone(),
+            text: Arc::clone(&message.body),
+            body,
+            created: message.created,
+            attempts: message.attempts,
+        })
+    }
+
+    /// The parcel that tries a channel.
+    pub(super) fn test(id: String, channel: &str, now: Timestamp) -> Self {
+        let body = Body::test(channel, now);
+        let text = Body::test(channel, now).json().into();
+        Self { id, reply_to: None, text, body, created: now, attempts: u32::MAX }
+    }
+}
+
+/// A channel that is ready.
+pub(super) enum Channel {
+    Email(Box<Mailer>),
+    Webhook(Hook),
+}
+
+impl Channel {
+    /// Prepares a channel. May block: it reads certificates.
+    pub(super) fn new(settings: &ChannelSettings) -> Result<Self, String> {
+        match &settings.kind {
+            ChannelKind::Email { .. } => Mailer::new(&settings.kind).map(|mailer| Self::Email(Box::new(mailer))),
+            ChannelKind::Webhook { url, secret } => Hook::new(url, secret.as_ref()).map(Self::Webhook),
+        }
+    }
+
+    /// Sends one message, and takes no longer than `timeout`. What happened is added to `log`, without secrets.
+    pub(super) async fn send(
+        &self,
+        parcel: &Parcel,
+        now: Timestamp,
+        timeout: Duration,
+        log: &mut Vec<String>,
+    ) -> Outcome {
+        let sent = tokio::time::timeout(timeout, async {
+            match self {
+                Self::Email(mailer) => mailer.send(parcel, log).await,
+                Self::Webhook(hook) => hook.send(parcel, now, log).await,
+            }
+        });
+        match sent.await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let step = log.last().map(|last| format!(" after `{last}`")).unwrap_or_default();
+                let error = format!("no answer within {}{step}", show_duration(timeout));
+                log.push(error.clone());
+                Outcome::unreachable(error)
+            }
+        }
+    }
+}
+
+/// What a channel is, in words, without its secrets.
+pub(super) fn describe(settings: &ChannelSettings) -> String {
+    match &settings.kind {
+        ChannelKind::Email { host, port, tls, username, from, to, .. } => {
+            let tls = match tls {
+                MailTls::Required => "STARTTLS",
+                MailTls::Implicit => "TLS",
+                MailTls::None => "no encryption",
+            };
+            let login = if username.is_some() { "with a login" } else { "without login" };
+            format!("mail from {from} to {} by {host}:{port}, {tls}, {login}", to.join(", "))
+        }
+        ChannelKind::Webhook { secret, .. } => {
+            let signed = if secret.is_some() { "signed" } else { "not signed" };
+            format!("webhook, its address kept secret, {signed}")
+        }
+    }
+}
