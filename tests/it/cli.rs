@@ -82,16 +82,26 @@ fn exit_codes_tell_what_is_wrong() {
 #[test]
 #[ignore = "needs strace and the right to trace"]
 fn observing_writes_nothing_into_a_tree() {
-    let dir = tree();
+    for command in [&["plan"][..], &["reclaim"], &["run", "--listen", "127.0.0.1:0"]] {
+        observes(command);
+    }
+}
+
+/// Traces a command for some seconds, and looks for what it changes in a tree.
+fn observes(command: &[&str]) {
+    let (dir, home) = (tree(), tempfile::tempdir().unwrap());
     let log = tempfile::NamedTempFile::new().unwrap();
-    let output = Command::new("strace")
+    let status = Command::new("timeout")
+        .args(["--preserve-status", "-s", "TERM", "4", "strace"])
         .args(["-f", "-qq", "-y", "-e", "trace=%file,%desc", "-o"])
         .arg(log.path())
         .arg(env!("CARGO_BIN_EXE_storage-guard"))
-        .args(["plan", "--tree", dir.path().to_str().unwrap()])
+        .args(command)
+        .args(["--state", home.path().join("state").to_str().unwrap()])
+        .args(["--tree", dir.path().to_str().unwrap()])
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(status.stdout.windows(6).any(|text| text == b"live/a"), "{}", String::from_utf8_lossy(&status.stderr));
     let text = std::fs::read_to_string(log.path()).unwrap();
     let touched: Vec<&str> = text.lines().filter(|line| line.contains(dir.path().to_str().unwrap())).collect();
     assert!(touched.iter().any(|line| line.contains("statx")), "the trace shows nothing of the tree");

@@ -143,3 +143,38 @@ fn a_filesystem_that_turns_read_only_is_blind_and_nothing_is_tried_on_it() {
     run("mount", &["-o", "remount,rw", bed.volume.path().to_str().unwrap()]);
     wait_for("it is guarded again", || daemon.status().unwrap()["volumes"][0]["pressure"] == "normal");
 }
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn with_the_shipped_defaults_the_disk_never_fills_though_the_cap_trips() {
+    let bed = Bed::new(Mounted::ext4(400), 334);
+    let stat = || rustix::fs::statvfs(bed.volume.path()).unwrap();
+    let full = stat();
+    let used = (full.f_blocks - full.f_bfree) * 100 / (full.f_blocks - full.f_bfree + full.f_bavail);
+    assert!(used >= 97, "{used}");
+    let (state, tree) = (bed.state(), bed.tree());
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_storage-guard"))
+        .args(["run", "--enforce", "--layout", "zlmediakit", "--listen", "127.0.0.1:0", "--state"])
+        .arg(&state)
+        .arg("--tree")
+        .arg(&tree)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for("the first run", || bed.gone() >= 30);
+    let mut least = u64::MAX;
+    for at in 0..160 {
+        recording(&bed.tree(), "live/new", Duration::from_secs(900 + at), 1 << 20);
+        least = least.min(stat().f_bavail);
+        pause(Duration::from_millis(500));
+    }
+    let output = guard(&["cap", "list", "--json", "--state", state.to_str().unwrap()]);
+    let _ = child.kill();
+    let _ = child.wait();
+    assert!(least > 0, "the disk was full");
+    let caps: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(caps["items"][0]["cap"], "run_share", "{caps}");
+    // A fifth at first, and then as much as flowed in.
+    assert!(bed.gone() <= 75 + 160 + 10, "{} are gone", bed.gone());
+}
