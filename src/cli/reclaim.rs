@@ -1,6 +1,5 @@
 //! `reclaim`: carries a plan out once.
 
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::Method;
@@ -85,7 +84,7 @@ pub(super) fn reclaim(wanted: &Look, plan: Option<&str>) -> Result<(), Failure> 
 fn here(local: &mut Local, plan: Option<&str>) -> Result<Vec<Report>, Failure> {
     local.guard.settle()?;
     let who = who();
-    let done = local.guard.carry_out(plan, &who, &AtomicBool::new(false))?;
+    let done = local.guard.carry_out(plan, &who, &|| false)?;
     Ok(done.into_iter().filter(|done| done.enforced).map(report).collect())
 }
 

@@ -1,7 +1,6 @@
 //! `journal`, `cap`, `failures`: what was done, what waits for a person, what has not succeeded.
 
 use std::fmt::Write as _;
-use std::sync::atomic::AtomicBool;
 
 use http::Method;
 use serde_json::{Value, json};
@@ -302,7 +301,7 @@ fn retry(look: &Look, ids: &[u64]) -> Result<(), Failure> {
             for id in wanted {
                 let count = local.hub.retry(id).map_err(|refusal| Failure::Refused(refusal.message))?;
                 if count > 0 {
-                    tried += local.guard.retry(id, &AtomicBool::new(false))?;
+                    tried += local.guard.retry(id, &|| false)?;
                 }
             }
             let left = list_failures(&Source::Local(local))?.len();

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use super::absent::Absent;
 use super::tree::{Report, TreeWatch};
@@ -18,7 +17,7 @@ use crate::domain::settings::TreeSettings;
 use crate::domain::status::VolumeView;
 use crate::domain::volume::FilesystemTraits;
 use crate::probe::Prober;
-use crate::reclaim::{Engine, RunReport};
+use crate::reclaim::{Engine, RunReport, Stop};
 use crate::scan::sample;
 use crate::store::{Journal, JournalError};
 use crate::system::{Clock, Holders, VolumeKey, Volumes, WritableDir};
@@ -169,7 +168,7 @@ impl Guard {
     ///
     /// # Errors
     /// [`GuardError::NoPlan`] if no plan has that id now. If the journal cannot be written.
-    pub fn carry_out(&mut self, wanted: Option<&str>, who: &str, stop: &AtomicBool) -> Result<Vec<Done>, GuardError> {
+    pub fn carry_out(&mut self, wanted: Option<&str>, who: &str, stop: Stop<'_>) -> Result<Vec<Done>, GuardError> {
         let plans: Vec<Option<Plan>> = self.volumes.iter().map(VolumeWorker::plan).collect();
         if let Some(id) = wanted
             && !plans.iter().flatten().any(|plan| plan.id == id)
@@ -197,7 +196,7 @@ impl Guard {
     ///
     /// # Errors
     /// If the journal cannot be written.
-    pub fn retry(&mut self, id: Option<u64>, stop: &AtomicBool) -> Result<usize, GuardError> {
+    pub fn retry(&mut self, id: Option<u64>, stop: Stop<'_>) -> Result<usize, GuardError> {
         let mut count = 0;
         for volume in &mut self.volumes {
             count += volume.retry(id, stop)?;

@@ -1,6 +1,8 @@
 //! What persons asked for, and how far it is.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::domain::deletion::{Attempt, Outcome, Target};
 use crate::domain::history::History;
@@ -21,6 +23,8 @@ struct Record {
     reclaimed: Bytes,
     started: Option<Timestamp>,
     finished: Option<Timestamp>,
+    /// A person ended it.
+    cancelled: Arc<AtomicBool>,
 }
 
 /// All jobs that are remembered.
@@ -36,6 +40,7 @@ impl Jobs {
             reclaimed: Bytes::ZERO,
             started: None,
             finished: None,
+            cancelled: Arc::default(),
         };
         self.0.insert(id, record);
         while self.0.len() > KEPT {
@@ -47,21 +52,20 @@ impl Jobs {
         self.0.remove(&id);
     }
 
-    /// It begins; `false` if it was cancelled meanwhile.
-    pub(super) fn begin(&mut self, id: u64, now: Timestamp) -> bool {
-        let Some(record) = self.0.get_mut(&id) else { return true };
-        if record.state == JobState::Cancelled {
-            return false;
-        }
+    /// It begins, unless it was cancelled meanwhile; gives what will tell that it is.
+    pub(super) fn begin(&mut self, id: u64, now: Timestamp) -> Option<Arc<AtomicBool>> {
+        let record = self.0.get_mut(&id).filter(|record| record.state != JobState::Cancelled)?;
         record.state = JobState::Running;
         record.started = Some(now);
-        true
+        Some(record.cancelled.clone())
     }
 
     pub(super) fn end(&mut self, id: u64, report: Option<RunReport>, now: Timestamp) {
         let Some(record) = self.0.get_mut(&id) else { return };
         record.finished = Some(now);
-        record.state = JobState::Done;
+        if record.state != JobState::Cancelled {
+            record.state = JobState::Done;
+        }
         if let Some(report) = report {
             record.reclaimed = report.reclaimed;
             record.settled = report.settled;
@@ -127,6 +131,7 @@ impl Jobs {
         match record.state {
             JobState::Queued | JobState::Running => {
                 record.state = JobState::Cancelled;
+                record.cancelled.store(true, Ordering::Relaxed);
                 Ok(())
             }
             JobState::Waiting | JobState::Done | JobState::Cancelled => Err(Refusal::conflict(

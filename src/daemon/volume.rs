@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::tree::{Report, TreeWatch};
@@ -21,7 +20,7 @@ use crate::domain::status::{PlanBasis, RunSummary, Stall, VolumeView};
 use crate::domain::units::{Bytes, Timestamp};
 use crate::domain::volume::{FilesystemTraits, Marks, Reading, Unusable};
 use crate::probe::Prober;
-use crate::reclaim::{Engine, Order, RunReport, Trees, Until, settle};
+use crate::reclaim::{Engine, Order, RunReport, Stop, Trees, Until, settle};
 use crate::store::{Journal, JournalError};
 use crate::system::{VolumeKey, Volumes};
 
@@ -364,7 +363,7 @@ impl VolumeWorker {
     ///
     /// # Errors
     /// If the journal cannot be written.
-    pub(super) fn act(&mut self, stop: &AtomicBool, publish: &dyn Fn(&Self)) -> Result<(), JournalError> {
+    pub(super) fn act(&mut self, stop: Stop<'_>, publish: &dyn Fn(&Self)) -> Result<(), JournalError> {
         self.sweep_held()?;
         if self.reading.is_err() || !self.trees.iter().any(|tree| tree.policy.mode == Mode::Enforce) {
             return Ok(());
@@ -430,7 +429,7 @@ impl VolumeWorker {
         who: &str,
         run: u64,
         job: Option<u64>,
-        stop: &AtomicBool,
+        stop: Stop<'_>,
         publish: &dyn Fn(&Self),
     ) -> Result<RunReport, JournalError> {
         let targets = plan.items.iter().map(|item| plan.target_of(item)).collect();
@@ -456,7 +455,7 @@ impl VolumeWorker {
     }
 
     /// Carries an order out. Where what was chosen gives back less than it should, more is chosen, as long as there is some.
-    fn carry_on(&mut self, order: Order, stop: &AtomicBool) -> Result<RunReport, JournalError> {
+    fn carry_on(&mut self, order: Order, stop: Stop<'_>) -> Result<RunReport, JournalError> {
         let trees = self.handles();
         let machine = self.machine.clone();
         let watched: Vec<_> = self.trees.iter().map(|tree| tree.dir.clone()).collect();
@@ -529,14 +528,13 @@ impl VolumeWorker {
     ///
     /// # Errors
     /// If the journal cannot be written.
-    pub(super) fn retry(&mut self, only: Option<u64>, stop: &AtomicBool) -> Result<usize, JournalError> {
+    pub(super) fn retry(&mut self, only: Option<u64>, stop: Stop<'_>) -> Result<usize, JournalError> {
         let now = self.now();
         let names = self.names();
         if self.reading.is_err() || self.reading.as_ref().is_ok_and(|reading| reading.readonly) {
             return Ok(0);
         }
-        let run = self.next_run();
-        let due: Vec<Intent> = self.journal().with_history(|history| {
+        let mut due: Vec<Intent> = self.journal().with_history(|history| {
             let wanted = history.failures.values().filter(|failure| {
                 names.contains(&failure.target.tree) && only.map_or(failure.next_attempt <= now, |id| failure.id == id)
             });
@@ -546,7 +544,7 @@ impl VolumeWorker {
                     target: failure.target.clone(),
                     who: GUARD.to_owned(),
                     job: None,
-                    run,
+                    run: 0,
                     retry_of: Some(crate::domain::deletion::Seq(failure.id)),
                 })
                 .collect()
@@ -554,6 +552,8 @@ impl VolumeWorker {
         if due.is_empty() {
             return Ok(0);
         }
+        let run = self.next_run();
+        due.iter_mut().for_each(|intent| intent.run = run);
         let settled = self.engine.batch(&self.handles(), due, stop)?;
         for tree in &mut self.trees {
             tree.settled(&settled);

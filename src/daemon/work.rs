@@ -1,6 +1,7 @@
 //! The threads of the volumes: each looks, acts, and takes requests, one thing after the other.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -33,7 +34,7 @@ impl Worker {
         mut volume: VolumeWorker,
         hub: &Arc<Hub>,
         interval: Duration,
-        stop: &Arc<std::sync::atomic::AtomicBool>,
+        stop: &Arc<AtomicBool>,
     ) -> std::io::Result<Self> {
         let (queue, requests) = sync_channel(QUEUE);
         hub.seat(volume.view(), Some(queue));
@@ -59,13 +60,7 @@ impl Worker {
     }
 }
 
-fn work(
-    volume: &mut VolumeWorker,
-    hub: &Hub,
-    requests: &Receiver<Command>,
-    interval: Duration,
-    stop: &std::sync::atomic::AtomicBool,
-) {
+fn work(volume: &mut VolumeWorker, hub: &Hub, requests: &Receiver<Command>, interval: Duration, stop: &AtomicBool) {
     let publish = |volume: &VolumeWorker| hub.publish(volume.view());
     let mut settled = false;
     let mut due = hub.clock.boottime();
@@ -91,8 +86,8 @@ fn work(
     }
 }
 
-fn stopped(stop: &std::sync::atomic::AtomicBool) -> bool {
-    stop.load(std::sync::atomic::Ordering::Relaxed)
+fn stopped(stop: &AtomicBool) -> bool {
+    stop.load(Ordering::Relaxed)
 }
 
 fn report(hub: &Hub, result: Result<(), JournalError>) {
@@ -106,7 +101,7 @@ fn tick(
     volume: &mut VolumeWorker,
     hub: &Hub,
     settled: &mut bool,
-    stop: &std::sync::atomic::AtomicBool,
+    stop: &AtomicBool,
     publish: &dyn Fn(&VolumeWorker),
 ) -> Result<(), JournalError> {
     let machine = volume.machine.clone();
@@ -127,7 +122,7 @@ fn tick(
         *settled = true;
     }
     if *settled {
-        volume.act(stop, publish)?;
+        volume.act(&|| stopped(stop), publish)?;
         publish(volume);
     }
     Ok(())
@@ -137,19 +132,18 @@ fn serve(
     volume: &mut VolumeWorker,
     hub: &Hub,
     command: Command,
-    stop: &std::sync::atomic::AtomicBool,
+    stop: &AtomicBool,
     publish: &dyn Fn(&VolumeWorker),
 ) -> Result<(), JournalError> {
     match command {
         Command::Apply { plan, job, who } => {
-            if !hub.with_jobs(|jobs| jobs.begin(job, hub.now())) {
-                return Ok(());
-            }
+            let Some(cancelled) = hub.with_jobs(|jobs| jobs.begin(job, hub.now())) else { return Ok(()) };
+            let ended = || stopped(stop) || stopped(&cancelled);
             let result = volume.look(false, &mut unwatched()).and_then(|()| {
                 if volume.reading.is_err() {
                     return Ok(None);
                 }
-                volume.carry_out(&plan, &who, job, Some(job), stop, publish).map(Some)
+                volume.carry_out(&plan, &who, job, Some(job), &ended, publish).map(Some)
             });
             let (report, failed) = match result {
                 Ok(report) => (report, None),
@@ -158,10 +152,10 @@ fn serve(
             hub.with_jobs(|jobs| jobs.end(job, report, hub.now()));
             failed.map_or(Ok(()), Err)
         }
-        Command::Retry(id) => volume.retry(id, stop).map(|_| ()),
+        Command::Retry(id) => volume.retry(id, &|| stopped(stop)).map(|_| ()),
         Command::Look => {
             volume.look(false, &mut unwatched())?;
-            volume.act(stop, publish)
+            volume.act(&|| stopped(stop), publish)
         }
     }
 }

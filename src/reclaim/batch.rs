@@ -11,7 +11,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::prune;
@@ -59,6 +58,9 @@ impl TreeHandle {
 /// Trees by name.
 pub type Trees = BTreeMap<TreeId, TreeHandle>;
 
+/// Whether to begin nothing more.
+pub type Stop<'a> = &'a dyn Fn() -> bool;
+
 /// What became of one intent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settled {
@@ -90,7 +92,7 @@ impl Engine {
     /// # Errors
     /// If intents or outcomes cannot be put on record. In the first case nothing was touched; in the second, settling takes up
     /// what was.
-    pub fn batch(&self, trees: &Trees, intents: Vec<Intent>, stop: &AtomicBool) -> Result<Vec<Settled>, JournalError> {
+    pub fn batch(&self, trees: &Trees, intents: Vec<Intent>, stop: Stop<'_>) -> Result<Vec<Settled>, JournalError> {
         let entries = intents.iter().cloned().map(Entry::Intent).collect();
         let seqs = self.journal.append_synced(entries, self.clock.now())?;
         let pace = match self.cleanup.max_files_per_second {
@@ -100,7 +102,7 @@ impl Engine {
         let mut settled: Vec<Settled> = Vec::with_capacity(intents.len());
         for (intent, seq) in intents.into_iter().zip(seqs) {
             let attempt = match trees.get(&intent.target.tree) {
-                _ if stop.load(Ordering::Relaxed) => kept("stopped before it began"),
+                _ if stop() => kept("stopped before it began"),
                 None => kept("its tree is not guarded any more"),
                 Some(tree) => {
                     if !pace.is_zero() {

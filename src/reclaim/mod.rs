@@ -5,6 +5,6 @@ mod prune;
 mod run;
 mod settle;
 
-pub use batch::{Engine, Settled, TreeHandle, Trees};
+pub use batch::{Engine, Settled, Stop, TreeHandle, Trees};
 pub use run::{Order, Run, RunReport, Until};
 pub use settle::{SettleReport, settle};

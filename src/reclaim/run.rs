@@ -1,9 +1,8 @@
 //! One run: batch after batch, each measured before the next begins.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::batch::{Engine, Settled, Trees};
+use super::batch::{Engine, Settled, Stop, Trees};
 use crate::domain::deletion::{Attempt, RunResult, Target, Trigger};
 use crate::domain::event::Event;
 use crate::domain::journal::{Entry, Intent, NoteKind};
@@ -172,7 +171,7 @@ impl Engine {
         trees: &Trees,
         probe: Probe<'_>,
         busy: &dyn Fn() -> Option<f64>,
-        stop: &AtomicBool,
+        stop: Stop<'_>,
     ) -> Result<(), JournalError> {
         run.order.targets.extend(more);
         let targets = std::mem::take(&mut run.order.targets);
@@ -192,7 +191,7 @@ impl Engine {
             if rest.is_empty() {
                 break conclude(order, report, measured, needed);
             }
-            if stop.load(Ordering::Relaxed) {
+            if stop() {
                 break (RunResult::Cancelled, format!("it was stopped with {} recordings left", rest.len()));
             }
             let critical = match &order.until {
@@ -259,12 +258,12 @@ impl Engine {
     }
 
     /// The pause between batches, and while the disk is busy.
-    fn wait(&self, busy: &dyn Fn() -> Option<f64>, stop: &AtomicBool) {
+    fn wait(&self, busy: &dyn Fn() -> Option<f64>, stop: Stop<'_>) {
         self.clock.sleep(self.cleanup.pause);
         let began = self.clock.boottime();
         while busy().is_some_and(|share| share >= BUSY)
             && self.clock.boottime().saturating_sub(began) < PATIENCE
-            && !stop.load(Ordering::Relaxed)
+            && !stop()
         {
             self.clock.sleep(Duration::from_secs(1));
         }
