@@ -245,6 +245,10 @@ mod tests {
             Ok(crate::server::records::Verification { entries: 0, faults: Vec::new() })
         }
 
+        fn explain(&self, path: &str, _: bool) -> Result<Vec<String>, Refusal> {
+            Ok(vec![path.to_owned()])
+        }
+
         fn journal(&self, _: &JournalQuery) -> Result<Page<JournalEntry>, Refusal> {
             Ok(Page { items: vec![], next: None })
         }

@@ -35,6 +35,17 @@ pub(super) fn plans(source: &Source, volume: Option<&str>) -> Result<Page<Plan>,
     }
 }
 
+/// Why a recording goes or stays.
+fn why(source: &Source, path: &str) -> Result<Vec<String>, Failure> {
+    match source {
+        Source::Remote(client) => {
+            let path = format!("/api/v1/plan/explain?path={}", escaped(path));
+            Ok(call::<Page<String>>(client, Method::GET, &path, None)?.items)
+        }
+        Source::Local(local) => local.hub.explain(path, false).map_err(|refusal| Failure::failed(refusal.message)),
+    }
+}
+
 /// `scan`.
 pub(super) fn scan(wanted: &Look) -> Result<(), Failure> {
     let mut source = Source::open(&wanted.place, Access::Read)?;
@@ -53,10 +64,15 @@ pub(super) fn status(wanted: &Look) -> Result<(), Failure> {
 pub(super) fn plan(wanted: &Look, volume: Option<&str>, explain: Option<&str>) -> Result<(), Failure> {
     let mut source = Source::open(&wanted.place, Access::Read)?;
     let status = ask(&mut source)?;
-    let plans = plans(&source, volume)?;
     if let Some(path) = explain {
-        return print(&screen::explain(&plans.items, path)?);
+        let sentences = why(&source, path)?;
+        return if wanted.json {
+            print_json(&Page { items: sentences, next: None })
+        } else {
+            print(&format!("{}\n", sentences.join("\n")))
+        };
     }
+    let plans = plans(&source, volume)?;
     match (wanted.json, volume) {
         (true, Some(_)) => print_json(&plans.items.first()),
         (true, None) => print_json(&plans),

@@ -223,23 +223,3 @@ fn one_plan(out: &mut String, plan: &Plan) -> fmt::Result {
 fn show(item: &PlanItem) -> String {
     format!("{} in {}: {}, {}", item.path.path, item.tree, Bytes(item.bytes), item.reason)
 }
-
-/// Why one recording goes or stays.
-pub(super) fn explain(plans: &[Plan], path: &str) -> Result<String, fmt::Error> {
-    let mut out = String::new();
-    for plan in plans {
-        let place = plan.items.iter().position(|item| item.path.path == path);
-        if let Some(at) = place {
-            writeln!(out, "goes now, as number {} of {}: {}", at + 1, plan.items.len(), show(&plan.items[at]))?;
-        } else if let Some(at) = plan.next.iter().position(|item| item.path.path == path) {
-            writeln!(out, "stays for now; under pressure it is number {} to go: {}", at + 1, show(&plan.next[at]))?;
-        }
-    }
-    if out.is_empty() {
-        writeln!(
-            out,
-            "`{path}` stays: it is not among what goes now, nor among the first 100 that would go under pressure; it is spared, younger than those, or no recording of a guarded tree"
-        )?;
-    }
-    Ok(out)
-}

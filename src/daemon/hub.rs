@@ -13,6 +13,7 @@ use crate::domain::event::Event;
 use crate::domain::history::History;
 use crate::domain::journal::{Entry, JournalQuery, NoteKind};
 use crate::domain::names::{TreeId, VolumeId};
+use crate::domain::path::RelPath;
 use crate::domain::plan::Plan;
 use crate::domain::retention::Mode;
 use crate::domain::status::VolumeView;
@@ -192,6 +193,26 @@ impl Hub {
             )
         })?;
         Ok(Plans::One(Box::new(shape)))
+    }
+
+    /// Why a recording goes or stays, in one sentence for each tree that has it.
+    ///
+    /// # Errors
+    /// 400 if `path` is no path below a tree, 404 if no scan found a recording there.
+    pub fn explain(&self, path: &str, encoded: bool) -> Result<Vec<String>, Refusal> {
+        let wanted = RelPath::parse(path, encoded).map_err(|error| {
+            Refusal::bad_request("bad_path", format!("the path {error}; give it relative to its tree"))
+        })?;
+        let now = self.clock.now();
+        let found: Vec<String> =
+            self.views().iter().filter_map(|view| view.plan(now)).flat_map(|plan| plan.explain(&wanted)).collect();
+        if found.is_empty() {
+            let message = format!(
+                "the last scan found no recording `{path}` in a tree that can be judged: it is not there, not of the tree's layout, or behind a link or another mount"
+            );
+            return Err(Refusal::not_found(message));
+        }
+        Ok(found)
     }
 
     fn remember(&self, plan: Plan) {

@@ -349,6 +349,10 @@ impl Backend for Daemon {
         self.hub.plans(volume)
     }
 
+    fn explain(&self, path: &str, encoded: bool) -> Result<Vec<String>, Refusal> {
+        self.hub.explain(path, encoded)
+    }
+
     fn apply(&self, id: &str, who: &str) -> Result<u64, Refusal> {
         self.hub.apply(id, who)
     }

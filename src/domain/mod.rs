@@ -7,6 +7,7 @@ pub mod clock_watch;
 pub mod conditions;
 pub mod deletion;
 pub mod event;
+pub mod explain;
 pub mod history;
 pub mod journal;
 pub mod layout;

@@ -233,7 +233,7 @@ fn consider(
 }
 
 /// Promise 3: why a recording may not go whatever the pressure, if so.
-fn spared_because(tree: &TreeFacts, seen: &Recording, now: Timestamp) -> Option<SparedReason> {
+pub(super) fn spared_because(tree: &TreeFacts, seen: &Recording, now: Timestamp) -> Option<SparedReason> {
     let policy = &tree.policy;
     if seen.kind == Kind::Unfinished {
         return Some(SparedReason::Live);
@@ -271,7 +271,7 @@ fn holds(hold: &Hold, tree: &TreeFacts, seen: &Recording, path: &RelPath, now: T
 }
 
 /// The newest recording of each stream that wrote within a day.
-fn newest_of_each(tree: &TreeFacts) -> Vec<Option<FileIndex>> {
+pub(super) fn newest_of_each(tree: &TreeFacts) -> Vec<Option<FileIndex>> {
     let mut newest: Vec<Option<Recording>> = vec![None; tree.inventory.streams().len()];
     for seen in tree.inventory.files().filter(|r| !tree.gone.contains(r.index)) {
         let best = &mut newest[seen.stream.0 as usize];

@@ -78,6 +78,11 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// 404 if there is no such volume.
     fn plans(&self, volume: Option<&str>) -> Result<Plans, Refusal>;
+    /// Why a recording goes or stays, in one sentence for each tree that has it.
+    ///
+    /// # Errors
+    /// 400 if `path` is no path below a tree, 404 if no scan found a recording there.
+    fn explain(&self, path: &str, encoded: bool) -> Result<Vec<String>, Refusal>;
     /// Carries a plan out; gives the job's number.
     ///
     /// # Errors

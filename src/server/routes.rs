@@ -20,6 +20,7 @@ use super::gate::{Gate, careful, gate, panicked};
 use super::listen::Limits;
 use super::query::{JsonBody, Named, Params};
 use super::refusal::Refusal;
+use super::shapes::Page;
 
 /// A reason that a person gives has at most so many characters.
 const REASON: usize = 1000;
@@ -103,6 +104,7 @@ pub fn router(backend: Arc<dyn Backend>, auth: Arc<Auth>, limits: &Limits) -> Ro
         .route("/plans/{id}/apply", post(apply))
         .route("/jobs/{id}", get(job).merge(delete(cancel)))
         .route("/jobs/{id}/items", get(job_items))
+        .route("/plan/explain", get(explain))
         .route("/journal", get(journal))
         .route("/journal/verify", get(verify))
         .route("/caps", get(caps))
@@ -166,6 +168,12 @@ async fn reload(State(app): Shared, Extension(caller): Who) -> Result<Response, 
 
 async fn status(State(app): Shared) -> Result<Response, Refusal> {
     app.show(|backend| Ok(backend.status())).await
+}
+
+async fn explain(State(app): Shared, params: Params) -> Result<Response, Refusal> {
+    let path = params.get("path")?.unwrap_or_default().to_owned();
+    let encoded = params.get("encoded")? == Some("true");
+    app.show(move |backend| Ok(Page { items: backend.explain(&path, encoded)?, next: None })).await
 }
 
 async fn plans(State(app): Shared, params: Params) -> Result<Response, Refusal> {

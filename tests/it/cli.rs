@@ -42,6 +42,28 @@ fn a_plan_names_the_oldest_first_and_is_the_same_twice() {
 }
 
 #[test]
+fn a_plan_explains_why_one_recording_stays() {
+    let dir = tree();
+    let path = dir.path().to_str().unwrap();
+    let (old, young) = (
+        recording(dir.path(), "live/a", DAY * 20, 10_000),
+        recording(dir.path(), "live/a", Duration::from_secs(60), 10_000),
+    );
+    for (wanted, code, said) in [
+        (old.as_str(), 0, "it stays for now: nothing asks for its space; it is 20d old"),
+        (young.as_str(), 0, "younger than the tree's `min_age`"),
+        ("live/a/nothing.mp4", 1, "found no recording"),
+        ("../x", 1, "has a component"),
+    ] {
+        let output = guard(&["plan", "--tree", path, "--explain", wanted]);
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains(said), "{wanted}: {text}");
+    }
+}
+
+#[test]
 fn odd_names_reach_neither_terminal_nor_json_as_they_are() {
     let dir = tree();
     let name = "live/a/2020-01-01/x\u{1b}[31m\n.mp4";

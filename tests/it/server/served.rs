@@ -154,6 +154,10 @@ impl Backend for Fake {
         Ok(storage_guard::server::records::Verification { entries: 0, faults: Vec::new() })
     }
 
+    fn explain(&self, path: &str, _: bool) -> Result<Vec<String>, Refusal> {
+        Ok(vec![path.to_owned()])
+    }
+
     fn journal(&self, query: &JournalQuery) -> Result<Page<JournalEntry>, Refusal> {
         self.note(format!("journal {:?} after {} limit {}", query.tree, query.after.0, query.limit));
         Ok(Page { items: vec![], next: None })
