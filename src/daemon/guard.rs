@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::absent::Absent;
 use super::tree::{Report, TreeWatch};
-use super::volume::VolumeWorker;
+use super::volume::{VolumeWorker, Wish};
 use crate::config::Config;
 use crate::domain::event::Event;
 use crate::domain::layout::{LayoutKind, pick};
@@ -160,7 +160,7 @@ impl Guard {
     /// # Errors
     /// If the journal cannot be written.
     pub fn settle(&mut self) -> Result<(), GuardError> {
-        self.volumes.iter_mut().try_for_each(|volume| Ok(volume.settle()?))
+        self.volumes.iter_mut().try_for_each(|volume| Ok(volume.settle().map(|_| ())?))
     }
 
     /// Carries out, once, what the plans ask for; only the plan with the id `wanted`, if one is given. Volumes whose trees are only
@@ -183,7 +183,12 @@ impl Guard {
                 true => {
                     volume.trip_caps()?;
                     let run = volume.next_run();
-                    Some(volume.carry_out(&plan, who, run, None, stop, &|_| ())?)
+                    Some(volume.carry_out(
+                        &plan,
+                        &Wish { who, run, job: None, exactly: wanted.is_some() },
+                        stop,
+                        &|_| (),
+                    )?)
                 }
                 false => None,
             };

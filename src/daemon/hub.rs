@@ -391,6 +391,12 @@ impl Hub {
     /// # Errors
     /// 404 if there is none with that number, 503 if the queue is full.
     pub fn retry(&self, id: Option<u64>) -> Result<u64, Refusal> {
+        if !self.views().iter().any(VolumeView::enforces) {
+            return Err(Refusal::conflict(
+                "observe",
+                "the mode is observe: nothing is deleted; set `mode: enforce` to let the guard act",
+            ));
+        }
         let now = self.clock.now();
         let trees: Vec<TreeId> = self.journal.with_history_mut(|history| {
             let wanted = history.failures.values_mut().filter(|failure| id.is_none_or(|id| failure.id == id));

@@ -148,7 +148,7 @@ fn now_of(one: &Settled, history: &History) -> Attempt {
         (Attempt::Failed { .. }, Some(failure)) => {
             Attempt::Failed { cause: failure.cause, error: failure.error.clone(), holder: failure.holder.clone() }
         }
-        (Attempt::Failed { .. }, None) => {
+        (Attempt::Failed { .. }, None) if !history.closed.contains(&one.seq.0) => {
             Attempt::Verified { freed: one.intent.target.bytes, shared: Bytes::ZERO, open: false }
         }
         (attempt, _) => attempt.clone(),

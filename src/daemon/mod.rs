@@ -6,6 +6,7 @@ mod guard;
 mod hub;
 mod jobs;
 mod log;
+mod retry;
 mod serve;
 mod tree;
 mod volume;

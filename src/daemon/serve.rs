@@ -144,13 +144,21 @@ impl Daemon {
             let only = metrics_router(backend, self.auth.clone(), &limits);
             tasks.spawn(serve_tcp(listen(address).await?, only, limits, shutdown.clone()));
         }
-        let control = ControlSocket::bind(&state)?;
-        let unix = shutdown.clone();
-        tasks.spawn(async move {
-            if let Err(error) = serve_unix(control, full, limits, unix).await {
-                tracing::error!(%error, "The control socket is closed.");
+        match ControlSocket::bind(&state) {
+            Ok(control) => {
+                let unix = shutdown.clone();
+                tasks.spawn(async move {
+                    if let Err(error) = serve_unix(control, full, limits, unix).await {
+                        tracing::error!(%error, "The control socket is closed.");
+                    }
+                });
             }
-        });
+            Err(error @ (ControlError::Occupied { .. } | ControlError::Foreign { .. })) => return Err(error.into()),
+            // No inode is left for it: the guard frees some, and takes requests over TCP meanwhile (promise 13).
+            Err(error @ ControlError::Io { .. }) => {
+                tracing::error!(error = chain(&error), "There is no control socket until the guard is started again.");
+            }
+        }
         let hub = self.hub.clone();
         tasks.spawn(async move {
             let mut ticks = tokio::time::interval(Duration::from_millis(100));

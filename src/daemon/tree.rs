@@ -201,14 +201,25 @@ impl TreeWatch {
         let mut open = HashSet::new();
         let failing: Vec<_> = history.failures.values().filter(|f| f.target.tree == self.policy.tree).collect();
         if !failing.is_empty() {
-            let inodes: HashSet<u64> = failing.iter().map(|f| f.target.inode).collect();
-            for seen in self.inventory.files().filter(|seen| inodes.contains(&seen.inode)) {
-                let Some(failure) = failing.iter().find(|f| f.target.fingerprint == seen.fingerprint) else { continue };
+            let by_file: HashMap<(u64, u64), _> =
+                failing.iter().map(|f| ((f.target.inode, f.target.fingerprint), f)).collect();
+            // A directory that refuses one deletion refuses all; the retry of that one will tell when it does not.
+            let mut refusing = HashSet::new();
+            for seen in self.inventory.files() {
+                let Some(failure) = by_file.get(&(seen.inode, seen.fingerprint)) else { continue };
+                if failure.cause.is_shared() {
+                    refusing.insert(self.inventory.directory(seen.index));
+                }
                 if failure.cause == crate::domain::deletion::Cause::InUse {
                     open.insert(seen.index);
                 } else {
                     waiting.insert(seen.index);
                 }
+            }
+            if !refusing.is_empty() {
+                let there =
+                    self.inventory.files().filter(|seen| refusing.contains(&self.inventory.directory(seen.index)));
+                waiting.extend(there.map(|seen| seen.index));
             }
         }
         TreeFacts {
@@ -249,9 +260,14 @@ impl TreeWatch {
     /// What a deletion needs of it.
     pub(super) fn handle(&self, traits: &FilesystemTraits, boot: Duration) -> TreeHandle {
         // Two sightings, the scan's and the door's, at least `min_age` apart.
-        let without_lease =
-            !traits.leases && self.scanned.is_some_and(|(ended, _)| boot.saturating_sub(ended) >= self.policy.min_age);
-        TreeHandle { dir: self.dir.clone(), policy: self.policy.clone(), may_share: traits.may_share(), without_lease }
+        let without_lease = self.scanned.is_some_and(|(ended, _)| boot.saturating_sub(ended) >= self.policy.min_age);
+        TreeHandle {
+            dir: self.dir.clone(),
+            policy: self.policy.clone(),
+            may_share: traits.may_share(),
+            leases: traits.leases,
+            without_lease,
+        }
     }
 
     pub(super) fn view(&self) -> TreeView {

@@ -9,8 +9,8 @@ use crate::domain::clock_watch::{ClockTrust, ClockWatch};
 use crate::domain::deletion::{Attempt, Cap, RunResult, Trigger};
 use crate::domain::event::Event;
 use crate::domain::history::{CapTrip, History};
-use crate::domain::journal::{Entry, GUARD, Intent, NoteKind};
-use crate::domain::limits::{Allowance, CapFacts, Growth, our_share};
+use crate::domain::journal::{Entry, GUARD, NoteKind};
+use crate::domain::limits::{Allowance, CapFacts, Growth, Line, our_share};
 use crate::domain::names::{TreeId, VolumeId};
 use crate::domain::plan::{Plan, Spared};
 use crate::domain::pressure::{Deficit, Pressure, assess};
@@ -57,6 +57,22 @@ pub(super) struct VolumeWorker {
     scanned: bool,
     /// What the last plan spared.
     spared: Arc<Vec<Spared>>,
+    /// What is ours to give back since pressure began, and what our trees held then; `None` where it is the whole deficit.
+    grant: Option<(Bytes, Bytes)>,
+    /// What retries may still give back below the low mark.
+    pub(super) leftover: Option<Bytes>,
+}
+
+/// Who wants a plan carried out, and how.
+pub(super) struct Wish<'a> {
+    /// The guard, or a person.
+    pub(super) who: &'a str,
+    /// Number of the run.
+    pub(super) run: u64,
+    /// The job it belongs to.
+    pub(super) job: Option<u64>,
+    /// Nothing goes that is not in the plan, also where that gives back less than it should.
+    pub(super) exactly: bool,
 }
 
 /// What survives a reload.
@@ -96,7 +112,7 @@ impl VolumeWorker {
             writes,
             reading: Err(Unusable::NotYet),
             pressure: Pressure::Normal,
-            clock: ClockWatch::default(),
+            clock: ClockWatch::new(Duration::from_secs(600)),
             ages: true,
             normal: None,
             stalled: None,
@@ -104,6 +120,8 @@ impl VolumeWorker {
             running: None,
             scanned: false,
             spared: Arc::default(),
+            grant: None,
+            leftover: None,
         }
     }
 
@@ -120,19 +138,19 @@ impl VolumeWorker {
         self.last_run = legacy.last_run;
     }
 
-    fn journal(&self) -> &Journal {
+    pub(super) fn journal(&self) -> &Journal {
         &self.engine.journal
     }
 
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.engine.clock.now()
     }
 
-    fn emit(&self, event: Event) {
+    pub(super) fn emit(&self, event: Event) {
         (self.engine.events)(event);
     }
 
-    fn names(&self) -> Vec<TreeId> {
+    pub(super) fn names(&self) -> Vec<TreeId> {
         self.trees.iter().map(|tree| tree.policy.tree.clone()).collect()
     }
 
@@ -160,6 +178,8 @@ impl VolumeWorker {
     fn trust_clock(&mut self) -> Result<ClockTrust, JournalError> {
         let now = self.now();
         let recorded = self.journal().with_history(|history| history.last_at);
+        let min_age = self.trees.iter().map(|tree| tree.policy.min_age).max().unwrap_or_default();
+        self.clock.set_min_age(min_age);
         let was = self.clock.suspect().is_some();
         if !self.writes {
             return Ok(ClockTrust::Good);
@@ -179,8 +199,14 @@ impl VolumeWorker {
         let boot = self.engine.clock.boottime();
         let clock = self.engine.clock.clone();
         let mut scanned = false;
+        // While a tripped cap holds the line, what flows in must be known: as often as a twentieth of the time allows.
+        let tripped = self.pressure != Pressure::Normal
+            && self.engine.journal.with_history(|history| {
+                self.trees.iter().any(|tree| history.caps.contains_key(&(tree.policy.tree.clone(), Cap::RunShare)))
+            });
+        let interval = if tripped { Duration::ZERO } else { self.scan_interval };
         for tree in &mut self.trees {
-            if (all || tree.due(self.scan_interval, boot))
+            if (all || tree.due(interval, boot))
                 && let Some(event) = tree.scan(clock.as_ref(), report)
             {
                 (self.engine.events)(event);
@@ -188,9 +214,6 @@ impl VolumeWorker {
             }
         }
         self.scanned |= scanned;
-        if let (true, Pressure::Normal, Ok(reading)) = (scanned, &self.pressure, &self.reading) {
-            self.normal = Some((reading.space.used(), self.held()));
-        }
     }
 
     fn held(&self) -> Bytes {
@@ -230,11 +253,36 @@ impl VolumeWorker {
         }
         let before = std::mem::replace(&mut self.pressure, Pressure::Normal);
         self.pressure = before.clone().next(&self.reading, &marks, inflow, eligible, now);
+        self.share();
         self.emit(Event::Probed { volume: self.name.clone(), before, now: self.pressure.clone() });
     }
 
+    /// Keeps what a later deficit is shared by: what was used and held when all was well, and, since pressure began, what is ours
+    /// to give back.
+    fn share(&mut self) {
+        let Ok(reading) = self.reading.as_ref().copied() else { return };
+        match &self.pressure {
+            Pressure::Normal => {
+                let boot = self.engine.clock.boottime();
+                if self.trees.iter().all(|tree| tree.scanned_within(Duration::from_secs(1), boot)) {
+                    self.normal = Some((reading.space.used(), self.held()));
+                }
+                self.grant = None;
+                return;
+            }
+            Pressure::Blind { .. } => return,
+            Pressure::Reclaiming { .. } | Pressure::Exhausted { .. } => {}
+        }
+        self.leftover = None;
+        if self.grant.is_none() {
+            let deficit = self.pressure.deficit();
+            let bytes = self.our_share(&reading, deficit);
+            self.grant = (bytes < deficit.bytes).then(|| (bytes, self.held()));
+        }
+    }
+
     /// What a plan is made from now; `None` while the volume is blind.
-    fn basis(&self) -> Option<PlanBasis> {
+    pub(super) fn basis(&self) -> Option<PlanBasis> {
         let reading = self.reading.as_ref().ok().filter(|reading| !reading.readonly)?;
         if !self.trees.iter().all(TreeWatch::scanned) {
             return None;
@@ -262,7 +310,30 @@ impl VolumeWorker {
         if self.stalled.is_some() {
             return Deficit { bytes: Bytes::ZERO, inodes: 0, critical: deficit.critical };
         }
-        let bytes = deficit.bytes.saturating_sub(history.held_open(&self.names()));
+        let promised = history.held_open(&self.names());
+        let deficit = Deficit { bytes: deficit.bytes.saturating_sub(promised), ..deficit };
+        let bytes = match self.grant {
+            // Ours is what was granted when pressure began, and what our recorders have added since.
+            Some((granted, then)) => {
+                let left = granted.saturating_add(self.held()).saturating_sub(then);
+                let least = if deficit.critical { self.batch_bytes() } else { Bytes::ZERO };
+                deficit.bytes.min(left.max(least))
+            }
+            None => self.our_share(reading, deficit),
+        };
+        Deficit { bytes, ..deficit }
+    }
+
+    /// A batch, in bytes, as far as files are of their usual size.
+    fn batch_bytes(&self) -> Bytes {
+        let cleanup = &self.engine.cleanup;
+        let files: u64 = self.trees.iter().map(TreeWatch::files).sum();
+        let mean = self.held().0.checked_div(files).unwrap_or(0);
+        cleanup.batch_bytes.min(Bytes(mean.saturating_mul(cleanup.batch_files as u64)))
+    }
+
+    /// Our share of a deficit that begins now.
+    fn our_share(&self, reading: &Reading, deficit: Deficit) -> Bytes {
         let (used, held) = (reading.space.used(), self.held());
         let boot = self.engine.clock.boottime();
         let fresh = self.trees.iter().all(|tree| tree.scanned_within(FRESH, boot));
@@ -270,11 +341,7 @@ impl VolumeWorker {
             ours: held.saturating_sub(held_then),
             all: used.saturating_sub(used_then),
         });
-        let cleanup = &self.engine.cleanup;
-        let files: u64 = self.trees.iter().map(TreeWatch::files).sum();
-        let mean = held.0.checked_div(files).unwrap_or(0);
-        let batch = cleanup.batch_bytes.min(Bytes(mean.saturating_mul(cleanup.batch_files as u64)));
-        Deficit { bytes: our_share(bytes, growth, held, used, batch, deficit.critical), ..deficit }
+        our_share(deficit.bytes, growth, held, used, self.batch_bytes(), deficit.critical)
     }
 
     fn allowance(&self, tree: &TreeWatch, reading: &Reading, history: &History, now: Timestamp) -> Allowance {
@@ -284,7 +351,10 @@ impl VolumeWorker {
             held: tree.held(),
             deleted: history.deleted_within_a_day(name, now),
             permitted: history.permitted(name, now),
-            tripped_at: history.caps.get(&(name.clone(), Cap::RunShare)).map(|trip| trip.available),
+            tripped: history
+                .caps
+                .get(&(name.clone(), Cap::RunShare))
+                .map(|trip| Line { available: trip.available, held: trip.held }),
             available: reading.space.available,
         }
         .allowance()
@@ -302,8 +372,8 @@ impl VolumeWorker {
     pub(super) fn trip_caps(&self) -> Result<(), JournalError> {
         let now = self.now();
         let Some(basis) = self.basis() else { return Ok(()) };
-        let over = basis.plan(&self.name, now).1;
-        self.trip(&basis, &over, now)
+        let (plan, over) = basis.plan(&self.name, now);
+        self.trip(&plan, &basis, &over)
     }
 
     fn in_window(&self, now: Timestamp) -> bool {
@@ -331,7 +401,7 @@ impl VolumeWorker {
         }
     }
 
-    fn handles(&self) -> Trees {
+    pub(super) fn handles(&self) -> Trees {
         let boot = self.engine.clock.boottime();
         self.trees.iter().map(|tree| (tree.policy.tree.clone(), tree.handle(&self.traits, boot))).collect()
     }
@@ -341,13 +411,13 @@ impl VolumeWorker {
         self.traits.kind == "absent" && self.trees.iter().any(|tree| self.machine.open_tree(tree.dir.path()).is_ok())
     }
 
-    /// Settles what a crash left open. Nothing is touched while the volume is blind.
+    /// Settles what a crash left open; `false` while the volume is blind, when nothing is touched.
     ///
     /// # Errors
     /// If the journal cannot be written.
-    pub(super) fn settle(&mut self) -> Result<(), JournalError> {
+    pub(super) fn settle(&mut self) -> Result<bool, JournalError> {
         if self.reading.is_err() || self.reading.as_ref().is_ok_and(|reading| reading.readonly) {
-            return Ok(());
+            return Ok(false);
         }
         let report = settle(&self.engine, &self.handles())?;
         for text in report.left {
@@ -356,7 +426,7 @@ impl VolumeWorker {
         for tree in &mut self.trees {
             tree.settled(&report.settled);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Does what is due: retries, closed files, and the run that the plan asks for.
@@ -376,12 +446,12 @@ impl VolumeWorker {
             return Ok(());
         }
         let (plan, over) = basis.plan(&self.name, now);
-        self.trip(&basis, &over, now)?;
+        self.trip(&plan, &basis, &over)?;
         if plan.items.is_empty() {
             return Ok(());
         }
         let run = self.next_run();
-        self.carry_out(&plan, GUARD, run, None, stop, publish)?;
+        self.carry_out(&plan, &Wish { who: GUARD, run, job: None, exactly: false }, stop, publish)?;
         Ok(())
     }
 
@@ -394,8 +464,9 @@ impl VolumeWorker {
     }
 
     /// Latches the caps that a plan wanted to go beyond (promise 9).
-    fn trip(&self, basis: &PlanBasis, over: &[(usize, Bytes)], now: Timestamp) -> Result<(), JournalError> {
+    fn trip(&self, plan: &Plan, basis: &PlanBasis, over: &[(usize, Bytes)]) -> Result<(), JournalError> {
         let Ok(reading) = &self.reading else { return Ok(()) };
+        let now = self.now();
         for (index, wanted) in over {
             let tree = basis.trees[*index].policy.tree.clone();
             let known = self.journal().with_history(|h| h.caps.contains_key(&(tree.clone(), Cap::RunShare)));
@@ -403,15 +474,18 @@ impl VolumeWorker {
                 continue;
             }
             let allowed = basis.allowances[*index].pressure;
+            // The line to hold is where volume and tree stand once what is allowed is gone.
+            let of_tree = plan.items.iter().filter(|item| item.tree == *index);
+            let going: Bytes = of_tree.map(|item| plan.recording(item).bytes).sum();
+            let held = self.trees.iter().find(|watch| watch.policy.tree == tree).map_or(Bytes::ZERO, TreeWatch::held);
             let note = Entry::Note {
                 kind: NoteKind::CapTripped,
                 volume: Some(self.name.clone()),
                 tree: Some(tree.clone()),
                 who: GUARD.to_owned(),
                 bytes: *wanted,
-                // The line to hold is where the volume stands once the allowed part is gone.
-                number: reading.space.available.saturating_add(allowed).0,
-                text: CapTrip::text(Cap::RunShare, allowed),
+                number: reading.space.available.saturating_add(going).0,
+                text: CapTrip::text(Cap::RunShare, allowed, held.saturating_sub(going)),
             };
             self.journal().append_synced(vec![note], now)?;
             self.emit(Event::CapTripped { tree, cap: Cap::RunShare, wanted: *wanted, allowed });
@@ -426,27 +500,30 @@ impl VolumeWorker {
     pub(super) fn carry_out(
         &mut self,
         plan: &Plan,
-        who: &str,
-        run: u64,
-        job: Option<u64>,
+        wish: &Wish<'_>,
         stop: Stop<'_>,
         publish: &dyn Fn(&Self),
     ) -> Result<RunReport, JournalError> {
-        let targets = plan.items.iter().map(|item| plan.target_of(item)).collect();
         let names = self.names();
+        // What fails already is tried again by itself.
+        let failing: std::collections::HashSet<_> = self.journal().with_history(|history| {
+            history.failures.values().map(|f| (f.target.tree.clone(), f.target.path.clone())).collect()
+        });
+        let targets = plan.items.iter().map(|item| plan.target_of(item));
+        let targets = targets.filter(|target| !failing.contains(&(target.tree.clone(), target.path.clone()))).collect();
         let began = self.engine.clock.boottime();
         let order = Order {
             volume: self.name.clone(),
-            run,
-            who: who.to_owned(),
-            job,
+            run: wish.run,
+            who: wish.who.to_owned(),
+            job: wish.job,
             targets,
             until: Until::Low(self.marks.clone()),
             promised: self.journal().with_history(|history| history.held_open(&names)),
         };
         self.running = Some(self.now());
         publish(self);
-        let result = self.carry_on(order, stop);
+        let result = self.carry_on(order, wish.exactly, stop);
         self.running = None;
         let report = result?;
         self.after_run(&report, began);
@@ -455,7 +532,7 @@ impl VolumeWorker {
     }
 
     /// Carries an order out. Where what was chosen gives back less than it should, more is chosen, as long as there is some.
-    fn carry_on(&mut self, order: Order, stop: Stop<'_>) -> Result<RunReport, JournalError> {
+    fn carry_on(&mut self, order: Order, exactly: bool, stop: Stop<'_>) -> Result<RunReport, JournalError> {
         let trees = self.handles();
         let machine = self.machine.clone();
         let watched: Vec<_> = self.trees.iter().map(|tree| tree.dir.clone()).collect();
@@ -478,7 +555,7 @@ impl VolumeWorker {
                 tree.settled(settled);
             }
             let progress = settled.iter().any(|one| matches!(one.attempt, Attempt::Verified { .. }));
-            if !run.wants_more() || !progress || run.report().reading.is_err() {
+            if exactly || !run.wants_more() || !progress || run.report().reading.is_err() {
                 return self.engine.end(run);
             }
             self.reading.clone_from(&run.report().reading);
@@ -522,81 +599,6 @@ impl VolumeWorker {
             self.reading = report.reading.clone();
         }
         self.step();
-    }
-
-    /// Tries failed deletions again: those that are due, or the one with this number.
-    ///
-    /// # Errors
-    /// If the journal cannot be written.
-    pub(super) fn retry(&mut self, only: Option<u64>, stop: Stop<'_>) -> Result<usize, JournalError> {
-        let now = self.now();
-        let names = self.names();
-        if self.reading.is_err() || self.reading.as_ref().is_ok_and(|reading| reading.readonly) {
-            return Ok(0);
-        }
-        let mut due: Vec<Intent> = self.journal().with_history(|history| {
-            let wanted = history.failures.values().filter(|failure| {
-                names.contains(&failure.target.tree) && only.map_or(failure.next_attempt <= now, |id| failure.id == id)
-            });
-            wanted
-                .take(self.engine.cleanup.batch_files)
-                .map(|failure| Intent {
-                    target: failure.target.clone(),
-                    who: GUARD.to_owned(),
-                    job: None,
-                    run: 0,
-                    retry_of: Some(crate::domain::deletion::Seq(failure.id)),
-                })
-                .collect()
-        });
-        if due.is_empty() {
-            return Ok(0);
-        }
-        let run = self.next_run();
-        due.iter_mut().for_each(|intent| intent.run = run);
-        let settled = self.engine.batch(&self.handles(), due, stop)?;
-        for tree in &mut self.trees {
-            tree.settled(&settled);
-        }
-        Ok(settled.len())
-    }
-
-    /// Looks which deleted files are still open.
-    fn sweep_held(&mut self) -> Result<(), JournalError> {
-        let names = self.names();
-        let held: Vec<_> = self.journal().with_history(|history| {
-            history.held.values().filter(|held| names.contains(&held.target.tree)).cloned().collect()
-        });
-        if held.is_empty() {
-            return Ok(());
-        }
-        let inodes: Vec<u64> = held.iter().map(|held| held.target.inode).collect();
-        let open = self.engine.holders.find(&inodes);
-        let now = self.now();
-        for one in held {
-            let holder = open.iter().find(|file| file.deleted && file.inode == one.target.inode);
-            match holder {
-                Some(file) => self.journal().with_history_mut(|history| {
-                    if let Some(held) = history.held.get_mut(&one.seq) {
-                        held.holder = Some(file.holder.clone());
-                    }
-                }),
-                None => {
-                    let note = Entry::Note {
-                        kind: NoteKind::Closed,
-                        volume: None,
-                        tree: Some(one.target.tree.clone()),
-                        who: GUARD.to_owned(),
-                        bytes: one.bytes,
-                        number: one.seq.0,
-                        text: one.target.path.show().0,
-                    };
-                    self.journal().append_synced(vec![note], now)?;
-                    self.emit(Event::Closed { target: one.target, bytes: one.bytes });
-                }
-            }
-        }
-        Ok(())
     }
 }
 

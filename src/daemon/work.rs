@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::hub::{Command, Hub};
-use super::volume::{VolumeWorker, unwatched};
+use super::volume::{VolumeWorker, Wish, unwatched};
 use crate::domain::event::Event;
 use crate::store::JournalError;
 use crate::system::Clock;
@@ -117,10 +117,7 @@ fn tick(
     if volume.returned() {
         hub.ask_reopen();
     }
-    if !*settled && volume.reading.is_ok() {
-        volume.settle()?;
-        *settled = true;
-    }
+    *settled = *settled || volume.settle()?;
     if *settled {
         volume.act(&|| stopped(stop), publish)?;
         publish(volume);
@@ -143,7 +140,9 @@ fn serve(
                 if volume.reading.is_err() {
                     return Ok(None);
                 }
-                volume.carry_out(&plan, &who, job, Some(job), &ended, publish).map(Some)
+                volume
+                    .carry_out(&plan, &Wish { who: &who, run: job, job: Some(job), exactly: true }, &ended, publish)
+                    .map(Some)
             });
             let (report, failed) = match result {
                 Ok(report) => (report, None),

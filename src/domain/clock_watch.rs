@@ -6,8 +6,6 @@ use super::units::{Timestamp, show_duration};
 
 /// A larger difference is a jump. Corrections of a running clock are smaller.
 const JUMP: Duration = Duration::from_secs(300);
-/// After a jump nothing is deleted for so long: every file is then seen for the usual `min_age` by a clock that does not jump.
-const BLIND: Duration = Duration::from_secs(600);
 /// After a jump no age is judged for so long.
 const FROZEN: Duration = Duration::from_secs(3600);
 
@@ -23,8 +21,10 @@ pub enum ClockTrust {
 }
 
 /// Watches the clock.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ClockWatch {
+    /// After a jump nothing is deleted for so long: every file is then seen for its `min_age` by a clock that does not jump.
+    blind: Duration,
     last: Option<(Timestamp, Duration)>,
     suspect: Option<Suspect>,
 }
@@ -37,6 +37,17 @@ struct Suspect {
 }
 
 impl ClockWatch {
+    /// Watches a clock for trees of which none has a longer `min_age`.
+    #[must_use]
+    pub fn new(min_age: Duration) -> Self {
+        Self { blind: min_age, last: None, suspect: None }
+    }
+
+    /// The longest `min_age` is another now.
+    pub fn set_min_age(&mut self, min_age: Duration) {
+        self.blind = min_age;
+    }
+
     /// Compares the time of day with the time since boot. `recorded` is the last time in the journal: before it is no now.
     pub fn observe(&mut self, now: Timestamp, boot: Duration, recorded: Option<Timestamp>) -> ClockTrust {
         let (expected, since) = match self.last {
@@ -55,9 +66,9 @@ impl ClockWatch {
         }
         let Some(suspect) = &self.suspect else { return ClockTrust::Good };
         let age = boot.saturating_sub(suspect.at);
-        if age < BLIND {
+        if age < self.blind {
             ClockTrust::Blind(suspect.text.clone())
-        } else if age < FROZEN {
+        } else if age < FROZEN.max(self.blind) {
             ClockTrust::AgesFrozen
         } else {
             self.suspect = None;
@@ -78,7 +89,7 @@ mod tests {
 
     /// Looks as (time of day, time since boot) in seconds; the trust after the last.
     fn check(recorded: Option<i64>, looks: &[(i64, u64)], expected: &str) {
-        let mut watch = ClockWatch::default();
+        let mut watch = ClockWatch::new(Duration::from_secs(600));
         let mut trust = ClockTrust::Good;
         for (now, boot) in looks {
             let recorded = recorded.map(Timestamp::from_secs);

@@ -111,6 +111,15 @@ words! {
 }
 
 impl Cause {
+    /// Other files of the same place very likely fail for it too, so that trying them makes no sense.
+    #[must_use]
+    pub fn is_shared(self) -> bool {
+        match self {
+            Self::Permission | Self::ReadOnly | Self::Io | Self::TooManyFiles | Self::Unknown => true,
+            Self::InUse | Self::Locked | Self::Busy | Self::Changed => false,
+        }
+    }
+
     /// Under which word its bytes are counted as unreclaimed.
     #[must_use]
     pub fn unreclaimed(self) -> Unreclaimed {
@@ -305,7 +314,24 @@ pub enum Attempt {
     },
 }
 
+/// Why a recording was kept though nothing speaks against its deletion: the attempt was not made.
+pub const NOT_BEGUN: &str = "the guard was stopped before it began";
+/// Its directory refused another deletion a moment before.
+pub const REFUSED: &str = "its directory refuses deletions";
+/// Its tree is not to be changed.
+pub const OBSERVED: &str = "the tree is only observed";
+
 impl Attempt {
+    /// Another attempt makes no sense: it is gone, or it may not go.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Verified { .. } | Self::AlreadyGone => true,
+            Self::Kept { why } => ![NOT_BEGUN, OBSERVED, REFUSED].contains(&why.as_str()),
+            Self::Failed { .. } => false,
+        }
+    }
+
     /// The word of the contract for it.
     #[must_use]
     pub fn outcome(&self) -> Outcome {

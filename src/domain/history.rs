@@ -26,6 +26,8 @@ pub struct CapTrip {
     pub wanted: Bytes,
     /// Bytes that it allowed.
     pub allowed: Bytes,
+    /// Bytes that the tree held once the allowed part was gone.
+    pub held: Bytes,
     /// Bytes that were available on the volume then: until somebody acknowledges, the guard holds this line and no more.
     pub available: Bytes,
     /// When it tripped.
@@ -69,6 +71,8 @@ pub struct History {
     pub caps: BTreeMap<(TreeId, Cap), CapTrip>,
     /// What persons permitted beyond a cap.
     pub permits: BTreeMap<TreeId, Permit>,
+    /// Failures that persons closed.
+    pub closed: BTreeSet<u64>,
     /// Trees whose marker was written or seen.
     pub marked: BTreeSet<TreeId>,
     /// Number of the last entry.
@@ -83,8 +87,8 @@ pub struct History {
 impl CapTrip {
     /// The text of the note that keeps it.
     #[must_use]
-    pub fn text(cap: Cap, allowed: Bytes) -> String {
-        format!("{cap} {}", allowed.0)
+    pub fn text(cap: Cap, allowed: Bytes, held: Bytes) -> String {
+        format!("{cap} {} {}", allowed.0, held.0)
     }
 }
 
@@ -141,7 +145,10 @@ impl History {
                 self.count(intent, *freed, at);
             }
             Attempt::AlreadyGone | Attempt::Kept { .. } => {
-                self.failures.remove(&id);
+                // A retry that was not made leaves the failure as it was (promise 8).
+                if attempt.is_final() {
+                    self.failures.remove(&id);
+                }
             }
         }
     }
@@ -151,6 +158,10 @@ impl History {
         match intent.target.trigger {
             Trigger::Operator | Trigger::Gateway => return,
             Trigger::Pressure | Trigger::Retention | Trigger::Orphan | Trigger::Leftover | Trigger::Archive => {}
+        }
+        // A permit is used up by what it permits.
+        if let Some(permit) = self.permits.get_mut(&intent.target.tree) {
+            permit.bytes = permit.bytes.saturating_sub(freed);
         }
         let slots = self.deleted.entry(intent.target.tree.clone()).or_default();
         match slots.back_mut() {
@@ -165,21 +176,18 @@ impl History {
     fn note(&mut self, kind: NoteKind, tree: Option<&TreeId>, bytes: Bytes, number: u64, text: &str, at: Timestamp) {
         if kind == NoteKind::FailureClosed {
             self.failures.remove(&number);
+            self.closed.insert(number);
         } else if kind == NoteKind::Closed {
             self.held.remove(&Seq(number));
         }
         let Some(tree) = tree else { return };
         if kind == NoteKind::CapTripped {
-            let (word, allowed) = text.split_once(' ').unwrap_or((text, ""));
-            let Some(cap) = Cap::from_word(word) else { return };
-            let trip = CapTrip {
-                cap,
-                tree: tree.clone(),
-                wanted: bytes,
-                allowed: Bytes(allowed.parse().unwrap_or(0)),
-                available: Bytes(number),
-                since: at,
-            };
+            let mut words = text.split(' ');
+            let Some(cap) = words.next().and_then(Cap::from_word) else { return };
+            let mut number_of = || Bytes(words.next().and_then(|word| word.parse().ok()).unwrap_or(0));
+            let (allowed, held) = (number_of(), number_of());
+            let trip =
+                CapTrip { cap, tree: tree.clone(), wanted: bytes, allowed, held, available: Bytes(number), since: at };
             self.permits.remove(tree);
             self.caps.insert((tree.clone(), cap), trip);
         } else if kind == NoteKind::Marker {
@@ -201,7 +209,10 @@ impl History {
     /// Bytes that a person permitted beyond the cap of a tree, if the permit is still good.
     #[must_use]
     pub fn permitted(&self, tree: &TreeId, now: Timestamp) -> Option<Bytes> {
-        self.permits.get(tree).filter(|permit| now.since(permit.at) <= PERMIT).map(|permit| permit.bytes)
+        self.permits
+            .get(tree)
+            .filter(|permit| permit.bytes > Bytes::ZERO && now.since(permit.at) <= PERMIT)
+            .map(|permit| permit.bytes)
     }
 
     /// Bytes of deleted files that are still open somewhere, of these trees.
@@ -302,10 +313,10 @@ mod tests {
 
     #[test]
     fn a_cap_waits_for_a_person_and_their_leave_ends() {
-        let tripped = (5, note(NoteKind::CapTripped, "run_share 5"));
+        let tripped = (5, note(NoteKind::CapTripped, "run_share 5 6"));
         let found = history(vec![tripped.clone()]);
         let trip = &found.caps[&(TreeId::new("t"), Cap::RunShare)];
-        assert_eq!((trip.wanted, trip.available, trip.allowed), (Bytes(7), Bytes(1), Bytes(5)));
+        assert_eq!((trip.wanted, trip.available, trip.allowed, trip.held), (Bytes(7), Bytes(1), Bytes(5), Bytes(6)));
         let found = history(vec![tripped, (10, note(NoteKind::CapAcknowledged, "run_share"))]);
         assert!(found.caps.is_empty());
         let tree = TreeId::new("t");

@@ -26,14 +26,19 @@ pub fn our_share(
         return Bytes::ZERO;
     }
     let share = match growth {
-        Some(Growth { all: Bytes::ZERO, .. }) => deficit,
-        Some(Growth { ours, all }) => deficit.scaled(ours.min(all).0, all.0),
-        None if used == Bytes::ZERO => deficit,
-        None => deficit.scaled(trees.min(used).0, used.0),
+        // A growth much smaller than the deficit does not tell where the deficit comes from.
+        Some(Growth { ours, all }) if all >= deficit.scaled(1, 10) => part(deficit, ours, all),
+        Some(_) | None => part(deficit, trees, used),
     };
     let share = if critical { share.max(Bytes(1)) } else { share };
     let batch = batch.0.max(1);
     Bytes(share.0.div_ceil(batch).saturating_mul(batch)).min(deficit)
+}
+
+/// The part of a deficit that `ours` of `all` makes; the whole, where what is not ours is no more than the metadata, logs and rounding
+/// that every filesystem has.
+fn part(deficit: Bytes, ours: Bytes, all: Bytes) -> Bytes {
+    if ours >= all.scaled(4, 5) { deficit } else { deficit.scaled(ours.0, all.0) }
 }
 
 /// What the cap of a tree stands at.
@@ -47,10 +52,19 @@ pub struct CapFacts {
     pub deleted: Bytes,
     /// What a person permitted.
     pub permitted: Option<Bytes>,
-    /// It tripped when so many bytes were available, and nobody has acknowledged it.
-    pub tripped_at: Option<Bytes>,
+    /// It tripped, and nobody has acknowledged it.
+    pub tripped: Option<Line>,
     /// Bytes available now.
     pub available: Bytes,
+}
+
+/// Where a volume and a tree stood when a cap tripped, less what it allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line {
+    /// Bytes available on the volume.
+    pub available: Bytes,
+    /// Bytes that the tree held.
+    pub held: Bytes,
 }
 
 /// How much may go.
@@ -64,14 +78,16 @@ pub struct Allowance {
 
 impl CapFacts {
     /// How many bytes of the tree the guard may delete by itself now. While a tripped cap waits for a person, pressure may take
-    /// back what has flowed in since, so that the disk does not fill meanwhile.
+    /// back what has flowed into the tree since, so that it does not fill the disk meanwhile.
     #[must_use]
     pub fn allowance(&self) -> Allowance {
         if self.max_share >= Percent::WHOLE {
             return Allowance { retention: Bytes(u64::MAX), pressure: Bytes(u64::MAX) };
         }
-        if let Some(line) = self.tripped_at {
-            return Allowance { retention: Bytes::ZERO, pressure: line.saturating_sub(self.available) };
+        if let Some(line) = self.tripped {
+            let fallen = line.available.saturating_sub(self.available);
+            let flowed_in = self.held.saturating_sub(line.held);
+            return Allowance { retention: Bytes::ZERO, pressure: fallen.min(flowed_in) };
         }
         let all = self.held.saturating_add(self.deleted);
         let left = self.max_share.of(all).saturating_sub(self.deleted).max(self.permitted.unwrap_or_default());
@@ -94,9 +110,11 @@ mod tests {
         check(Some((51, 100)), 0, 0, false, 60);
         check(Some((200, 100)), 0, 0, false, 100);
         check(Some((0, 0)), 0, 0, false, 100);
+        check(Some((0, 9)), 50, 100, false, 50);
         check(Some((0, 100)), 0, 0, false, 0);
         check(Some((0, 100)), 0, 0, true, 10);
-        check(None, 90, 100, false, 90);
+        check(None, 70, 100, false, 70);
+        check(None, 80, 100, false, 100);
         check(None, 0, 0, false, 100);
         assert_eq!(our_share(Bytes::ZERO, None, Bytes(1), Bytes(1), Bytes(10), true), Bytes::ZERO);
         assert_eq!(our_share(Bytes(u64::MAX), None, Bytes(1), Bytes(1), Bytes(u64::MAX), true), Bytes(u64::MAX));
@@ -109,7 +127,7 @@ mod tests {
             held: Bytes(900),
             deleted: Bytes(100),
             permitted: None,
-            tripped_at: None,
+            tripped: None,
             available: Bytes(40),
         };
         let check = |facts: CapFacts, retention, pressure| {
@@ -122,8 +140,12 @@ mod tests {
         check(base, 100, 100);
         check(CapFacts { deleted: Bytes(800), held: Bytes(200), ..base }, 0, 0);
         check(CapFacts { permitted: Some(Bytes(500)), ..base }, 500, 500);
-        check(CapFacts { tripped_at: Some(Bytes(50)), ..base }, 0, 10);
-        check(CapFacts { tripped_at: Some(Bytes(30)), ..base }, 0, 0);
+        let line = |available, held| Some(Line { available: Bytes(available), held: Bytes(held) });
+        check(CapFacts { tripped: line(50, 800), ..base }, 0, 10);
+        check(CapFacts { tripped: line(50, 895), ..base }, 0, 5);
+        // What others wrote is not ours to make up for.
+        check(CapFacts { tripped: line(50, 900), ..base }, 0, 0);
+        check(CapFacts { tripped: line(30, 800), ..base }, 0, 0);
         check(CapFacts { max_share: Percent::new(100), ..base }, u64::MAX, u64::MAX);
     }
 }

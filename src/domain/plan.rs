@@ -270,6 +270,28 @@ fn holds(hold: &Hold, tree: &TreeFacts, seen: &Recording, path: &RelPath, now: T
     }
 }
 
+/// Whether today's rules spare a file that was chosen before, as far as the last scan knows it; that it is open or waits is no
+/// reason here.
+#[must_use]
+pub fn spared_now(tree: &TreeFacts, inode: u64, fingerprint: u64, now: Timestamp) -> bool {
+    let seen = tree.inventory.files().find(|seen| (seen.inode, seen.fingerprint) == (inode, fingerprint));
+    seen.is_some_and(|seen| match spared_because(tree, &seen, now) {
+        None | Some(SparedReason::Open | SparedReason::Linked) => false,
+        Some(
+            SparedReason::Protected
+            | SparedReason::Hold
+            | SparedReason::Young
+            | SparedReason::Live
+            | SparedReason::Newest
+            | SparedReason::Keep
+            | SparedReason::Unrecognised
+            | SparedReason::Quarantined
+            | SparedReason::Shared
+            | SparedReason::ArchivePending,
+        ) => true,
+    })
+}
+
 /// The newest recording of each stream that wrote within a day.
 pub(super) fn newest_of_each(tree: &TreeFacts) -> Vec<Option<FileIndex>> {
     let mut newest: Vec<Option<Recording>> = vec![None; tree.inventory.streams().len()];

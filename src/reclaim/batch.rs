@@ -15,17 +15,17 @@ use std::time::Duration;
 
 use super::prune;
 use crate::domain::backoff;
-use crate::domain::deletion::{Attempt, Cause, Seq};
+use crate::domain::deletion::{Attempt, Cause, Failure, NOT_BEGUN, OBSERVED, REFUSED, Seq};
 use crate::domain::event::Event;
 use crate::domain::history::History;
-use crate::domain::journal::{Entry, Intent, NoteKind};
+use crate::domain::journal::{Entry, GUARD, Intent, NoteKind};
 use crate::domain::names::TreeId;
 use crate::domain::path::RelPath;
 use crate::domain::retention::{Mode, TreePolicy};
 use crate::domain::settings::Cleanup;
 use crate::domain::units::Bytes;
 use crate::store::{Journal, JournalError};
-use crate::system::door::{Checked, DoorRules, classify, unlink, verify};
+use crate::system::door::{Checked, DoorRules, classify, ready, unlink, verify};
 use crate::system::{Clock, Holders, WritableDir};
 
 /// A tree, as a deletion needs it.
@@ -37,19 +37,26 @@ pub struct TreeHandle {
     pub policy: Arc<TreePolicy>,
     /// Its files may share blocks.
     pub may_share: bool,
-    /// Leases prove nothing here, so that time and two unchanged sightings stand in.
+    /// Leases are believed here: the filesystem is local.
+    pub leases: bool,
+    /// Where no lease is to be had, or is believed, time and two unchanged sightings stand in, and both are there.
     pub without_lease: bool,
 }
 
 impl TreeHandle {
     pub(super) fn rules(&self) -> DoorRules {
-        DoorRules { when_open: self.policy.when_open, without_lease: self.without_lease, may_share: self.may_share }
+        DoorRules {
+            when_open: self.policy.when_open,
+            leases: self.leases,
+            without_lease: self.without_lease,
+            may_share: self.may_share,
+        }
     }
 
     /// Why today's policy spares a path, if it does.
     pub(super) fn spares(&self, path: &RelPath) -> Option<&'static str> {
         if self.policy.mode != Mode::Enforce {
-            return Some("the tree is only observed");
+            return Some(OBSERVED);
         }
         self.policy.protect.iter().any(|pattern| pattern.matches_path(path)).then_some("protected")
     }
@@ -100,10 +107,13 @@ impl Engine {
             n => Duration::from_secs(1) / n,
         };
         let mut settled: Vec<Settled> = Vec::with_capacity(intents.len());
+        // A directory that refuses one deletion refuses all: one failure stands for it.
+        let mut refusing: BTreeSet<(TreeId, Option<RelPath>)> = BTreeSet::new();
         for (intent, seq) in intents.into_iter().zip(seqs) {
             let attempt = match trees.get(&intent.target.tree) {
-                _ if stop() => kept("stopped before it began"),
+                _ if stop() => kept(NOT_BEGUN),
                 None => kept("its tree is not guarded any more"),
+                Some(_) if refusing.contains(&place(&intent)) => kept(REFUSED),
                 Some(tree) => {
                     if !pace.is_zero() {
                         self.clock.sleep(pace);
@@ -111,6 +121,9 @@ impl Engine {
                     delete(tree, &intent, seq)
                 }
             };
+            if matches!(&attempt, Attempt::Failed { cause, .. } if cause.is_shared()) {
+                refusing.insert(place(&intent));
+            }
             settled.push(Settled { seq, intent, attempt });
         }
         self.sync(trees, &mut settled);
@@ -124,6 +137,57 @@ impl Engine {
             (self.events)(Event::Settled { target: one.intent.target.clone(), attempt: one.attempt.clone() });
         }
         Ok(settled)
+    }
+
+    /// Tries failed deletions again. One that the door would refuse for the same reason as before costs no entry in the journal:
+    /// nothing was intended yet.
+    ///
+    /// # Errors
+    /// As [`Engine::batch`].
+    pub fn retry(
+        &self,
+        trees: &Trees,
+        failures: Vec<Failure>,
+        run: u64,
+        stop: Stop<'_>,
+    ) -> Result<Vec<Settled>, JournalError> {
+        let mut intents = Vec::new();
+        let mut refused = Vec::new();
+        for failure in failures {
+            let intent = Intent {
+                target: failure.target.clone(),
+                who: GUARD.to_owned(),
+                job: None,
+                run,
+                retry_of: Some(Seq(failure.id)),
+            };
+            let tree = trees.get(&failure.target.tree);
+            match tree.map_or(Ok(()), |tree| ready(tree.dir.as_ref(), &failure.target, tree.rules())) {
+                Err(attempt @ Attempt::Failed { .. }) => {
+                    refused.push(Settled { seq: Seq(failure.id), intent, attempt });
+                }
+                Ok(()) | Err(_) => intents.push(intent),
+            }
+        }
+        self.name_holders(trees, &mut refused);
+        self.journal.with_history_mut(|history| {
+            for one in &refused {
+                if let (Some(failure), Attempt::Failed { cause, error, holder }) =
+                    (history.failures.get_mut(&one.seq.0), &one.attempt)
+                {
+                    failure.attempts = failure.attempts.saturating_add(1);
+                    (failure.cause, failure.error, failure.holder) = (*cause, error.clone(), holder.clone());
+                }
+            }
+            self.plan_retries(history, &refused);
+        });
+        for one in refused {
+            (self.events)(Event::Settled { target: one.intent.target, attempt: one.attempt });
+        }
+        if intents.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.batch(trees, intents, stop)
     }
 
     /// Step 3. What cannot be made durable is not done (fault 59).
@@ -190,7 +254,7 @@ impl Engine {
                     kind: NoteKind::Pruned,
                     volume: None,
                     tree: Some(name.clone()),
-                    who: crate::domain::journal::GUARD.to_owned(),
+                    who: GUARD.to_owned(),
                     bytes: Bytes::ZERO,
                     number: 0,
                     text,
@@ -212,6 +276,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// The directory of a target.
+fn place(intent: &Intent) -> (TreeId, Option<RelPath>) {
+    (intent.target.tree.clone(), intent.target.path.split().0)
 }
 
 fn kept(why: &str) -> Attempt {

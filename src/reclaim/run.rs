@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::batch::{Engine, Settled, Stop, Trees};
-use crate::domain::deletion::{Attempt, RunResult, Target, Trigger};
+use crate::domain::deletion::{Attempt, RuleKind, RunResult, Target};
 use crate::domain::event::Event;
 use crate::domain::journal::{Entry, Intent, NoteKind};
 use crate::domain::ledger::{BatchAccount, Judgement, Ledger};
@@ -275,7 +275,7 @@ impl Engine {
         for (count, target) in targets.iter().enumerate() {
             let full = count >= self.cleanup.batch_files.max(1)
                 || (count > 0 && bytes.saturating_add(target.bytes) > self.cleanup.batch_bytes);
-            let enough = target.trigger == Trigger::Pressure
+            let enough = ends_at_low(target)
                 && needed.is_some_and(|needed| bytes >= needed.bytes && count as u64 >= needed.inodes);
             if full || (enough && count > 0) {
                 return count;
@@ -305,10 +305,15 @@ fn needed(order: &Order, reading: &Reading, promised: Bytes) -> (bool, Option<Ne
     (measured, Some(Needed { bytes: bytes.saturating_sub(promised), inodes }))
 }
 
+/// The volume's pressure chose it. A budget is a tree's own mark, and retention has none.
+fn ends_at_low(target: &Target) -> bool {
+    matches!(target.rule, RuleKind::Pressure | RuleKind::BelowKeep)
+}
+
 /// Leaves out what pressure chose once it is satisfied; what retention or a person chose goes in any case.
 fn skip_satisfied(targets: &[Target], needed: Option<Needed>) -> &[Target] {
     let satisfied = needed.is_some_and(|needed| needed.bytes == Bytes::ZERO && needed.inodes == 0);
-    if satisfied && targets.first().is_some_and(|target| target.trigger == Trigger::Pressure) { &[] } else { targets }
+    if satisfied && targets.first().is_some_and(ends_at_low) { &[] } else { targets }
 }
 
 fn conclude(order: &Order, report: &RunReport, measured: bool, needed: Option<Needed>) -> (RunResult, String) {

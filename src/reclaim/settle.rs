@@ -8,7 +8,7 @@
 //! In a tree that is only observed nothing is touched: what was set aside is reported, and settled once the tree is enforced.
 
 use super::batch::{Engine, Settled, TreeHandle, Trees};
-use crate::domain::deletion::{Attempt, Seq};
+use crate::domain::deletion::{Attempt, NOT_BEGUN, Seq};
 use crate::domain::event::Event;
 use crate::domain::journal::{Entry, NoteKind, OpenIntent};
 use crate::domain::names::TreeId;
@@ -99,7 +99,7 @@ fn settle_one(tree: &TreeHandle, open: &OpenIntent) -> std::io::Result<Option<At
     }
     Ok(Some(match tree.dir.look(&target.path)? {
         Some(now) if (now.inode, now.fingerprint()) == (target.inode, target.fingerprint) => {
-            Attempt::Kept { why: "the guard was stopped before it began".to_owned() }
+            Attempt::Kept { why: NOT_BEGUN.to_owned() }
         }
         // Who has it open is asked afterwards, as for every deleted file.
         None | Some(_) => Attempt::Verified { freed: target.bytes, shared: Bytes::ZERO, open: false },

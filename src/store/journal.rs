@@ -27,6 +27,8 @@ use crate::domain::units::Timestamp;
 const SPARE: &str = "spare";
 /// The last entry, so that a cut-off end shows.
 const HEAD: &str = "head";
+/// Between attempts to make room for the next segment.
+const AGAIN: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +66,10 @@ struct Inner {
     at: Position,
     history: History,
     closed: bool,
+    /// The next segment is ready.
+    spare: bool,
+    /// When one was last tried to be made.
+    tried: Timestamp,
 }
 
 /// What opening found.
@@ -121,14 +127,15 @@ impl Journal {
         }
         let head =
             File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(folder.join(HEAD));
-        let inner = Inner { segment, head: head.ok(), at, history, closed: false };
+        let inner =
+            Inner { segment, head: head.ok(), at, history, closed: false, spare: false, tried: Timestamp::default() };
         let journal = Self { folder: folder.to_owned(), inner: Mutex::new(inner) };
         {
             let mut inner = journal.lock();
             if inner.segment.is_none() {
                 journal.rotate(&mut inner)?;
             }
-            journal.make_spare();
+            inner.spare = journal.make_spare();
         }
         Ok(Opened { journal, created, repaired })
     }
@@ -136,8 +143,15 @@ impl Journal {
     /// A journal of nothing, for looking at trees where there is no state yet; it takes no entries.
     #[must_use]
     pub fn detached(folder: &Path) -> Self {
-        let inner =
-            Inner { segment: None, head: None, at: Position::default(), history: History::default(), closed: true };
+        let inner = Inner {
+            segment: None,
+            head: None,
+            at: Position::default(),
+            history: History::default(),
+            closed: true,
+            spare: true,
+            tried: Timestamp::default(),
+        };
         Self { folder: folder.to_owned(), inner: Mutex::new(inner) }
     }
 
@@ -175,7 +189,11 @@ impl Journal {
                     return Err(JournalError::TooLong(frame.len()));
                 }
                 self.flush(&mut inner, &buffer)?;
-                self.rotate(&mut inner)?;
+                // What stands before it is whole; without room for more, this is as far as it goes for now.
+                if let Err(error) = self.rotate(&mut inner) {
+                    inner.closed = false;
+                    return Err(error);
+                }
                 buffer = frame;
             }
             inner.at = Position { seq, hash, batch };
@@ -185,6 +203,10 @@ impl Journal {
         self.flush(&mut inner, &buffer)?;
         inner.closed = false;
         self.write_head(&inner);
+        if !inner.spare && now.since(inner.tried) >= AGAIN {
+            inner.tried = now;
+            inner.spare = self.make_spare();
+        }
         Ok(seqs)
     }
 
@@ -238,17 +260,15 @@ impl Journal {
             .and_then(|()| File::open(&self.folder)?.sync_all())
             .map_err(|e| self.failed("begin a segment of", e))?;
         inner.segment = Some((file, HEADER));
-        self.make_spare();
+        inner.spare = self.make_spare();
         Ok(())
     }
 
-    /// Makes the next segment while there is room for it. Without one the guard goes on; it is tried again with the next segment.
-    fn make_spare(&self) {
+    /// Makes the next segment while there is room for it. Without one the guard goes on, and tries again later.
+    fn make_spare(&self) -> bool {
         let spare = self.folder.join(SPARE);
         let whole = std::fs::metadata(&spare).is_ok_and(|stat| stat.len() > HEADER as u64);
-        if !whole {
-            let _ = segment::prepare(&spare);
-        }
+        whole || segment::prepare(&spare).is_ok()
     }
 
     /// What all entries add up to.

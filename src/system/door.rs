@@ -4,7 +4,8 @@
 //! 2. Keep it if it has other names, bears a hold, is locked, or is open (a lease is asked for).
 //! 3. Rename it to a name of ours, never over another file, with its origin in an extended attribute.
 //! 4. Look at what now bears that name, and compare again: if somebody swapped the file in between, put it back.
-//! 5. Unlink, drop the lease, close. Our descriptor stays open until then, since the blocks are freed with the last close,
+//! 5. Ask whether the lease is still whole: who began to open the file before it was renamed waits for it, and gets it back.
+//! 6. Unlink, drop the lease, close. Our descriptor stays open until then, since the blocks are freed with the last close,
 //!    and a recorder that waits for the lease must not wait for that too.
 //!
 //! Only [`verify`] makes a [`Verified`], only [`unlink`] takes one, and uses it up. One that is dropped puts its file back.
@@ -27,6 +28,8 @@ pub struct DoorRules {
     pub when_open: WhenOpen,
     /// A file may go without a lease where the filesystem gives none: time and two unchanged sightings stand in.
     pub without_lease: bool,
+    /// Leases are believed here: the filesystem is local.
+    pub leases: bool,
     /// Files of this filesystem may share their blocks, so it is asked how many are.
     pub may_share: bool,
 }
@@ -40,6 +43,7 @@ pub struct Verified<'d> {
     freed: Bytes,
     shared: Bytes,
     read_by_others: bool,
+    lease: Option<LeaseKind>,
 }
 
 /// What the door says to a target.
@@ -63,7 +67,7 @@ struct Examined {
     file: Box<dyn HeldFile>,
     freed: Bytes,
     shared: Bytes,
-    read_by_others: bool,
+    lease: Option<LeaseKind>,
 }
 
 /// Steps 1 and 2.
@@ -86,9 +90,9 @@ fn examine(dir: &dyn WritableDir, target: &Target, rules: DoorRules) -> Result<E
             holder: None,
         });
     }
-    let read_by_others = unopened(file.as_ref(), rules)?;
+    let lease = unopened(file.as_ref(), rules)?;
     let shared = shared(file.as_ref(), now.allocated, rules);
-    Ok(Examined { file, freed: now.allocated, shared, read_by_others })
+    Ok(Examined { file, freed: now.allocated, shared, lease })
 }
 
 /// Bytes that will not come back, because others share them.
@@ -96,18 +100,24 @@ fn shared(file: &dyn HeldFile, allocated: Bytes, rules: DoorRules) -> Bytes {
     if rules.may_share { file.shared().unwrap_or(Bytes::ZERO).min(allocated) } else { Bytes::ZERO }
 }
 
-/// Asks for a lease; returns whether readers, which the policy does not wait for, have the file open.
-fn unopened(file: &dyn HeldFile, rules: DoorRules) -> Result<bool, Attempt> {
+/// Asks for a lease; returns the one that was granted: without writers only, if readers, which the policy does not wait for, have the
+/// file open.
+fn unopened(file: &dyn HeldFile, rules: DoorRules) -> Result<Option<LeaseKind>, Attempt> {
     let ask = |kind| file.lease(kind).map_err(|error| failed(&error));
     let in_use = |error: &str| Attempt::Failed { cause: Cause::InUse, error: error.to_owned(), holder: None };
     match (ask(LeaseKind::NoOpener)?, rules.when_open) {
-        (Lease::Granted, _) => Ok(false),
+        // What other machines have open, no lease tells.
+        (Lease::Granted, _) if !rules.leases && !rules.without_lease => {
+            let _ = file.release();
+            Err(in_use("whether another machine has it open cannot be asked, and it was not seen unchanged twice"))
+        }
+        (Lease::Granted, _) => Ok(Some(LeaseKind::NoOpener)),
         (Lease::Conflict, WhenOpen::Wait) => Err(in_use("somebody has it open")),
         (Lease::Conflict, WhenOpen::Delete) => match ask(LeaseKind::NoWriter)? {
-            Lease::Granted => Ok(true),
+            Lease::Granted => Ok(Some(LeaseKind::NoWriter)),
             Lease::Conflict | Lease::Unavailable => Err(in_use("somebody has it open for writing")),
         },
-        (Lease::Unavailable, _) if rules.without_lease => Ok(false),
+        (Lease::Unavailable, _) if rules.without_lease => Ok(None),
         (Lease::Unavailable, _) => {
             Err(in_use("whether it is open cannot be asked, and it was not seen unchanged twice"))
         }
@@ -116,7 +126,8 @@ fn unopened(file: &dyn HeldFile, rules: DoorRules) -> Result<bool, Attempt> {
 
 /// Steps 3 and 4.
 fn set_aside<'d>(dir: &'d dyn WritableDir, target: &'d Target, seq: u64, examined: Examined) -> Checked<'d> {
-    let Examined { file, freed, shared, read_by_others } = examined;
+    let Examined { file, freed, shared, lease } = examined;
+    let read_by_others = lease == Some(LeaseKind::NoWriter);
     // The journal has the same; a filesystem without attributes, or without room for one, loses nothing.
     let origin = origin(target, seq);
     let _ = file.set_attribute(ORIGIN_ATTRIBUTE, &origin);
@@ -138,7 +149,9 @@ fn set_aside<'d>(dir: &'d dyn WritableDir, target: &'d Target, seq: u64, examine
         None => Ok(false),
     });
     match same {
-        Ok(true) => Checked::Ready(Verified { dir, target, aside: Some(aside), file, freed, shared, read_by_others }),
+        Ok(true) => {
+            Checked::Ready(Verified { dir, target, aside: Some(aside), file, freed, shared, read_by_others, lease })
+        }
         // Whatever was set aside instead is somebody's: it goes back.
         Ok(false) => {
             let _ = dir.put_back(&aside, &target.path);
@@ -154,6 +167,17 @@ fn set_aside<'d>(dir: &'d dyn WritableDir, target: &'d Target, seq: u64, examine
 /// Unlinks what [`verify`] set aside.
 pub fn unlink(mut verified: Verified<'_>) -> Attempt {
     let Some(aside) = verified.aside.take() else { return Attempt::AlreadyGone };
+    if verified.lease.is_some_and(|kind| !verified.file.undisturbed(kind)) {
+        let (dir, target) = (verified.dir, verified.target);
+        let _ = verified.file.remove_attribute(ORIGIN_ATTRIBUTE);
+        // First the name, then the lease: whoever waits finds the file where it was.
+        let back = dir.put_back(&aside, &target.path);
+        let _ = verified.file.release();
+        return match back {
+            Ok(()) => disturbed(),
+            Err(error) => failed(&error),
+        };
+    }
     let result = verified.dir.unlink_aside(&aside);
     match result {
         Ok(()) => {
@@ -192,7 +216,11 @@ pub fn finish(dir: &dyn WritableDir, aside: &Aside, target: &Target, rules: Door
         if file.attribute(HOLD_ATTRIBUTE).map_err(|error| failed(&error))?.is_some() {
             return Err(kept("hold"));
         }
-        let open = unopened(file.as_ref(), rules)?;
+        let lease = unopened(file.as_ref(), rules)?;
+        if lease.is_some_and(|kind| !file.undisturbed(kind)) {
+            return Err(disturbed());
+        }
+        let open = lease == Some(LeaseKind::NoWriter);
         let shared = shared(file.as_ref(), now.allocated, rules);
         Ok((file, now.allocated, shared, open))
     })();
@@ -212,6 +240,24 @@ fn origin(target: &Target, seq: u64) -> Vec<u8> {
     let mut out = format!("{seq}\n{}\n{}\n", target.rule, target.trigger).into_bytes();
     out.extend_from_slice(target.path.as_bytes());
     out
+}
+
+fn disturbed() -> Attempt {
+    Attempt::Failed {
+        cause: Cause::InUse,
+        error: "somebody began to open it while it was being deleted".to_owned(),
+        holder: None,
+    }
+}
+
+/// Whether a target could go now: the first two steps, and nothing is touched. `Err` says why not.
+///
+/// # Errors
+/// What [`verify`] would answer.
+pub fn ready(dir: &dyn WritableDir, target: &Target, rules: DoorRules) -> Result<(), Attempt> {
+    let examined = examine(dir, target, rules)?;
+    let _ = examined.file.release();
+    Ok(())
 }
 
 fn kept(why: &str) -> Attempt {

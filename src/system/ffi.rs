@@ -47,6 +47,15 @@ pub(super) fn set_lease(file: BorrowedFd<'_>, kind: libc::c_int) -> io::Result<(
     }
 }
 
+/// The lease that we hold, or, once somebody waits for it, the one that we are to fall back to.
+pub(super) fn lease(file: BorrowedFd<'_>) -> io::Result<libc::c_int> {
+    // SAFETY: the descriptor is borrowed for the call, and F_GETLEASE takes no argument.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLEASE) } {
+        -1 => Err(io::Error::last_os_error()),
+        kind => Ok(kind),
+    }
+}
+
 /// Ignores SIGIO, which the kernel sends when somebody opens a leased file and which ends a process by default.
 pub(super) fn ignore_sigio() {
     // SAFETY: SIG_IGN installs no handler, so no code of ours runs in signal context.

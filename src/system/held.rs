@@ -45,6 +45,14 @@ impl HeldFile for RealFile {
         }
     }
 
+    fn undisturbed(&self, kind: LeaseKind) -> bool {
+        let wanted = match kind {
+            LeaseKind::NoWriter => libc::F_RDLCK,
+            LeaseKind::NoOpener => libc::F_WRLCK,
+        };
+        ffi::lease(self.0.as_fd()).is_ok_and(|held| held == wanted)
+    }
+
     fn release(&self) -> io::Result<()> {
         match ffi::set_lease(self.0.as_fd(), libc::F_UNLCK) {
             // There was none, or there are none here.

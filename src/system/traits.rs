@@ -79,6 +79,8 @@ pub trait HeldFile: Send {
     /// # Errors
     /// What the system says, if it is neither a conflict nor that leases are not to be had.
     fn lease(&self, kind: LeaseKind) -> io::Result<Lease>;
+    /// Whether a lease that was granted is still whole: nobody waits to open the file.
+    fn undisturbed(&self, kind: LeaseKind) -> bool;
     /// Gives a lease back; that there is none is no error.
     ///
     /// # Errors

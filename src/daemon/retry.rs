@@ -1,0 +1,134 @@
+//! What an earlier run left to do: failed deletions that are due, and deleted files that somebody has open.
+
+use super::volume::VolumeWorker;
+use crate::domain::deletion::{Attempt, Failure, Trigger};
+use crate::domain::event::Event;
+use crate::domain::journal::{Entry, GUARD, NoteKind};
+use crate::domain::plan::spared_now;
+use crate::domain::retention::Mode;
+use crate::domain::units::{Bytes, Percent};
+use crate::reclaim::Stop;
+use crate::store::JournalError;
+
+/// Below the low mark, retries of what pressure once chose give back at most this share of the volume: nobody needs it any more.
+const LEFTOVER: Percent = Percent::new(2);
+/// A deleted file whose holder was never seen counts as open for so long: we may not be allowed to see who has it.
+const UNSEEN: std::time::Duration = std::time::Duration::from_secs(600);
+
+impl VolumeWorker {
+    /// Tries failed deletions again: those that are due, or the one with this number. Today's rules decide whether one may go; what
+    /// pressure chose goes only as far as pressure, the cap, and a small remainder allow. The rest waits, and stays a failure.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub(super) fn retry(&mut self, only: Option<u64>, stop: Stop<'_>) -> Result<usize, JournalError> {
+        let Some(basis) = self.basis() else { return Ok(0) };
+        let due = self.due(only);
+        if due.is_empty() {
+            return Ok(0);
+        }
+        let size = self.reading.as_ref().map_or(Bytes::ZERO, |reading| reading.space.size);
+        let mut wanted = basis.target.bytes;
+        let before = self.leftover;
+        let mut leftover = before.unwrap_or(LEFTOVER.of(size));
+        let mut beyond = Vec::new();
+        let mut allowed: Vec<Bytes> = basis.allowances.iter().map(|allowance| allowance.pressure).collect();
+        let now = self.now();
+        let mut chosen = Vec::new();
+        for failure in due {
+            let target = &failure.target;
+            let Some(index) = basis.trees.iter().position(|tree| tree.policy.tree == target.tree) else { continue };
+            if spared_now(&basis.trees[index], target.inode, target.fingerprint, now) {
+                continue;
+            }
+            if target.trigger == Trigger::Pressure {
+                if target.bytes > allowed[index] {
+                    continue;
+                }
+                if target.bytes <= wanted {
+                    wanted = wanted.saturating_sub(target.bytes);
+                } else if target.bytes <= leftover || (before.is_none() && beyond.is_empty()) {
+                    leftover = leftover.saturating_sub(target.bytes);
+                    beyond.push(failure.id);
+                } else {
+                    continue;
+                }
+                allowed[index] = allowed[index].saturating_sub(target.bytes);
+            }
+            chosen.push(failure);
+        }
+        let settled = self.engine.retry(&self.handles(), chosen, self.next_run_if_any(), stop)?;
+        for tree in &mut self.trees {
+            tree.settled(&settled);
+        }
+        for one in &settled {
+            let of_leftover = one.intent.retry_of.is_some_and(|id| beyond.contains(&id.0));
+            if let (Attempt::Verified { freed, .. }, true) = (&one.attempt, of_leftover) {
+                self.leftover = Some(self.leftover.unwrap_or(LEFTOVER.of(size)).saturating_sub(*freed));
+            }
+        }
+        Ok(settled.len())
+    }
+
+    /// A run's number for retries: the next one, which is used up only if something is tried.
+    fn next_run_if_any(&self) -> u64 {
+        self.journal().with_history(|history| history.last_run + 1)
+    }
+
+    /// Failures of trees that may be changed, and that are due.
+    fn due(&self, only: Option<u64>) -> Vec<Failure> {
+        let now = self.now();
+        let enforced: Vec<_> = self
+            .trees
+            .iter()
+            .filter(|tree| tree.policy.mode == Mode::Enforce)
+            .map(|tree| tree.policy.tree.clone())
+            .collect();
+        self.journal().with_history(|history| {
+            let due = history.failures.values().filter(|failure| {
+                enforced.contains(&failure.target.tree)
+                    && only.map_or(failure.next_attempt <= now, |id| failure.id == id)
+            });
+            due.take(self.engine.cleanup.batch_files).cloned().collect()
+        })
+    }
+
+    /// Looks which deleted files are still open.
+    pub(super) fn sweep_held(&mut self) -> Result<(), JournalError> {
+        let names = self.names();
+        let held: Vec<_> = self.journal().with_history(|history| {
+            history.held.values().filter(|held| names.contains(&held.target.tree)).cloned().collect()
+        });
+        if held.is_empty() {
+            return Ok(());
+        }
+        let inodes: Vec<u64> = held.iter().map(|held| held.target.inode).collect();
+        let open = self.engine.holders.find(&inodes);
+        let now = self.now();
+        for one in held {
+            let holder = open.iter().find(|file| file.deleted && file.inode == one.target.inode);
+            match holder {
+                Some(file) => self.journal().with_history_mut(|history| {
+                    if let Some(held) = history.held.get_mut(&one.seq) {
+                        held.holder = Some(file.holder.clone());
+                    }
+                }),
+                None if one.holder.is_none() && now.since(one.since) < UNSEEN => {}
+                None => {
+                    let note = Entry::Note {
+                        kind: NoteKind::Closed,
+                        volume: None,
+                        tree: Some(one.target.tree.clone()),
+                        who: GUARD.to_owned(),
+                        bytes: one.bytes,
+                        number: one.seq.0,
+                        text: one.target.path.show().0,
+                    };
+                    self.journal().append_synced(vec![note], now)?;
+                    self.emit(Event::Closed { target: one.target, bytes: one.bytes });
+                }
+            }
+        }
+        Ok(())
+    }
+}

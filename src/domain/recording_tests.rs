@@ -1,0 +1,69 @@
+//! The inventory: small, and exact.
+
+use super::*;
+
+fn identity(inode: u64) -> FileIdentity {
+    FileIdentity { inode, links: 1, allocated: Bytes(4096), modified: 1_700_000_000_000_000_000, ..Default::default() }
+}
+
+#[test]
+fn every_path_comes_back_and_a_file_costs_at_most_64_bytes() {
+    let mut builder = InventoryBuilder::new(TreeId::new("live"), Timestamp::default());
+    let mut expected = Vec::new();
+    let app = builder.directory(builder.top(), b"live");
+    for cam in 0..10 {
+        let stream = format!("live/cam{cam}");
+        let dir = builder.directory(app, format!("cam{cam}").as_bytes());
+        let day = builder.directory(dir, b"2026-11-22");
+        for i in 0..1250 {
+            let name = format!("2026-11-22-{:02}-{:02}-{:02}-{}.mp4", i / 60 % 24, i % 60, i % 7, i % 3);
+            let sighting = Sighting {
+                name: name.as_bytes(),
+                stream: &stream,
+                kind: Kind::Recording,
+                named: Some(Timestamp::from_secs(1_700_000_000 + i)),
+                identity: &identity(i.cast_unsigned()),
+            };
+            builder.file(day, &sighting);
+            expected.push(format!("live/cam{cam}/2026-11-22/{name}"));
+        }
+    }
+    let inventory = builder.finish(Timestamp::default());
+    for (file, path) in inventory.files().zip(&expected) {
+        assert_eq!(&inventory.path(file.index).to_string(), path);
+        assert_eq!(inventory.stream(file.stream).as_str(), &path[..9]);
+    }
+    assert!(inventory.bytes_per_file() <= 64, "{} bytes", inventory.bytes_per_file());
+}
+
+#[test]
+fn one_directory_may_hold_several_streams_and_odd_names() {
+    let mut builder = InventoryBuilder::new(TreeId::new("t"), Timestamp::default());
+    let names: [(&[u8], &str); 5] =
+        [(b"a.mp4", "one"), (b"aa.mp4", "two"), (b"a.mp4.mp4", "one"), (b"\xff", "two"), (b"a", "one")];
+    for (name, stream) in names {
+        let top = builder.top();
+        let identity = identity(1);
+        builder.file(top, &Sighting { name, stream, kind: Kind::Unfinished, named: None, identity: &identity });
+    }
+    let inventory = builder.finish(Timestamp::default());
+    for (file, (name, stream)) in inventory.files().zip(names) {
+        assert_eq!(inventory.path(file.index).as_bytes(), name);
+        assert_eq!(inventory.stream(file.stream).as_str(), stream);
+        assert_eq!(file.kind, Kind::Unfinished);
+    }
+}
+
+#[test]
+fn a_changed_file_has_another_fingerprint() {
+    let base = identity(7);
+    for other in [
+        FileIdentity { inode: 8, ..base },
+        FileIdentity { birth: 1, ..base },
+        FileIdentity { modified: base.modified + 1, ..base },
+        FileIdentity { size: 1, ..base },
+    ] {
+        assert_ne!(base.fingerprint(), other.fingerprint());
+    }
+    assert_eq!(base.fingerprint(), FileIdentity { mount: 9, device: 9, ..base }.fingerprint());
+}
