@@ -239,3 +239,25 @@ fn a_long_name_is_set_aside_beside_itself_within_the_limit() {
     let Aside::Beside(beside) = home.tree.beside(&path, u64::MAX) else { panic!("not beside") };
     assert_eq!(beside.split().1.len(), 255);
 }
+
+#[test]
+fn who_begins_to_open_it_gets_it_back() {
+    let home = home();
+    let target = home.target();
+    let Checked::Ready(verified) = verify(&home.tree, &target, 7, WAIT) else { panic!("it may go") };
+    // The open would wait for the lease; asked not to wait, it fails, and the lease is being broken all the same.
+    let aside = home.dir.path().join(".storage-guard/7");
+    let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK;
+    let opened = rustix::fs::open(&aside, flags, rustix::fs::Mode::empty());
+    assert_eq!(opened.err(), Some(rustix::io::Errno::AGAIN));
+    assert_eq!(word(&unlink(verified)), "failed: in_use");
+    assert!(home.file().exists());
+    assert_eq!(home.left(), 0);
+}
+
+#[test]
+fn a_lease_is_not_believed_where_other_machines_write() {
+    let far = DoorRules { leases: false, ..WAIT };
+    check(far, |_| None, "failed: in_use");
+    check(DoorRules { without_lease: true, ..far }, |_| None, "verified");
+}

@@ -178,3 +178,31 @@ fn with_the_shipped_defaults_the_disk_never_fills_though_the_cap_trips() {
     // A fifth at first, and then as much as flowed in.
     assert!(bed.gone() <= 75 + 160 + 10, "{} are gone", bed.gone());
 }
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn what_was_locked_does_not_all_go_when_nobody_needs_it_any_more() {
+    let bed = Bed::new(Mounted::ext4(400), 300);
+    let config = bed.config("", "");
+    let locked: Vec<String> = (0..100).map(|at| bed.file(at).to_str().unwrap().to_owned()).collect();
+    let all: Vec<&str> = locked.iter().map(String::as_str).collect();
+    run("chattr", &[&["+i"], &all[..]].concat());
+    let daemon = Daemon::start(&config, &bed.state());
+    wait_for("the low mark is reached", || daemon.status().unwrap()["volumes"][0]["pressure"] == "normal");
+    run("chattr", &[&["-i"], &all[..]].concat());
+    let gone = || (0..100).filter(|at| !bed.exists(*at)).count();
+    wait_for("some are deleted", || gone() > 0);
+    pause(Duration::from_secs(5));
+    assert!(gone() <= 8, "{} of them are gone, and the low mark was reached without them", gone());
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn a_tree_above_its_budget_is_brought_below_it() {
+    let bed = Bed::new(Mounted::ext4(400), 100);
+    let config = bed.config("    budget: 50MiB\n", "");
+    let output = guard(&["reclaim", "-c", config.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    // 95 % of it is where a budget's run ends.
+    assert_eq!(bed.gone(), 53);
+}
