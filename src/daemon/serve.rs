@@ -194,7 +194,7 @@ impl Daemon {
         loop {
             tokio::select! {
                 _ = ticks.tick() => {
-                    if self.hub.take_reopen() {
+                    if self.hub.take_reopen() || self.lost_a_worker() {
                         let daemon = self.clone();
                         tokio::task::spawn_blocking(move || daemon.reopen());
                     }
@@ -223,11 +223,22 @@ impl Daemon {
         }
     }
 
+    /// A worker ended though nobody told it to. Not asked while a reload is under way.
+    fn lost_a_worker(&self) -> bool {
+        let Ok(running) = self.running.try_lock() else { return false };
+        let lost = !running.stop.load(Ordering::Relaxed) && running.workers.iter().any(Worker::lost);
+        if lost {
+            let text = "the worker of a volume ended; everything is opened again".to_owned();
+            self.hub.record(&Event::Remark { text, urgent: true });
+        }
+        lost
+    }
+
     /// Opens everything again: a tree came back.
     fn reopen(&self) {
         let config = self.running.lock().unwrap_or_else(PoisonError::into_inner).config.clone();
         let text = match self.change(config) {
-            Ok(()) => "a tree that could not be opened is guarded again".to_owned(),
+            Ok(()) => "all trees were opened again".to_owned(),
             Err(problems) => problems.join("; "),
         };
         self.hub.record(&Event::Remark { text, urgent: false });

@@ -406,9 +406,13 @@ impl VolumeWorker {
         self.trees.iter().map(|tree| (tree.policy.tree.clone(), tree.handle(&self.traits, boot))).collect()
     }
 
-    /// It stands for trees that could not be opened, and one of them can be now.
+    /// A tree that could not be opened, or was mounted again, can be opened now; its marker will tell whether it is the right one.
     pub(super) fn returned(&self) -> bool {
-        self.traits.kind == "absent" && self.trees.iter().any(|tree| self.machine.open_tree(tree.dir.path()).is_ok())
+        let absent = self.traits.kind == "absent";
+        self.trees.iter().any(|tree| {
+            (absent || matches!(tree.fault, Some(Unusable::Replaced { .. })))
+                && self.machine.open_tree(tree.dir.path()).is_ok()
+        })
     }
 
     /// Settles what a crash left open; `false` while the volume is blind, when nothing is touched.

@@ -47,6 +47,11 @@ impl Worker {
         Ok(Self { thread })
     }
 
+    /// It ended by itself: a panic.
+    pub(super) fn lost(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Waits until it has ended; `None` if it panicked, or does not end: its mount hangs, and the thread is left to it.
     pub(super) fn end(self, clock: &dyn Clock) -> Option<VolumeWorker> {
         let began = clock.boottime();

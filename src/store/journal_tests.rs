@@ -123,6 +123,21 @@ fn a_batch_that_was_not_written_to_its_end_is_cut_off() {
 }
 
 #[test]
+fn a_batch_whose_first_page_was_lost_is_cut_off_too() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(journal(dir.path(), &[&["alpha"], &["beta", "gamma"]]));
+    patch(&first_segment(dir.path()), |bytes| {
+        let begin = find(bytes, "alpha") + find(&bytes[find(bytes, "alpha")..], "}}") + 2;
+        let end = find(bytes, "beta") + 8;
+        bytes[begin..end].fill(0);
+    });
+    let opened = Journal::open(dir.path()).unwrap();
+    assert!(opened.repaired.iter().any(|text| text.contains("cut off")), "{:?}", opened.repaired);
+    opened.journal.append_synced(vec![note("again")], Timestamp::from_secs(3)).unwrap();
+    assert_eq!(opened.journal.verify().unwrap().faults, Vec::<String>::new());
+}
+
+#[test]
 fn damage_stays_as_evidence_and_the_chain_goes_on_behind_it() {
     let dir = tempfile::tempdir().unwrap();
     drop(journal(dir.path(), &[&["alpha"], &["beta"], &["gamma"]]));

@@ -127,8 +127,11 @@ pub(super) fn walk(
     let mut offset = HEADER;
     loop {
         match decode(&bytes[offset.min(bytes.len())..], &at.hash) {
-            Framed::End => return Tail::Clean(offset),
-            Framed::Broken => match later_batch(bytes, offset, at.batch) {
+            Framed::End if bytes.get(offset..).is_none_or(|rest| rest.iter().all(|byte| *byte == 0)) => {
+                return Tail::Clean(offset);
+            }
+            // Also zeros with something behind them: pages of one batch reach the disk in any order.
+            Framed::End | Framed::Broken => match later_batch(bytes, offset, at.batch) {
                 None => return Tail::Torn(offset),
                 Some(next) => {
                     fault(format!("segment `{name}`: what follows entry {} is damaged", at.seq.0));

@@ -206,3 +206,20 @@ fn a_tree_above_its_budget_is_brought_below_it() {
     // 95 % of it is where a budget's run ends.
     assert_eq!(bed.gone(), 53);
 }
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn a_tree_that_is_unmounted_is_blind_and_guarded_again_once_it_is_mounted() {
+    let bed = Bed::new(Mounted::ext4(64), 10);
+    let config = bed.config("", "");
+    let daemon = Daemon::start(&config, &bed.state());
+    let pressure = || daemon.status().map(|status| status["volumes"][0]["pressure"].clone());
+    wait_for("it is guarded", || pressure() == Some("normal".into()));
+    let point = bed.volume.path().to_str().unwrap();
+    run("umount", &["-l", point]);
+    wait_for("it is blind", || pressure() == Some("blind".into()));
+    assert!(!bed.tree().exists());
+    bed.volume.mount();
+    wait_for("it is guarded again", || pressure() == Some("normal".into()));
+    assert_eq!(bed.gone(), 0);
+}

@@ -42,7 +42,7 @@ pub(crate) fn run(program: &str, args: &[&str]) {
 /// A filesystem in an image, mounted; unmounted when dropped, also when the test fails.
 pub(crate) struct Mounted {
     point: PathBuf,
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
 }
 
 impl Mounted {
@@ -68,8 +68,15 @@ impl Mounted {
         std::fs::File::create(&image).unwrap().set_len(megabytes << 20).unwrap();
         std::fs::create_dir(&point).unwrap();
         run(mkfs, &[options, &[image.to_str().unwrap()]].concat());
-        run("mount", &["-o", "loop", image.to_str().unwrap(), point.to_str().unwrap()]);
-        Self { point, _home: home }
+        let mounted = Self { point, home };
+        mounted.mount();
+        mounted
+    }
+
+    /// Mounts it, again.
+    pub(crate) fn mount(&self) {
+        let image = self.home.path().join("image");
+        run("mount", &["-o", "loop", image.to_str().unwrap(), self.point.to_str().unwrap()]);
     }
 
     pub(crate) fn path(&self) -> &Path {
