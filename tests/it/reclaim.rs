@@ -243,20 +243,31 @@ fn a_writer_does_not_look_like_a_stall() {
     let config = bed.config("", "");
     let stop = Arc::new(AtomicBool::new(false));
     let (writing, tree) = (stop.clone(), bed.tree());
-    // New recordings all the time, a few of them a second; they are too young to be touched.
+    let mark = rustix::time::ClockId::Monotonic;
+    let now = move || {
+        let at = rustix::time::clock_gettime(mark);
+        Duration::new(at.tv_sec.unsigned_abs(), u32::try_from(at.tv_nsec).unwrap())
+    };
+    let sync = |path: &Path| std::fs::File::open(path).unwrap().sync_all().unwrap();
+    // How long the disk takes for a recording; the writer rests as long after each. They are too young to be touched.
+    let began = now();
+    for at in 0..8 {
+        sync(&tree.join(recording(&tree, "live/new", Duration::from_secs(at), MIB)));
+    }
+    let each = (now() - began) / 8;
     let writer = std::thread::spawn(move || {
-        let mut written = 0;
-        while !writing.load(Ordering::Relaxed) && written < 40 {
-            recording(&tree, "live/new", Duration::from_secs(60 + written), MIB);
+        let mut written = 8;
+        while !writing.load(Ordering::Relaxed) && written < 100 {
+            sync(&tree.join(recording(&tree, "live/new", Duration::from_secs(written), MIB)));
             written += 1;
-            pause(Duration::from_millis(50));
+            pause(each);
         }
         written
     });
     let daemon = Daemon::start(&config, &bed.state());
     wait_for("the low mark is reached", || reached_low(&daemon));
     stop.store(true, Ordering::Relaxed);
-    assert!(writer.join().unwrap() > 0);
+    assert!(writer.join().unwrap() > 8);
     let status = daemon.status().unwrap();
     assert!(status["volumes"][0].get("stalled_because").is_none(), "{status}");
     bed.oldest_are_gone(&BTreeSet::new());
