@@ -5,6 +5,7 @@ use crate::domain::deletion::{Attempt, Failure, Trigger};
 use crate::domain::event::Event;
 use crate::domain::journal::{Entry, GUARD, NoteKind};
 use crate::domain::plan::spared_now;
+use crate::domain::pressure::Pressure;
 use crate::domain::retention::Mode;
 use crate::domain::units::{Bytes, Percent};
 use crate::reclaim::Stop;
@@ -91,6 +92,31 @@ impl VolumeWorker {
             });
             due.take(self.engine.cleanup.batch_files).cloned().collect()
         })
+    }
+
+    /// What snapshots or reflink copies shared is no longer missed once the volume is well again.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub(super) fn forget_shared(&mut self) -> Result<(), JournalError> {
+        if self.pressure != Pressure::Normal {
+            return Ok(());
+        }
+        let names = self.names();
+        let missed: Vec<_> = self.journal().with_history(|history| {
+            let ours = history.shared.iter().filter(|(tree, _)| names.contains(tree));
+            ours.map(|(tree, tally)| (tree.clone(), tally.bytes)).collect()
+        });
+        let notes = missed.into_iter().map(|(tree, bytes)| Entry::Note {
+            kind: NoteKind::Closed,
+            volume: None,
+            tree: Some(tree),
+            who: GUARD.to_owned(),
+            bytes,
+            number: 0,
+            text: "the volume is below its marks, so what was shared is not missed any more".to_owned(),
+        });
+        self.journal().append_synced(notes.collect(), self.now()).map(|_| ())
     }
 
     /// Looks which deleted files are still open.

@@ -439,6 +439,7 @@ impl VolumeWorker {
     /// If the journal cannot be written.
     pub(super) fn act(&mut self, stop: Stop<'_>, publish: &dyn Fn(&Self)) -> Result<(), JournalError> {
         self.sweep_held()?;
+        self.forget_shared()?;
         if self.reading.is_err() || !self.trees.iter().any(|tree| tree.policy.mode == Mode::Enforce) {
             return Ok(());
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::deletion::{Attempt, Cap, Failure, Holder, Seq, Target, Trigger};
 use super::journal::{Entry, Intent, NoteKind, OpenIntent, Recorded};
 use super::names::TreeId;
+use super::recording::Tally;
 use super::units::{Bytes, Timestamp};
 
 /// What was deleted counts against the caps for so long.
@@ -71,6 +72,8 @@ pub struct History {
     pub caps: BTreeMap<(TreeId, Cap), CapTrip>,
     /// What persons permitted beyond a cap.
     pub permits: BTreeMap<TreeId, Permit>,
+    /// Deleted bytes that a snapshot or reflink copies share, until their volume is well again.
+    pub shared: BTreeMap<TreeId, Tally>,
     /// Failures that persons closed.
     pub closed: BTreeSet<u64>,
     /// Trees whose marker was written or seen.
@@ -135,8 +138,11 @@ impl History {
                 };
                 self.failures.insert(id, failure);
             }
-            Attempt::Verified { freed, open: held, .. } => {
+            Attempt::Verified { freed, shared, open: held } => {
                 self.failures.remove(&id);
+                if *shared > Bytes::ZERO {
+                    self.shared.entry(intent.target.tree.clone()).or_default().add(*shared);
+                }
                 if *held {
                     let target = intent.target.clone();
                     let held = HeldOpen { seq: open.seq, target, bytes: *freed, since: at, holder: None };
@@ -181,6 +187,9 @@ impl History {
             self.held.remove(&Seq(number));
         }
         let Some(tree) = tree else { return };
+        if kind == NoteKind::Closed && number == 0 {
+            self.shared.remove(tree);
+        }
         if kind == NoteKind::CapTripped {
             let mut words = text.split(' ');
             let Some(cap) = words.next().and_then(Cap::from_word) else { return };
@@ -275,6 +284,24 @@ mod tests {
 
     fn verified(open: bool) -> Attempt {
         Attempt::Verified { freed: Bytes(10), shared: Bytes::ZERO, open }
+    }
+
+    #[test]
+    fn what_is_shared_is_missed_until_the_volume_is_well() {
+        let shared = Attempt::Verified { freed: Bytes(10), shared: Bytes(9), open: false };
+        let stalled = vec![(1, intent(Trigger::Pressure, None)), (1, outcome(1, shared))];
+        let tree = TreeId::new("t");
+        assert_eq!(history(stalled.clone()).shared[&tree].bytes, Bytes(9));
+        let well = Entry::Note {
+            kind: NoteKind::Closed,
+            volume: None,
+            tree: Some(tree),
+            who: "guard".to_owned(),
+            bytes: Bytes(9),
+            number: 0,
+            text: String::new(),
+        };
+        assert!(history([stalled, vec![(2, well)]].concat()).shared.is_empty());
     }
 
     #[test]

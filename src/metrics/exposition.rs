@@ -216,6 +216,9 @@ fn unreclaimed(history: &History, tree: &TreeId) -> BTreeMap<Unreclaimed, Tally>
     for held in history.held.values().filter(|held| held.target.tree == *tree) {
         out.entry(Unreclaimed::HeldOpen).or_default().add(held.bytes);
     }
+    if let Some(shared) = history.shared.get(tree) {
+        out.entry(Unreclaimed::Shared).or_default().merge(*shared);
+    }
     out
 }
 

@@ -247,6 +247,7 @@ impl Tree {
         let name = &tree.policy.tree;
         history.failures.values().filter(|f| f.target.tree == *name).for_each(|f| unreclaimed.add(f.target.bytes));
         history.held.values().filter(|h| h.target.tree == *name).for_each(|h| unreclaimed.add(h.bytes));
+        history.shared.get(name).into_iter().for_each(|shared| unreclaimed.merge(*shared));
         Self {
             name: name.to_string(),
             volume: volume.to_owned(),
