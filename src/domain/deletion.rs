@@ -115,8 +115,8 @@ impl Cause {
     #[must_use]
     pub fn is_shared(self) -> bool {
         match self {
-            Self::Permission | Self::ReadOnly | Self::Io | Self::TooManyFiles | Self::Unknown => true,
-            Self::InUse | Self::Locked | Self::Busy | Self::Changed => false,
+            Self::Permission | Self::ReadOnly | Self::TooManyFiles => true,
+            Self::InUse | Self::Locked | Self::Io | Self::Busy | Self::Changed | Self::Unknown => false,
         }
     }
 

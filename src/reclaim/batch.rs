@@ -108,12 +108,15 @@ impl Engine {
         };
         let mut settled: Vec<Settled> = Vec::with_capacity(intents.len());
         // A directory that refuses one deletion refuses all: one failure stands for it.
-        let mut refusing: BTreeSet<(TreeId, Option<RelPath>)> = BTreeSet::new();
+        let mut refusing: BTreeSet<(TreeId, Option<RelPath>)> = self.journal.with_history(|history| {
+            let failing = history.failures.values().filter(|failure| failure.cause.is_shared());
+            failing.map(|failure| (failure.target.tree.clone(), failure.target.path.split().0)).collect()
+        });
         for (intent, seq) in intents.into_iter().zip(seqs) {
             let attempt = match trees.get(&intent.target.tree) {
                 _ if stop() => kept(NOT_BEGUN),
                 None => kept("its tree is not guarded any more"),
-                Some(_) if refusing.contains(&place(&intent)) => kept(REFUSED),
+                Some(_) if intent.retry_of.is_none() && refusing.contains(&place(&intent)) => kept(REFUSED),
                 Some(tree) => {
                     if !pace.is_zero() {
                         self.clock.sleep(pace);

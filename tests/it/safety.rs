@@ -223,3 +223,21 @@ fn a_tree_that_is_unmounted_is_blind_and_guarded_again_once_it_is_mounted() {
     wait_for("it is guarded again", || pressure() == Some("normal".into()));
     assert_eq!(bed.gone(), 0);
 }
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn a_directory_that_refuses_deletions_does_not_hold_up_the_rest() {
+    let bed = Bed::new(Mounted::ext4(400), 300);
+    let config = bed.config("", "");
+    let refusing = bed.file(0).parent().unwrap().to_owned();
+    run("chattr", &["+i", refusing.to_str().unwrap()]);
+    let output = guard(&["reclaim", "-c", config.to_str().unwrap()]);
+    run("chattr", &["-i", refusing.to_str().unwrap()]);
+    assert!(matches!(output.status.code(), Some(0 | 4)), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(bed.gone() > 90, "{} are gone", bed.gone());
+    let kept = (0..300).filter(|at| bed.file(*at).parent() == Some(&refusing)).collect::<Vec<_>>();
+    assert!(kept.iter().all(|at| bed.exists(*at)));
+    let listed = guard(&["failures", "list", "--json", "-c", config.to_str().unwrap()]);
+    let failures: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(failures["items"].as_array().unwrap().len(), 1, "one stands for all of its directory: {failures}");
+}
