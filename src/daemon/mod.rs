@@ -8,6 +8,7 @@ mod jobs;
 mod log;
 mod retry;
 mod serve;
+mod share;
 mod tree;
 mod volume;
 mod work;

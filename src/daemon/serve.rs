@@ -83,6 +83,10 @@ pub struct Daemon {
     auth: Arc<Auth>,
     alerts: Arc<Alerts>,
     running: Mutex<Running>,
+    /// A reload was asked for and has not begun: more of the same are one.
+    asked: AtomicBool,
+    /// The guard ends: no reload begins any more.
+    ending: AtomicBool,
 }
 
 impl Daemon {
@@ -105,7 +109,17 @@ impl Daemon {
         let database = open_database(&state.join("guard.db"), &hub)?;
         let alerts = Arc::new(Alerts::new(hub.clone(), &config.notify, database));
         let running = run(config, guard, &hub)?;
-        Ok(Arc::new(Self { hub, parts, state, reread, auth, alerts, running: Mutex::new(running) }))
+        Ok(Arc::new(Self {
+            hub,
+            parts,
+            state,
+            reread,
+            auth,
+            alerts,
+            running: Mutex::new(running),
+            asked: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+        }))
     }
 
     /// Serves until a signal ends it. `ready` is called once every volume was looked at.
@@ -178,6 +192,7 @@ impl Daemon {
         self.heed_signals().await?;
         quiet.store(true, Ordering::Relaxed);
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        self.ending.store(true, Ordering::Relaxed);
         self.running.lock().unwrap_or_else(PoisonError::into_inner).stop.store(true, Ordering::Relaxed);
         let _ = end.send(true);
         let _ = tokio::time::timeout(GRACE, async { while tasks.join_next().await.is_some() {} }).await;
@@ -202,8 +217,10 @@ impl Daemon {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => {
-                    let daemon = self.clone();
-                    tokio::task::spawn_blocking(move || daemon.reload("SIGHUP"));
+                    if !self.asked.swap(true, Ordering::Relaxed) {
+                        let daemon = self.clone();
+                        tokio::task::spawn_blocking(move || daemon.reload("SIGHUP"));
+                    }
                 }
             }
         }
@@ -247,6 +264,9 @@ impl Daemon {
     /// Puts another configuration in force; if its trees cannot be opened, the old one again.
     fn change(&self, config: Config) -> Result<(), Vec<String>> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.ending.load(Ordering::Relaxed) {
+            return Err(vec!["the guard is ending".to_owned()]);
+        }
         let mut problems = Vec::new();
         if config.state != running.config.state {
             problems.push("state.path cannot be changed while the guard runs; start it again".to_owned());
@@ -290,7 +310,9 @@ impl Daemon {
                 match begin(before) {
                     Ok(old) => *running = old,
                     Err(error) => {
-                        problems.push(format!("the old configuration cannot go on either: {}", chain(&error)))
+                        problems.push(format!("the old configuration cannot go on either: {}", chain(&error)));
+                        // A worker that hangs may still hold its tree; it is tried again until it lets go.
+                        self.hub.ask_reopen();
                     }
                 }
                 Err(problems)
@@ -422,6 +444,7 @@ impl Backend for Daemon {
     }
 
     fn reload(&self, who: &str) -> Result<(), Vec<String>> {
+        self.asked.store(false, Ordering::Relaxed);
         let read = (self.reread)().map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>());
         let result = read.and_then(|config| self.change(config));
         let problems = result.as_ref().err().cloned().unwrap_or_default();

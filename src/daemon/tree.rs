@@ -203,12 +203,12 @@ impl TreeWatch {
         if !failing.is_empty() {
             let by_file: HashMap<(u64, u64), _> =
                 failing.iter().map(|f| ((f.target.inode, f.target.fingerprint), f)).collect();
-            // A directory that refuses one deletion refuses all; the retry of that one will tell when it does not.
-            let mut refusing = HashSet::new();
+            // A directory that refuses two deletions refuses all; their retries will tell when it does not.
+            let mut refusing: HashMap<_, usize> = HashMap::new();
             for seen in self.inventory.files() {
                 let Some(failure) = by_file.get(&(seen.inode, seen.fingerprint)) else { continue };
                 if failure.cause.is_shared() {
-                    refusing.insert(self.inventory.directory(seen.index));
+                    *refusing.entry(self.inventory.directory(seen.index)).or_default() += 1;
                 }
                 if failure.cause == crate::domain::deletion::Cause::InUse {
                     open.insert(seen.index);
@@ -216,9 +216,10 @@ impl TreeWatch {
                     waiting.insert(seen.index);
                 }
             }
+            refusing.retain(|_, count| *count >= 2);
             if !refusing.is_empty() {
                 let there =
-                    self.inventory.files().filter(|seen| refusing.contains(&self.inventory.directory(seen.index)));
+                    self.inventory.files().filter(|seen| refusing.contains_key(&self.inventory.directory(seen.index)));
                 waiting.extend(there.map(|seen| seen.index));
             }
         }

@@ -4,13 +4,14 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::share::Grant;
 use super::tree::{Report, TreeWatch};
 use crate::domain::clock_watch::{ClockTrust, ClockWatch};
 use crate::domain::deletion::{Attempt, Cap, RunResult, Trigger};
 use crate::domain::event::Event;
 use crate::domain::history::{CapTrip, History};
 use crate::domain::journal::{Entry, GUARD, NoteKind};
-use crate::domain::limits::{Allowance, CapFacts, Growth, Line, our_share};
+use crate::domain::limits::{Allowance, CapFacts, Line};
 use crate::domain::names::{TreeId, VolumeId};
 use crate::domain::plan::{Plan, Spared};
 use crate::domain::pressure::{Deficit, Pressure, assess};
@@ -26,8 +27,6 @@ use crate::system::{VolumeKey, Volumes};
 
 /// How long a volume may take to answer.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// An inventory that is younger than this tells what grew.
-const FRESH: Duration = Duration::from_secs(120);
 
 /// A volume with its trees.
 pub(super) struct VolumeWorker {
@@ -49,16 +48,16 @@ pub(super) struct VolumeWorker {
     pub(super) clock: ClockWatch,
     ages: bool,
     /// Used bytes, and our trees', at the last scan in normal state.
-    normal: Option<(Bytes, Bytes)>,
-    stalled: Option<Stall>,
+    pub(super) normal: Option<(Bytes, Bytes)>,
+    pub(super) stalled: Option<Stall>,
     last_run: Option<RunSummary>,
     running: Option<Timestamp>,
     /// Something was scanned since retention was last looked at.
     scanned: bool,
     /// What the last plan spared.
     spared: Arc<Vec<Spared>>,
-    /// What is ours to give back since pressure began, and what our trees held then; `None` where it is the whole deficit.
-    grant: Option<(Bytes, Bytes)>,
+    /// `None` where the whole deficit is ours.
+    pub(super) grant: Option<Grant>,
     /// What retries may still give back below the low mark.
     pub(super) leftover: Option<Bytes>,
 }
@@ -82,6 +81,9 @@ pub(super) struct Legacy {
     clock: ClockWatch,
     stalled: Option<Stall>,
     last_run: Option<RunSummary>,
+    normal: Option<(Bytes, Bytes)>,
+    grant: Option<Grant>,
+    leftover: Option<Bytes>,
 }
 
 impl VolumeWorker {
@@ -127,7 +129,15 @@ impl VolumeWorker {
 
     /// What the worker of the next configuration goes on with.
     pub(super) fn leave(self) -> Legacy {
-        Legacy { pressure: self.pressure, clock: self.clock, stalled: self.stalled, last_run: self.last_run }
+        Legacy {
+            pressure: self.pressure,
+            clock: self.clock,
+            stalled: self.stalled,
+            last_run: self.last_run,
+            normal: self.normal,
+            grant: self.grant,
+            leftover: self.leftover,
+        }
     }
 
     /// Goes on where the worker of the configuration before left off.
@@ -136,6 +146,7 @@ impl VolumeWorker {
         self.clock = legacy.clock;
         self.stalled = legacy.stalled;
         self.last_run = legacy.last_run;
+        (self.normal, self.grant, self.leftover) = (legacy.normal, legacy.grant, legacy.leftover);
     }
 
     pub(super) fn journal(&self) -> &Journal {
@@ -216,7 +227,7 @@ impl VolumeWorker {
         self.scanned |= scanned;
     }
 
-    fn held(&self) -> Bytes {
+    pub(super) fn held(&self) -> Bytes {
         self.trees.iter().map(TreeWatch::held).sum()
     }
 
@@ -257,30 +268,6 @@ impl VolumeWorker {
         self.emit(Event::Probed { volume: self.name.clone(), before, now: self.pressure.clone() });
     }
 
-    /// Keeps what a later deficit is shared by: what was used and held when all was well, and, since pressure began, what is ours
-    /// to give back.
-    fn share(&mut self) {
-        let Ok(reading) = self.reading.as_ref().copied() else { return };
-        match &self.pressure {
-            Pressure::Normal => {
-                let boot = self.engine.clock.boottime();
-                if self.trees.iter().all(|tree| tree.scanned_within(Duration::from_secs(1), boot)) {
-                    self.normal = Some((reading.space.used(), self.held()));
-                }
-                self.grant = None;
-                return;
-            }
-            Pressure::Blind { .. } => return,
-            Pressure::Reclaiming { .. } | Pressure::Exhausted { .. } => {}
-        }
-        self.leftover = None;
-        if self.grant.is_none() {
-            let deficit = self.pressure.deficit();
-            let bytes = self.our_share(&reading, deficit);
-            self.grant = (bytes < deficit.bytes).then(|| (bytes, self.held()));
-        }
-    }
-
     /// What a plan is made from now; `None` while the volume is blind.
     pub(super) fn basis(&self) -> Option<PlanBasis> {
         let reading = self.reading.as_ref().ok().filter(|reading| !reading.readonly)?;
@@ -303,45 +290,6 @@ impl VolumeWorker {
                 retention: !target.is_zero() || self.in_window(now),
             })
         })
-    }
-
-    /// What is ours to give back of a deficit. Deleted files that are still open are promised already.
-    fn target(&self, reading: &Reading, deficit: Deficit, history: &History) -> Deficit {
-        if self.stalled.is_some() {
-            return Deficit { bytes: Bytes::ZERO, inodes: 0, critical: deficit.critical };
-        }
-        let promised = history.held_open(&self.names());
-        let deficit = Deficit { bytes: deficit.bytes.saturating_sub(promised), ..deficit };
-        let bytes = match self.grant {
-            // Ours is what was granted when pressure began, and what our recorders have added since.
-            Some((granted, then)) => {
-                let left = granted.saturating_add(self.held()).saturating_sub(then);
-                let least = if deficit.critical { self.batch_bytes() } else { Bytes::ZERO };
-                deficit.bytes.min(left.max(least))
-            }
-            None => self.our_share(reading, deficit),
-        };
-        Deficit { bytes, ..deficit }
-    }
-
-    /// A batch, in bytes, as far as files are of their usual size.
-    fn batch_bytes(&self) -> Bytes {
-        let cleanup = &self.engine.cleanup;
-        let files: u64 = self.trees.iter().map(TreeWatch::files).sum();
-        let mean = self.held().0.checked_div(files).unwrap_or(0);
-        cleanup.batch_bytes.min(Bytes(mean.saturating_mul(cleanup.batch_files as u64)))
-    }
-
-    /// Our share of a deficit that begins now.
-    fn our_share(&self, reading: &Reading, deficit: Deficit) -> Bytes {
-        let (used, held) = (reading.space.used(), self.held());
-        let boot = self.engine.clock.boottime();
-        let fresh = self.trees.iter().all(|tree| tree.scanned_within(FRESH, boot));
-        let growth = self.normal.filter(|_| fresh).map(|(used_then, held_then)| Growth {
-            ours: held.saturating_sub(held_then),
-            all: used.saturating_sub(used_then),
-        });
-        our_share(deficit.bytes, growth, held, used, self.batch_bytes(), deficit.critical)
     }
 
     fn allowance(&self, tree: &TreeWatch, reading: &Reading, history: &History, now: Timestamp) -> Allowance {

@@ -76,13 +76,18 @@ fn work(volume: &mut VolumeWorker, hub: &Hub, requests: &Receiver<Command>, inte
         let now = hub.clock.boottime();
         if now >= due {
             due = now + interval;
-            report(hub, tick(volume, hub, &mut settled, stop, &publish));
+            let ticked = tick(volume, hub, &mut settled, stop, &publish);
+            // What could not be put on record is settled once it can be.
+            settled &= ticked.is_ok();
+            report(hub, ticked);
         }
         // Short, so that a stop is heard soon.
         let wait = due.saturating_sub(hub.clock.boottime()).min(Duration::from_millis(500));
         match requests.recv_timeout(wait) {
             Ok(command) => {
-                report(hub, serve(volume, hub, command, stop, &publish));
+                let served = serve(volume, hub, command, stop, &publish);
+                settled &= served.is_ok();
+                report(hub, served);
                 publish(volume);
             }
             Err(RecvTimeoutError::Timeout) => {}

@@ -415,6 +415,16 @@ impl Plan {
         over.collect()
     }
 
+    /// What retention chose, in bytes, by index of the tree.
+    #[must_use]
+    pub fn retention_bytes(&self) -> Vec<Bytes> {
+        let mut out = vec![Bytes::ZERO; self.trees.len()];
+        for item in self.items.iter().filter(|item| item.rule.trigger() == Trigger::Retention) {
+            out[item.tree] = out[item.tree].saturating_add(self.recording(item).bytes);
+        }
+        out
+    }
+
     /// Takes out what retention chose: it waits for its window.
     pub fn postpone_retention(&mut self) {
         self.items.retain(|item| item.rule.trigger() != Trigger::Retention);

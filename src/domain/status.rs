@@ -160,10 +160,31 @@ impl PlanBasis {
     #[must_use]
     pub fn plan(&self, volume: &VolumeId, now: Timestamp) -> (Plan, Vec<(usize, Bytes)>) {
         let mut plan = plan(volume, self.trees.clone(), self.target, self.age_rules, now);
+        // Where retention wants more than the cap allows, it gets nothing; its recordings are then as good for pressure as any.
+        let wanted = plan.retention_bytes();
+        let refused: Vec<usize> =
+            (0..wanted.len()).filter(|tree| wanted[*tree] > self.allowances[*tree].retention).collect();
+        if !refused.is_empty() {
+            let mut trees = self.trees.clone();
+            for tree in &refused {
+                let mut policy = trees[*tree].policy.as_ref().clone();
+                for rule in &mut policy.retention {
+                    (rule.max_age, rule.max_bytes, rule.max_files) = (None, None, None);
+                }
+                trees[*tree].policy = Arc::new(policy);
+            }
+            plan = self::plan(volume, trees, self.target, self.age_rules, now);
+        }
         if !self.retention {
             plan.postpone_retention();
         }
-        let over = plan.cap(&self.allowances);
+        let mut over = plan.cap(&self.allowances);
+        for tree in refused {
+            match over.iter_mut().find(|(known, _)| *known == tree) {
+                Some((_, bytes)) => *bytes = bytes.saturating_add(wanted[tree]),
+                None => over.push((tree, wanted[tree])),
+            }
+        }
         (plan, over)
     }
 }

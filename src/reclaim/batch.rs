@@ -107,16 +107,22 @@ impl Engine {
             n => Duration::from_secs(1) / n,
         };
         let mut settled: Vec<Settled> = Vec::with_capacity(intents.len());
-        // A directory that refuses one deletion refuses all: one failure stands for it.
-        let mut refusing: BTreeSet<(TreeId, Option<RelPath>)> = self.journal.with_history(|history| {
-            let failing = history.failures.values().filter(|failure| failure.cause.is_shared());
-            failing.map(|failure| (failure.target.tree.clone(), failure.target.path.split().0)).collect()
+        // A directory that refuses two deletions refuses all: two failures stand for it. One may be the file's own.
+        let mut refusing: BTreeMap<(TreeId, Option<RelPath>), usize> = BTreeMap::new();
+        self.journal.with_history(|history| {
+            for failure in history.failures.values().filter(|failure| failure.cause.is_shared()) {
+                *refusing.entry((failure.target.tree.clone(), failure.target.path.split().0)).or_default() += 1;
+            }
         });
         for (intent, seq) in intents.into_iter().zip(seqs) {
             let attempt = match trees.get(&intent.target.tree) {
                 _ if stop() => kept(NOT_BEGUN),
                 None => kept("its tree is not guarded any more"),
-                Some(_) if intent.retry_of.is_none() && refusing.contains(&place(&intent)) => kept(REFUSED),
+                Some(_)
+                    if intent.retry_of.is_none() && refusing.get(&place(&intent)).is_some_and(|count| *count >= 2) =>
+                {
+                    kept(REFUSED)
+                }
                 Some(tree) => {
                     if !pace.is_zero() {
                         self.clock.sleep(pace);
@@ -125,7 +131,7 @@ impl Engine {
                 }
             };
             if matches!(&attempt, Attempt::Failed { cause, .. } if cause.is_shared()) {
-                refusing.insert(place(&intent));
+                *refusing.entry(place(&intent)).or_default() += usize::from(intent.retry_of.is_none());
             }
             settled.push(Settled { seq, intent, attempt });
         }

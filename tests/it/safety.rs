@@ -239,5 +239,21 @@ fn a_directory_that_refuses_deletions_does_not_hold_up_the_rest() {
     assert!(kept.iter().all(|at| bed.exists(*at)));
     let listed = guard(&["failures", "list", "--json", "-c", config.to_str().unwrap()]);
     let failures: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
-    assert_eq!(failures["items"].as_array().unwrap().len(), 1, "one stands for all of its directory: {failures}");
+    assert_eq!(failures["items"].as_array().unwrap().len(), 2, "two stand for all of their directory: {failures}");
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+#[expect(clippy::disallowed_methods, reason = "it makes the test's own files")]
+fn a_retention_that_wants_more_than_its_cap_does_not_stop_pressure() {
+    let bed = Bed::new(Mounted::ext4(400), 300);
+    let config = bed.config("    retention: [ { stream: \"**\", max_age: 1d } ]\n", "");
+    let text = std::fs::read_to_string(&config).unwrap().replace("max_share: 100%", "max_share: 10%");
+    std::fs::write(&config, text).unwrap();
+    let path = config.to_str().unwrap();
+    let output = guard(&["reclaim", "-c", path]);
+    assert!(bed.gone() >= 25 && bed.gone() <= 30, "{}: {}", bed.gone(), String::from_utf8_lossy(&output.stdout));
+    let caps = guard(&["cap", "list", "--json", "-c", path]);
+    let caps: serde_json::Value = serde_json::from_slice(&caps.stdout).unwrap();
+    assert!(caps["items"][0]["wanted"].as_u64() > Some(290 << 20), "{caps}");
 }
