@@ -176,8 +176,10 @@ impl VolumeWorker {
             self.scan(all, report);
         }
         self.check_trees()?;
-        if let Some(why) = self.trees.iter().find_map(|tree| tree.fault.clone()) {
-            self.reading = Err(why);
+        // One tree that cannot be trusted is left alone; the volume is blind once none can be.
+        let faults: Vec<&Unusable> = self.trees.iter().filter_map(|tree| tree.fault.as_ref()).collect();
+        if let (Some(why), true) = (faults.first(), faults.len() == self.trees.len()) {
+            self.reading = Err((*why).clone());
         }
         if let (ClockTrust::Blind(text), Ok(_)) = (trust, &self.reading) {
             self.reading = Err(Unusable::Clock(text));
@@ -271,12 +273,13 @@ impl VolumeWorker {
     /// What a plan is made from now; `None` while the volume is blind.
     pub(super) fn basis(&self) -> Option<PlanBasis> {
         let reading = self.reading.as_ref().ok().filter(|reading| !reading.readonly)?;
-        if !self.trees.iter().all(TreeWatch::scanned) {
+        if !self.trees.iter().filter(|tree| tree.fault.is_none()).all(TreeWatch::scanned) {
             return None;
         }
         let now = self.now();
-        let enforcing = self.trees.iter().any(|tree| tree.policy.mode == Mode::Enforce);
-        let wanted = |tree: &&TreeWatch| !enforcing || tree.policy.mode == Mode::Enforce;
+        let trusted = |tree: &&TreeWatch| tree.fault.is_none();
+        let enforcing = self.trees.iter().filter(trusted).any(|tree| tree.policy.mode == Mode::Enforce);
+        let wanted = |tree: &&TreeWatch| trusted(tree) && (!enforcing || tree.policy.mode == Mode::Enforce);
         let (above, deficit) = assess(reading, &self.marks, self.inflow());
         let running = matches!(self.pressure, Pressure::Reclaiming { .. } | Pressure::Exhausted { .. });
         self.journal().with_history(|history| {
@@ -351,7 +354,8 @@ impl VolumeWorker {
 
     pub(super) fn handles(&self) -> Trees {
         let boot = self.engine.clock.boottime();
-        self.trees.iter().map(|tree| (tree.policy.tree.clone(), tree.handle(&self.traits, boot))).collect()
+        let trusted = self.trees.iter().filter(|tree| tree.fault.is_none());
+        trusted.map(|tree| (tree.policy.tree.clone(), tree.handle(&self.traits, boot))).collect()
     }
 
     /// A tree that could not be opened, or was mounted again, can be opened now; its marker will tell whether it is the right one.
@@ -488,7 +492,7 @@ impl VolumeWorker {
     fn carry_on(&mut self, order: Order, exactly: bool, stop: Stop<'_>) -> Result<RunReport, JournalError> {
         let trees = self.handles();
         let machine = self.machine.clone();
-        let watched: Vec<_> = self.trees.iter().map(|tree| tree.dir.clone()).collect();
+        let watched: Vec<_> = trees.values().map(|tree| tree.dir.clone()).collect();
         let mut run = self.engine.begin(order)?;
         let mut more = Vec::new();
         let mut seen = 0;

@@ -27,6 +27,19 @@ pub fn conditions(volumes: &[VolumeView], history: &History, now: Timestamp) -> 
         of_volume(volume, now, &mut out);
         for tree in &volume.trees {
             of_tree(&tree.policy.tree, history, now, &mut out);
+            if let (Some(why), Ok(_)) = (&tree.fault, &volume.reading) {
+                let name = &tree.policy.tree;
+                let description = format!(
+                    "Nothing is deleted in tree `{name}`, because {why}. The other trees of its volume are not concerned."
+                );
+                let subject = Subject::Tree(name.clone());
+                out.push(condition(
+                    AlertName::VolumeBlind,
+                    subject,
+                    format!("Tree {name} cannot be trusted"),
+                    description,
+                ));
+            }
         }
     }
     if let Some(since) = volumes.iter().filter_map(|volume| volume.clock_suspect).min() {

@@ -257,3 +257,15 @@ fn a_retention_that_wants_more_than_its_cap_does_not_stop_pressure() {
     let caps: serde_json::Value = serde_json::from_slice(&caps.stdout).unwrap();
     assert!(caps["items"][0]["wanted"].as_u64() > Some(290 << 20), "{caps}");
 }
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn an_empty_tree_beside_a_full_one_does_not_hold_it_up() {
+    let bed = Bed::new(Mounted::ext4(400), 300);
+    let new = bed.volume.path().join("new");
+    std::fs::create_dir(&new).unwrap();
+    let config = bed.config("", &format!("  - {{ name: new, path: {}, layout: zlmediakit }}\n", new.display()));
+    let output = guard(&["reclaim", "-c", config.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(bed.gone() > 90 && !new.join(".storage-guard").exists());
+}
