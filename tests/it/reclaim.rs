@@ -143,7 +143,7 @@ async fn a_volume_that_filled_up_is_brought_to_its_low_mark_and_somebody_is_told
         run("chmod", &["600", bed.home.path().join(file).to_str().unwrap()]);
     }
     let notify = format!(
-        "notify:\n  group_wait: 0s\n  group_interval: 1s\n  channels:\n    - {{ name: mail, kind: email, server: \
+        "notify:\n  group_wait: 5s\n  group_interval: 1s\n  channels:\n    - {{ name: mail, kind: email, server: \
          \"smtp://localhost:{}\", tls: required, ca_file: {}, username: guard, password_file: password, from: \
          guard@example.org, to: ops@example.org }}\n    - {{ name: hook, kind: webhook, url: \
          \"http://127.0.0.1:{port}/in\", secret_file: key }}\n",
