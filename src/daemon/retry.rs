@@ -1,5 +1,7 @@
 //! What an earlier run left to do: failed deletions that are due, and deleted files that somebody has open.
 
+use std::collections::HashSet;
+
 use super::volume::VolumeWorker;
 use crate::domain::deletion::{Attempt, Failure, Trigger};
 use crate::domain::event::Event;
@@ -23,11 +25,11 @@ impl VolumeWorker {
     /// # Errors
     /// If the journal cannot be written.
     pub(super) fn retry(&mut self, only: Option<u64>, stop: Stop<'_>) -> Result<usize, JournalError> {
-        let Some(basis) = self.basis() else { return Ok(0) };
         let due = self.due(only);
         if due.is_empty() {
             return Ok(0);
         }
+        let Some(basis) = self.basis() else { return Ok(0) };
         let size = self.reading.as_ref().map_or(Bytes::ZERO, |reading| reading.space.size);
         let mut wanted = basis.target.bytes;
         let before = self.leftover;
@@ -35,11 +37,13 @@ impl VolumeWorker {
         let mut beyond = Vec::new();
         let mut allowed: Vec<Bytes> = basis.allowances.iter().map(|allowance| allowance.pressure).collect();
         let now = self.now();
+        let files = due.iter().map(|failure| (failure.target.inode, failure.target.fingerprint)).collect();
+        let spared: Vec<HashSet<_>> = basis.trees.iter().map(|tree| spared_now(tree, &files, now)).collect();
         let mut chosen = Vec::new();
         for failure in due {
             let target = &failure.target;
             let Some(index) = basis.trees.iter().position(|tree| tree.policy.tree == target.tree) else { continue };
-            if spared_now(&basis.trees[index], target.inode, target.fingerprint, now) {
+            if spared[index].contains(&(target.inode, target.fingerprint)) {
                 continue;
             }
             if target.trigger == Trigger::Pressure {

@@ -270,12 +270,11 @@ fn holds(hold: &Hold, tree: &TreeFacts, seen: &Recording, path: &RelPath, now: T
     }
 }
 
-/// Whether today's rules spare a file that was chosen before, as far as the last scan knows it; that it is open or waits is no
-/// reason here.
+/// Which of these files, by inode and fingerprint, today's rules spare though they were chosen before, as far as the last scan knows
+/// them; that one is open or waits is no reason here. One pass for all of them.
 #[must_use]
-pub fn spared_now(tree: &TreeFacts, inode: u64, fingerprint: u64, now: Timestamp) -> bool {
-    let seen = tree.inventory.files().find(|seen| (seen.inode, seen.fingerprint) == (inode, fingerprint));
-    seen.is_some_and(|seen| match spared_because(tree, &seen, now) {
+pub fn spared_now(tree: &TreeFacts, files: &HashSet<(u64, u64)>, now: Timestamp) -> HashSet<(u64, u64)> {
+    let spared = |seen: &Recording| match spared_because(tree, seen, now) {
         None | Some(SparedReason::Open | SparedReason::Linked) => false,
         Some(
             SparedReason::Protected
@@ -289,7 +288,9 @@ pub fn spared_now(tree: &TreeFacts, inode: u64, fingerprint: u64, now: Timestamp
             | SparedReason::Shared
             | SparedReason::ArchivePending,
         ) => true,
-    })
+    };
+    let known = tree.inventory.files().filter(|seen| files.contains(&(seen.inode, seen.fingerprint)));
+    known.filter(spared).map(|seen| (seen.inode, seen.fingerprint)).collect()
 }
 
 /// The newest recording of each stream that wrote within a day.
