@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use crate::daemon::{DaemonError, GuardError};
+use crate::domain::cause::chain;
 use crate::domain::path::show_bytes;
 use crate::store::StateError;
 
@@ -73,17 +74,6 @@ fn refuses(error: &(dyn std::error::Error + 'static)) -> bool {
         (_, Some(StateError::Locked { .. })) => true,
         _ => false,
     }
-}
-
-/// An error and its causes, in one sentence.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut sentence = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        sentence.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    sentence
 }
 
 /// Says what is wrong.

@@ -1,10 +1,11 @@
 //! Addresses: sockets, web, mail.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use reqwest::Url;
 
 use super::node::Node;
+use crate::domain::address::never_told;
 
 /// Where a server listens.
 pub(super) fn socket(node: &Node<'_>) -> Option<SocketAddr> {
@@ -32,7 +33,7 @@ pub(super) fn target(node: &Node<'_>, text: &str) {
     let Some(url) = web(node, text) else { return };
     // The parser has turned decimal, octal and hexadecimal forms into the usual one.
     let literal = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse().ok());
-    if let Some(address) = literal.filter(|address| link_local(*address)) {
+    if let Some(address) = literal.filter(|address| never_told(*address)) {
         node.problem(format!(
             "points to {address}, which is link-local or a cloud's metadata service; messages never go there, name the receiver"
         ));
@@ -42,24 +43,6 @@ pub(super) fn target(node: &Node<'_>, text: &str) {
 /// Whether an address with a login in it was written.
 pub(super) fn has_login(text: &str) -> bool {
     Url::parse(text.trim()).is_ok_and(|url| !url.username().is_empty() || url.password().is_some())
-}
-
-/// Whether an address is link-local, or that of a metadata service.
-fn link_local(address: IpAddr) -> bool {
-    /// Metadata of Alibaba Cloud and of Amazon by IPv6.
-    const METADATA: (Ipv4Addr, Ipv6Addr) =
-        (Ipv4Addr::new(100, 100, 100, 200), Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254));
-    let four = |ip: Ipv4Addr| ip.is_link_local() || ip == METADATA.0;
-    match address {
-        IpAddr::V4(ip) => four(ip),
-        IpAddr::V6(ip) => {
-            let words = ip.segments();
-            let [.., a, b, c, d] = ip.octets();
-            // IPv4 within IPv6: mapped, compatible, and by NAT64.
-            let within = matches!(words, [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..]);
-            words[0] & 0xffc0 == 0xfe80 || ip == METADATA.1 || (within && four(Ipv4Addr::new(a, b, c, d)))
-        }
-    }
 }
 
 /// Whether a host is this machine, by its very text.
@@ -140,7 +123,7 @@ mod tests {
         ] {
             let url = Url::parse(text).unwrap();
             let literal = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse().ok());
-            assert_eq!(literal.is_some_and(link_local), expected, "{text}");
+            assert_eq!(literal.is_some_and(never_told), expected, "{text}");
         }
     }
 

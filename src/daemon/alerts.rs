@@ -1,10 +1,10 @@
 //! What is wrong becomes an alert, and an alert a message: looked at every second.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::hub::Hub;
+use super::hub::{Hub, lock};
 use crate::domain::alert::{AlertName, Condition, Subject};
 use crate::domain::alert_book::{AlertBook, AlertState};
 use crate::domain::conditions::{condition, conditions};
@@ -24,11 +24,6 @@ pub(super) struct Alerts {
     pub(super) notifier: Arc<Notifier>,
     book: Mutex<AlertBook>,
     tuning: Mutex<Vec<AlertTuning>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A step of the book is whole or not begun.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Alerts {

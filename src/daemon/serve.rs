@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -13,9 +13,10 @@ use tokio::sync::watch;
 
 use super::alerts::{Alerts, open_database};
 use super::guard::{Guard, GuardError, Parts};
-use super::hub::Hub;
+use super::hub::{Hub, lock};
 use super::work::Worker;
 use crate::config::{Config, Problem};
+use crate::domain::cause::chain;
 use crate::domain::deletion::Outcome;
 use crate::domain::event::Event;
 use crate::domain::journal::{Entry, JournalQuery, NoteKind};
@@ -144,7 +145,7 @@ impl Daemon {
         let limits = Limits::default();
         let backend: Arc<dyn Backend> = self.clone();
         let (listeners, state) = {
-            let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            let running = lock(&self.running);
             (running.config.listeners, self.state.clone())
         };
         let mut tasks = tokio::task::JoinSet::new();
@@ -193,7 +194,7 @@ impl Daemon {
         quiet.store(true, Ordering::Relaxed);
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         self.ending.store(true, Ordering::Relaxed);
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).stop.store(true, Ordering::Relaxed);
+        lock(&self.running).stop.store(true, Ordering::Relaxed);
         let _ = end.send(true);
         let _ = tokio::time::timeout(GRACE, async { while tasks.join_next().await.is_some() {} }).await;
         Ok(())
@@ -233,7 +234,7 @@ impl Daemon {
     }
 
     fn stop_workers(&self) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = lock(&self.running);
         running.stop.store(true, Ordering::Relaxed);
         for worker in std::mem::take(&mut running.workers) {
             let _ = worker.end(self.parts.clock.as_ref());
@@ -253,7 +254,7 @@ impl Daemon {
 
     /// Opens everything again: a tree came back.
     fn reopen(&self) {
-        let config = self.running.lock().unwrap_or_else(PoisonError::into_inner).config.clone();
+        let config = lock(&self.running).config.clone();
         let text = match self.change(config) {
             Ok(()) => "all trees were opened again".to_owned(),
             Err(problems) => problems.join("; "),
@@ -263,7 +264,7 @@ impl Daemon {
 
     /// Puts another configuration in force; if its trees cannot be opened, the old one again.
     fn change(&self, config: Config) -> Result<(), Vec<String>> {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = lock(&self.running);
         if self.ending.load(Ordering::Relaxed) {
             return Err(vec!["the guard is ending".to_owned()]);
         }
@@ -319,16 +320,6 @@ impl Daemon {
             }
         }
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut out = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        out.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    out
 }
 
 /// The operator's token, made at first start where no tokens are configured.

@@ -21,7 +21,7 @@ use crate::domain::status::{PlanBasis, RunSummary, Stall, VolumeView};
 use crate::domain::units::{Bytes, Timestamp};
 use crate::domain::volume::{FilesystemTraits, Marks, Reading, Unusable};
 use crate::probe::Prober;
-use crate::reclaim::{Engine, Order, RunReport, Stop, Trees, Until, settle};
+use crate::reclaim::{Engine, Order, RunReport, Stop, Trees, settle};
 use crate::store::{Journal, JournalError};
 use crate::system::{VolumeKey, Volumes};
 
@@ -475,7 +475,7 @@ impl VolumeWorker {
             who: wish.who.to_owned(),
             job: wish.job,
             targets,
-            until: Until::Low(self.marks.clone()),
+            marks: self.marks.clone(),
             promised: self.journal().with_history(|history| history.held_open(&names)),
         };
         self.running = Some(self.now());
@@ -504,7 +504,7 @@ impl VolumeWorker {
                 watched.iter().try_for_each(|dir| dir.still_there())?;
                 Ok(reading)
             };
-            let busy = || machine.io_pressure();
+            let busy = || machine.busy();
             self.engine.carry_on(&mut run, std::mem::take(&mut more), &trees, &mut probe, &busy, stop)?;
             let settled = &run.report().settled[seen..];
             seen += settled.len();

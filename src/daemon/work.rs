@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::hub::{Command, Hub};
 use super::volume::{VolumeWorker, Wish, unwatched};
+use crate::domain::cause::chain;
 use crate::domain::event::Event;
 use crate::store::JournalError;
 use crate::system::Clock;
@@ -18,8 +19,6 @@ const PATIENCE: Duration = Duration::from_secs(8);
 const STRIDE: u64 = 64;
 /// A scan rests so long while it is.
 const REST: Duration = Duration::from_millis(100);
-/// A disk is busy when tasks waited for it in so many percent of the last ten seconds.
-const BUSY: f64 = 60.0;
 /// Requests that may wait for a volume.
 const QUEUE: usize = 64;
 
@@ -102,8 +101,7 @@ fn stopped(stop: &AtomicBool) -> bool {
 
 fn report(hub: &Hub, result: Result<(), JournalError>) {
     if let Err(error) = result {
-        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        hub.record(&Event::Remark { text: format!("{error}{cause}; nothing is deleted"), urgent: true });
+        hub.record(&Event::Remark { text: format!("{}; nothing is deleted", chain(&error)), urgent: true });
     }
 }
 
@@ -117,7 +115,7 @@ fn tick(
     let machine = volume.machine.clone();
     let clock = volume.engine.clock.clone();
     let mut each = |_: &crate::domain::retention::TreePolicy, at: crate::scan::Progress| {
-        if at.directories.is_multiple_of(STRIDE) && machine.io_pressure().is_some_and(|share| share >= BUSY) {
+        if at.directories.is_multiple_of(STRIDE) && machine.busy() {
             clock.sleep(REST);
         }
         if stopped(stop) { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }

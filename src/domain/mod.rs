@@ -1,8 +1,10 @@
 //! Types and decisions. Nothing here touches a file, a socket, a thread or the time of day.
 
+pub mod address;
 pub mod alert;
 pub mod alert_book;
 pub mod backoff;
+pub mod cause;
 pub mod clock_watch;
 pub mod conditions;
 pub mod deletion;

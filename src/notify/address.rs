@@ -1,41 +1,20 @@
 //! Where messages never go: link-local addresses and metadata services of clouds. Looked at after names are resolved, so
 //! that a name cannot lead there either.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// Metadata of Alibaba Cloud, and of Amazon by IPv6.
-const METADATA: (Ipv4Addr, Ipv6Addr) =
-    (Ipv4Addr::new(100, 100, 100, 200), Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254));
+use crate::domain::address::never_told;
 
 /// Why an address is refused.
 pub(super) const REFUSED: &str = "the receiver is link-local or a cloud's metadata service; messages never go there";
 
-/// Whether messages never go to an address. Loopback and private ones are allowed.
-pub(super) fn refused(address: IpAddr) -> bool {
-    let four = |ip: Ipv4Addr| ip.is_link_local() || ip == METADATA.0;
-    match address {
-        IpAddr::V4(ip) => four(ip),
-        IpAddr::V6(ip) => {
-            let words = ip.segments();
-            let [.., a, b, c, d] = ip.octets();
-            // IPv4 within IPv6: mapped, compatible, and by NAT64; and by 6to4.
-            let last = matches!(words, [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..]);
-            let [_, _, e, f, g, h, ..] = ip.octets();
-            words[0] & 0xffc0 == 0xfe80
-                || ip == METADATA.1
-                || (last && four(Ipv4Addr::new(a, b, c, d)))
-                || (words[0] == 0x2002 && four(Ipv4Addr::new(e, f, g, h)))
-        }
-    }
-}
-
 /// Whether the host of an address is itself such an address, in whatever notation: no resolver sees those.
 pub(super) fn refused_literal(url: &Url) -> bool {
     let host = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse().ok());
-    host.is_some_and(refused)
+    host.is_some_and(never_told)
 }
 
 /// The system's resolver, without the addresses that messages never go to.
@@ -53,7 +32,7 @@ impl Resolve for GuardedResolver {
 
 fn allowed(mut found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, &'static str> {
     let any = !found.is_empty();
-    found.retain(|address| !refused(address.ip()));
+    found.retain(|address| !never_told(address.ip()));
     if found.is_empty() && any { Err(REFUSED) } else { Ok(found) }
 }
 

@@ -72,21 +72,6 @@ pub(super) fn pause(settings: &NotifySettings, attempts: u32, after: Option<Dura
     chosen.max(after.unwrap_or_default())
 }
 
-/// An error and its causes on one line, without what stands in it twice.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut out = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        if !out.contains(&text) {
-            out.push_str(": ");
-            out.push_str(&text);
-        }
-        next = cause.source();
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

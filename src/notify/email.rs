@@ -15,8 +15,9 @@ use lettre::transport::smtp::response::{Response, Severity as Reply};
 
 use super::body::one_line;
 use super::channel::Parcel;
-use super::delivery::{Outcome, chain};
+use super::delivery::Outcome;
 use super::mail_text;
+use crate::domain::cause::chain;
 use crate::domain::settings::{ChannelKind, MailTls};
 
 /// How long the good-bye may take, after the message was accepted.

@@ -9,10 +9,11 @@ use tokio::sync::watch;
 
 use super::body::Body;
 use super::channel::{Channel, Parcel, describe};
-use super::delivery::{Outcome, chain, longest_pause, pause};
+use super::delivery::{Outcome, longest_pause, pause};
 use super::groups::{Groups, Order};
 use super::queue::{Next, Queue, come, millis};
 use crate::domain::alert_book::Change;
+use crate::domain::cause::chain;
 use crate::domain::event::{Delivery, Event};
 use crate::domain::settings::NotifySettings;
 use crate::domain::units::Timestamp;

@@ -10,7 +10,8 @@ use sha2::Sha256;
 use super::address::{GuardedResolver, REFUSED, refused_literal};
 use super::body::one_line;
 use super::channel::Parcel;
-use super::delivery::{Outcome, chain, judge};
+use super::delivery::{Outcome, judge};
+use crate::domain::cause::chain;
 use crate::domain::secret::Secret;
 use crate::domain::units::Timestamp;
 

@@ -6,5 +6,5 @@ mod run;
 mod settle;
 
 pub use batch::{Engine, Settled, Stop, TreeHandle, Trees};
-pub use run::{Order, Run, RunReport, Until};
+pub use run::{Order, Run, RunReport};
 pub use settle::{SettleReport, settle};

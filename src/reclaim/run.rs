@@ -12,8 +12,6 @@ use crate::domain::units::Bytes;
 use crate::domain::volume::{Marks, Reading, Unusable};
 use crate::store::JournalError;
 
-/// A disk is busy when tasks waited for it in so many percent of the last ten seconds.
-const BUSY: f64 = 60.0;
 /// How long space may take to come back once it is synced: it is looked for again after each of these.
 const LAG: [Duration; 5] = [
     Duration::from_millis(5),
@@ -24,15 +22,6 @@ const LAG: [Duration; 5] = [
 ];
 /// How long a batch waits for a busy disk at most.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// When a run has done enough.
-#[derive(Debug, Clone)]
-pub enum Until {
-    /// What pressure chose goes until the volume reaches its low mark.
-    Low(Marks),
-    /// All of it goes: somebody asked for these recordings.
-    All,
-}
 
 /// What a run is to do.
 #[derive(Debug, Clone)]
@@ -47,8 +36,8 @@ pub struct Order {
     pub job: Option<u64>,
     /// What goes, in this order.
     pub targets: Vec<Target>,
-    /// When it has done enough.
-    pub until: Until,
+    /// What pressure chose goes until the volume reaches the low one of these.
+    pub marks: Marks,
     /// Bytes of deleted files that are still open somewhere: nothing more is deleted to make up for them.
     pub promised: Bytes,
 }
@@ -68,7 +57,7 @@ pub struct RunReport {
     pub expected: Bytes,
     /// What came back.
     pub reclaimed: Bytes,
-    /// What did not, and why is known: open, or shared.
+    /// What did not because it is still open: it comes back when it is closed.
     pub explained: Bytes,
 }
 
@@ -170,7 +159,7 @@ impl Engine {
         more: Vec<Target>,
         trees: &Trees,
         probe: Probe<'_>,
-        busy: &dyn Fn() -> Option<f64>,
+        busy: &dyn Fn() -> bool,
         stop: Stop<'_>,
     ) -> Result<(), JournalError> {
         run.order.targets.extend(more);
@@ -186,7 +175,7 @@ impl Engine {
                 Err(why) => break (RunResult::Failed, why.to_string()),
             };
             let promised = order.promised.saturating_add(report.explained);
-            let (measured, needed) = needed(order, &before, promised);
+            let (measured, needed) = needed(&order.marks, &before, promised);
             rest = skip_satisfied(rest, needed);
             if rest.is_empty() {
                 break conclude(order, report, measured, needed);
@@ -194,10 +183,7 @@ impl Engine {
             if stop() {
                 break (RunResult::Cancelled, format!("it was stopped with {} recordings left", rest.len()));
             }
-            let critical = match &order.until {
-                Until::Low(marks) => before.space.available < marks.thresholds(&before.space).critical,
-                Until::All => false,
-            };
+            let critical = before.space.available < order.marks.thresholds(&before.space).critical;
             if !critical && !report.settled.is_empty() {
                 self.wait(busy, stop);
             }
@@ -258,25 +244,21 @@ impl Engine {
     }
 
     /// The pause between batches, and while the disk is busy.
-    fn wait(&self, busy: &dyn Fn() -> Option<f64>, stop: Stop<'_>) {
+    fn wait(&self, busy: &dyn Fn() -> bool, stop: Stop<'_>) {
         self.clock.sleep(self.cleanup.pause);
         let began = self.clock.boottime();
-        while busy().is_some_and(|share| share >= BUSY)
-            && self.clock.boottime().saturating_sub(began) < PATIENCE
-            && !stop()
-        {
+        while busy() && self.clock.boottime().saturating_sub(began) < PATIENCE && !stop() {
             self.clock.sleep(Duration::from_secs(1));
         }
     }
 
     /// How many of the next targets are one batch: never more than is needed under pressure.
-    fn batch_size(&self, targets: &[Target], needed: Option<Needed>) -> usize {
+    fn batch_size(&self, targets: &[Target], needed: Needed) -> usize {
         let mut bytes = Bytes::ZERO;
         for (count, target) in targets.iter().enumerate() {
             let full = count >= self.cleanup.batch_files.max(1)
                 || (count > 0 && bytes.saturating_add(target.bytes) > self.cleanup.batch_bytes);
-            let enough = ends_at_low(target)
-                && needed.is_some_and(|needed| bytes >= needed.bytes && count as u64 >= needed.inodes);
+            let enough = ends_at_low(target) && bytes >= needed.bytes && count as u64 >= needed.inodes;
             if full || (enough && count > 0) {
                 return count;
             }
@@ -293,16 +275,14 @@ struct Needed {
     inodes: u64,
 }
 
-/// Whether the low mark is reached as measured, and what is needed once what is promised counts as given back; `None` where no mark
-/// ends the run.
-fn needed(order: &Order, reading: &Reading, promised: Bytes) -> (bool, Option<Needed>) {
-    let Until::Low(marks) = &order.until else { return (false, None) };
+/// Whether the low mark is reached as measured, and what is needed once what is promised counts as given back.
+fn needed(marks: &Marks, reading: &Reading, promised: Bytes) -> (bool, Needed) {
     let space = &reading.space;
     let at = marks.thresholds(space);
     let inodes = if space.inodes == 0 { 0 } else { at.inodes_low.saturating_sub(space.inodes_free) };
     let bytes = at.low.saturating_sub(space.available);
     let measured = bytes == Bytes::ZERO && inodes == 0;
-    (measured, Some(Needed { bytes: bytes.saturating_sub(promised), inodes }))
+    (measured, Needed { bytes: bytes.saturating_sub(promised), inodes })
 }
 
 /// The volume's pressure chose it. A budget is a tree's own mark, and retention has none.
@@ -311,23 +291,22 @@ fn ends_at_low(target: &Target) -> bool {
 }
 
 /// Leaves out what pressure chose once it is satisfied; what retention or a person chose goes in any case.
-fn skip_satisfied(targets: &[Target], needed: Option<Needed>) -> &[Target] {
-    let satisfied = needed.is_some_and(|needed| needed.bytes == Bytes::ZERO && needed.inodes == 0);
+fn skip_satisfied(targets: &[Target], needed: Needed) -> &[Target] {
+    let satisfied = needed.bytes == Bytes::ZERO && needed.inodes == 0;
     if satisfied && targets.first().is_some_and(ends_at_low) { &[] } else { targets }
 }
 
-fn conclude(order: &Order, report: &RunReport, measured: bool, needed: Option<Needed>) -> (RunResult, String) {
-    match (&order.until, needed) {
-        (Until::All, _) | (_, None) => (RunResult::ReachedLow, "everything that was asked for is done".to_owned()),
-        (Until::Low(_), _) if measured => (RunResult::ReachedLow, "the low mark is reached".to_owned()),
-        (Until::Low(_), Some(Needed { bytes: Bytes::ZERO, inodes: 0 })) => {
+fn conclude(order: &Order, report: &RunReport, measured: bool, needed: Needed) -> (RunResult, String) {
+    match needed {
+        _ if measured => (RunResult::ReachedLow, "the low mark is reached".to_owned()),
+        Needed { bytes: Bytes::ZERO, inodes: 0 } => {
             let open = report.explained.saturating_add(order.promised);
             let why = format!(
                 "processes still have {open} of deleted recordings open; they come back when they are closed, and nothing more is deleted to make up for it"
             );
             (RunResult::Stalled, why)
         }
-        (Until::Low(_), Some(needed)) => {
+        needed => {
             let failed = report.settled.iter().filter(|s| matches!(s.attempt, Attempt::Failed { .. })).count();
             let why = format!(
                 "{} and {} inodes are missing to the low mark; of what was chosen, {failed} recordings could not be deleted",

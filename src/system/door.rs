@@ -15,6 +15,7 @@ use std::io;
 use super::{Aside, HeldFile, Lease, LeaseKind, WritableDir};
 use crate::domain::deletion::{Attempt, Cause, Target};
 use crate::domain::protection::HOLD_ATTRIBUTE;
+use crate::domain::recording::FileIdentity;
 use crate::domain::retention::WhenOpen;
 use crate::domain::units::Bytes;
 
@@ -73,16 +74,7 @@ struct Examined {
 /// Steps 1 and 2.
 fn examine(dir: &dyn WritableDir, target: &Target, rules: DoorRules) -> Result<Examined, Attempt> {
     let file = dir.open(&target.path).map_err(|error| failed(&error))?.ok_or(Attempt::AlreadyGone)?;
-    let now = file.identity().map_err(|error| failed(&error))?;
-    if (now.inode, now.fingerprint()) != (target.inode, target.fingerprint) {
-        return Err(kept("changed"));
-    }
-    if now.links != 1 {
-        return Err(kept("linked"));
-    }
-    if file.attribute(HOLD_ATTRIBUTE).map_err(|error| failed(&error))?.is_some() {
-        return Err(kept("hold"));
-    }
+    let now = as_planned(file.as_ref(), target)?;
     if file.locked() {
         return Err(Attempt::Failed {
             cause: Cause::Locked,
@@ -93,6 +85,21 @@ fn examine(dir: &dyn WritableDir, target: &Target, rules: DoorRules) -> Result<E
     let lease = unopened(file.as_ref(), rules)?;
     let shared = shared(file.as_ref(), now.allocated, rules);
     Ok(Examined { file, freed: now.allocated, shared, lease })
+}
+
+/// Whether this is still the file that was planned, with one name and no hold on it.
+fn as_planned(file: &dyn HeldFile, target: &Target) -> Result<FileIdentity, Attempt> {
+    let now = file.identity().map_err(|error| failed(&error))?;
+    if (now.inode, now.fingerprint()) != (target.inode, target.fingerprint) {
+        return Err(kept("changed"));
+    }
+    if now.links != 1 {
+        return Err(kept("linked"));
+    }
+    if file.attribute(HOLD_ATTRIBUTE).map_err(|error| failed(&error))?.is_some() {
+        return Err(kept("hold"));
+    }
+    Ok(now)
 }
 
 /// Bytes that will not come back, because others share them.
@@ -206,16 +213,7 @@ impl Drop for Verified<'_> {
 pub fn finish(dir: &dyn WritableDir, aside: &Aside, target: &Target, rules: DoorRules) -> Attempt {
     let examined = (|| {
         let file = dir.open_aside(aside).map_err(|error| failed(&error))?.ok_or(Attempt::AlreadyGone)?;
-        let now = file.identity().map_err(|error| failed(&error))?;
-        if (now.inode, now.fingerprint()) != (target.inode, target.fingerprint) {
-            return Err(kept("changed"));
-        }
-        if now.links != 1 {
-            return Err(kept("linked"));
-        }
-        if file.attribute(HOLD_ATTRIBUTE).map_err(|error| failed(&error))?.is_some() {
-            return Err(kept("hold"));
-        }
+        let now = as_planned(file.as_ref(), target)?;
         let lease = unopened(file.as_ref(), rules)?;
         if lease.is_some_and(|kind| !file.undisturbed(kind)) {
             return Err(disturbed());

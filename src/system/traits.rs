@@ -223,6 +223,9 @@ pub trait WritableDir: Dir {
     fn lock(&self) -> io::Result<Option<u32>>;
 }
 
+/// Disks are busy when tasks waited for them in so many percent of the last ten seconds.
+const BUSY: f64 = 60.0;
+
 /// Opens trees and reads volumes.
 pub trait Volumes: Send + Sync {
     /// Opens the top of a tree.
@@ -242,6 +245,10 @@ pub trait Volumes: Send + Sync {
     fn read(&self, path: &Path, at: Timestamp) -> Result<Reading, Unusable>;
     /// Share of the last ten seconds in which some task waited for I/O (PSI), in percent; `None` without PSI.
     fn io_pressure(&self) -> Option<f64>;
+    /// Whether the disks are so busy that what can wait should.
+    fn busy(&self) -> bool {
+        self.io_pressure().is_some_and(|share| share >= BUSY)
+    }
 }
 
 /// The same for all paths on one filesystem: its device number, or for btrfs, whose subvolumes differ, its source.
