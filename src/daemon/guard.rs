@@ -5,8 +5,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::absent::Absent;
+use super::runs::Wish;
 use super::tree::{Report, TreeWatch};
-use super::volume::{VolumeWorker, Wish};
+use super::volume::VolumeWorker;
 use crate::config::Config;
 use crate::domain::event::Event;
 use crate::domain::layout::{LayoutKind, pick};

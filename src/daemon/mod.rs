@@ -7,6 +7,7 @@ mod hub;
 mod jobs;
 mod log;
 mod retry;
+mod runs;
 mod serve;
 mod share;
 mod tree;

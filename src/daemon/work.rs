@@ -7,7 +7,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::hub::{Command, Hub};
-use super::volume::{VolumeWorker, Wish, unwatched};
+use super::runs::Wish;
+use super::volume::{VolumeWorker, unwatched};
 use crate::domain::cause::chain;
 use crate::domain::event::Event;
 use crate::store::JournalError;

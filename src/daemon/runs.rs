@@ -1,0 +1,188 @@
+//! The runs of a volume: what a plan asks for is carried out, as far as the caps allow, and what came of it is kept.
+
+use std::time::Duration;
+
+use super::tree::TreeWatch;
+use super::volume::{DEADLINE, VolumeWorker};
+use crate::domain::deletion::{Attempt, Cap, RunResult, Trigger};
+use crate::domain::event::Event;
+use crate::domain::history::CapTrip;
+use crate::domain::journal::{Entry, GUARD, NoteKind};
+use crate::domain::plan::Plan;
+use crate::domain::recording::Tally;
+use crate::domain::status::{PlanBasis, RunSummary, Stall};
+use crate::domain::units::Bytes;
+use crate::domain::volume::Unusable;
+use crate::reclaim::{Order, RunReport, Stop};
+use crate::store::JournalError;
+
+/// Who wants a plan carried out, and how.
+pub(super) struct Wish<'a> {
+    /// The guard, or a person.
+    pub(super) who: &'a str,
+    /// Number of the run.
+    pub(super) run: u64,
+    /// The job it belongs to.
+    pub(super) job: Option<u64>,
+    /// Nothing goes that is not in the plan, also where that gives back less than it should.
+    pub(super) exactly: bool,
+}
+
+impl VolumeWorker {
+    /// Latches the caps that the plan of now goes beyond.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub(super) fn trip_caps(&self) -> Result<(), JournalError> {
+        let now = self.now();
+        let Some(basis) = self.basis() else { return Ok(()) };
+        let (plan, over) = basis.plan(&self.name, now);
+        self.trip(&plan, &basis, &over)
+    }
+
+    /// A number for a new run.
+    pub(super) fn next_run(&self) -> u64 {
+        self.journal().with_history_mut(|history| {
+            history.last_run += 1;
+            history.last_run
+        })
+    }
+
+    /// Latches the caps that a plan wanted to go beyond (promise 9).
+    pub(super) fn trip(&self, plan: &Plan, basis: &PlanBasis, over: &[(usize, Bytes)]) -> Result<(), JournalError> {
+        let Ok(reading) = &self.reading else { return Ok(()) };
+        let now = self.now();
+        for (index, wanted) in over {
+            let tree = basis.trees[*index].policy.tree.clone();
+            let known = self.journal().with_history(|h| h.caps.contains_key(&(tree.clone(), Cap::RunShare)));
+            if known {
+                continue;
+            }
+            let allowed = basis.allowances[*index].pressure;
+            // The line to hold is where volume and tree stand once what is allowed is gone.
+            let of_tree = plan.items.iter().filter(|item| item.tree == *index);
+            let going: Bytes = of_tree.map(|item| plan.recording(item).bytes).sum();
+            let held = self.trees.iter().find(|watch| watch.policy.tree == tree).map_or(Bytes::ZERO, TreeWatch::held);
+            let note = Entry::Note {
+                kind: NoteKind::CapTripped,
+                volume: Some(self.name.clone()),
+                tree: Some(tree.clone()),
+                who: GUARD.to_owned(),
+                bytes: *wanted,
+                number: reading.space.available.saturating_add(going).0,
+                text: CapTrip::text(Cap::RunShare, allowed, held.saturating_sub(going)),
+            };
+            self.journal().append_synced(vec![note], now)?;
+            self.emit(Event::CapTripped { tree, cap: Cap::RunShare, wanted: *wanted, allowed });
+        }
+        Ok(())
+    }
+
+    /// Carries a plan out, as far as its trees may be changed.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub(super) fn carry_out(
+        &mut self,
+        plan: &Plan,
+        wish: &Wish<'_>,
+        stop: Stop<'_>,
+        publish: &dyn Fn(&Self),
+    ) -> Result<RunReport, JournalError> {
+        let names = self.names();
+        // What fails already is tried again by itself.
+        let failing: std::collections::HashSet<_> = self.journal().with_history(|history| {
+            history.failures.values().map(|f| (f.target.tree.clone(), f.target.path.clone())).collect()
+        });
+        let targets = plan.items.iter().map(|item| plan.target_of(item));
+        let targets = targets.filter(|target| !failing.contains(&(target.tree.clone(), target.path.clone()))).collect();
+        let began = self.engine.clock.boottime();
+        let order = Order {
+            volume: self.name.clone(),
+            run: wish.run,
+            who: wish.who.to_owned(),
+            job: wish.job,
+            targets,
+            marks: self.marks.clone(),
+            promised: self.journal().with_history(|history| history.held_open(&names)),
+        };
+        self.running = Some(self.now());
+        publish(self);
+        let result = self.carry_on(order, wish.exactly, stop);
+        self.running = None;
+        let report = result?;
+        self.after_run(&report, began);
+        publish(self);
+        Ok(report)
+    }
+
+    /// Carries an order out. Where what was chosen gives back less than it should, more is chosen, as long as there is some.
+    fn carry_on(&mut self, order: Order, exactly: bool, stop: Stop<'_>) -> Result<RunReport, JournalError> {
+        let trees = self.handles();
+        let machine = self.machine.clone();
+        let watched: Vec<_> = trees.values().map(|tree| tree.dir.clone()).collect();
+        let mut run = self.engine.begin(order)?;
+        let mut more = Vec::new();
+        let mut seen = 0;
+        loop {
+            let prober = &mut self.prober;
+            let mut probe = || {
+                let reading = prober.read(DEADLINE)?;
+                // A tree that was unmounted or replaced meanwhile ends the run.
+                watched.iter().try_for_each(|dir| dir.still_there())?;
+                Ok(reading)
+            };
+            let busy = || machine.busy();
+            self.engine.carry_on(&mut run, std::mem::take(&mut more), &trees, &mut probe, &busy, stop)?;
+            let settled = &run.report().settled[seen..];
+            seen += settled.len();
+            for tree in &mut self.trees {
+                tree.settled(settled);
+            }
+            let progress = settled.iter().any(|one| matches!(one.attempt, Attempt::Verified { .. }));
+            if exactly || !run.wants_more() || !progress || run.report().reading.is_err() {
+                return self.engine.end(run);
+            }
+            self.reading.clone_from(&run.report().reading);
+            more = self
+                .plan()
+                .map(|plan| plan.items.iter().map(|item| plan.target_of(item)).collect())
+                .unwrap_or_default();
+            if more.is_empty() {
+                return self.engine.end(run);
+            }
+        }
+    }
+
+    fn after_run(&mut self, report: &RunReport, began: Duration) {
+        let took = self.engine.clock.boottime().saturating_sub(began);
+        let now = self.now();
+        let mut deleted = Tally::default();
+        for one in &report.settled {
+            if let Attempt::Verified { freed, .. } = &one.attempt {
+                deleted.add(*freed);
+            }
+        }
+        self.last_run = Some(RunSummary {
+            at: now,
+            result: report.result,
+            why: report.why.clone(),
+            took,
+            deleted,
+            reclaimed: report.reclaimed,
+        });
+        let by_pressure = report.settled.iter().any(|one| one.intent.target.trigger == Trigger::Pressure);
+        if let (RunResult::Stalled, true, Ok(reading)) = (report.result, by_pressure, &report.reading) {
+            self.stalled = Some(Stall {
+                since: now,
+                available: reading.space.available,
+                missing: report.expected.saturating_sub(report.reclaimed).max(Bytes(1)),
+                why: report.why.clone(),
+            });
+        }
+        if !matches!(self.reading, Err(Unusable::Clock(_) | Unusable::Marker { .. })) {
+            self.reading = report.reading.clone();
+        }
+        self.step();
+    }
+}
