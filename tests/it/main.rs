@@ -5,6 +5,7 @@ mod architecture;
 mod cli;
 mod config;
 mod crash;
+mod faults;
 mod notify;
 mod reclaim;
 mod safety;

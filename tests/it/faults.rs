@@ -1,0 +1,10 @@
+//! The fault catalogue: what goes wrong around a program that deletes recordings, made to happen. Each test cites the numbers of the
+//! faults it covers; `docs/faults.md` lists them all.
+
+mod control;
+mod crash;
+mod io;
+mod mounts;
+mod paths;
+mod space;
+mod state;

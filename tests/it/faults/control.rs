@@ -1,0 +1,1 @@
+//! Section G of the fault catalogue: configuration and control.

@@ -1,0 +1,1 @@
+//! Section F of the fault catalogue: mounts and the environment.

@@ -1,0 +1,1 @@
+//! Section A of the fault catalogue: paths, races, identity.

@@ -1,0 +1,1 @@
+//! Sections B and C of the fault catalogue: files in use, and what comes back.
