@@ -15,10 +15,13 @@ use crate::server::Plans;
 use crate::store::{Journal, StateDir};
 use crate::system::{ProcHolders, SystemClock, SystemVolumes, survive_lease_breaks};
 
+/// Log lines that may wait to be written.
+const LINES: usize = 16_384;
+
 /// `run`.
 pub(super) fn run(place: &Place, listen: Option<SocketAddr>) -> Result<(), Failure> {
     survive_lease_breaks();
-    begin_log();
+    let _log = begin_log();
     let mut config = configuration(place)?;
     if let Some(address) = listen {
         config.listeners.main = address;
@@ -39,6 +42,7 @@ pub(super) fn run(place: &Place, listen: Option<SocketAddr>) -> Result<(), Failu
         journal,
         state: state.id().into(),
         events: Arc::new(move |event: Event| recorder.record(&event)),
+        brake: Arc::default(),
         writes: true,
         patient: true,
     };
@@ -75,14 +79,21 @@ fn first_screen(hub: &Hub) -> Result<(), Failure> {
     print(&screen::first(&hub.status(), &plans)?)
 }
 
-/// Log lines go to the error output, with colours only where somebody sees them.
-fn begin_log() {
+/// Log lines go to the error output, with colours only where somebody sees them. A thread of its own writes them: when nobody takes
+/// them, or the disk that they go to is full, they are lost, and nobody waits.
+fn begin_log() -> tracing_appender::non_blocking::WorkerGuard {
+    let (lines, written) = tracing_appender::non_blocking::NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(LINES)
+        .thread_name("log")
+        .finish(std::io::stderr());
     let filter = tracing_subscriber::EnvFilter::try_from_env("STORAGE_GUARD_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
+        .with_writer(lines)
         .try_init();
+    written
 }

@@ -152,6 +152,7 @@ impl Local {
             journal,
             state: state.as_ref().map_or("", StateDir::id).into(),
             events: Arc::new(teller()),
+            brake: Arc::default(),
             writes: access == Access::Write,
             patient: false,
         };

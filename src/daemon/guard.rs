@@ -18,7 +18,7 @@ use crate::domain::settings::TreeSettings;
 use crate::domain::status::VolumeView;
 use crate::domain::volume::FilesystemTraits;
 use crate::probe::Prober;
-use crate::reclaim::{Engine, RunReport, Stop};
+use crate::reclaim::{Brake, Engine, RunReport, Stop};
 use crate::scan::sample;
 use crate::store::{Journal, JournalError};
 use crate::system::{Clock, Holders, VolumeKey, Volumes, WritableDir};
@@ -90,6 +90,8 @@ pub struct Parts {
     pub state: Arc<str>,
     /// Where events go.
     pub events: Arc<dyn Fn(Event) + Send + Sync>,
+    /// Holds batches back after a restart storm.
+    pub brake: Arc<Brake>,
     /// This process may write: markers, and into the journal.
     pub writes: bool,
     /// A tree that cannot be opened is blind, and the others are guarded: the daemon must be there to tell.
@@ -292,6 +294,7 @@ fn begin(config: &Config, parts: &Parts, opened: Opened) -> Result<VolumeWorker,
         holders: parts.holders.clone(),
         events: parts.events.clone(),
         cleanup: config.cleanup,
+        brake: parts.brake.clone(),
     };
     Ok(VolumeWorker::new(
         name,

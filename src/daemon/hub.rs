@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::jobs::Jobs;
 use super::log;
+use super::systemd::Pulse;
 use crate::domain::deletion::{Cap, Seq};
 use crate::domain::event::Event;
 use crate::domain::history::History;
@@ -55,6 +56,7 @@ struct Seat {
     queue: Option<SyncSender<Command>>,
     view: Arc<VolumeView>,
     trees: Vec<TreeId>,
+    pulse: Arc<Pulse>,
 }
 
 /// What everybody shares.
@@ -96,14 +98,22 @@ impl Hub {
         log::write(event);
     }
 
-    pub(super) fn seat(&self, view: VolumeView, queue: Option<SyncSender<Command>>) {
+    pub(super) fn seat(&self, view: VolumeView, queue: Option<SyncSender<Command>>, pulse: Arc<Pulse>) {
         let trees = view.trees.iter().map(|tree| tree.policy.tree.clone()).collect();
-        lock(&self.seats).insert(view.name.clone(), Seat { queue, view: Arc::new(view), trees });
+        lock(&self.seats).insert(view.name.clone(), Seat { queue, view: Arc::new(view), trees, pulse });
+    }
+
+    /// The worker that has shown no progress for longest, and for how long; `None` while there is no worker.
+    pub(super) fn slowest(&self) -> Option<(VolumeId, Duration)> {
+        let now = self.clock.boottime();
+        let seats = lock(&self.seats);
+        let silent = seats.iter().map(|(name, seat)| (name.clone(), seat.pulse.silent(now)));
+        silent.max_by_key(|(_, silent)| *silent)
     }
 
     /// Shows what this process saw itself, where no worker does.
     pub fn show(&self, views: Vec<VolumeView>) {
-        views.into_iter().for_each(|view| self.seat(view, None));
+        views.into_iter().for_each(|view| self.seat(view, None, Arc::default()));
     }
 
     /// Checks the journal's chain.
@@ -219,9 +229,9 @@ impl Hub {
     fn remember(&self, plan: Plan) {
         let now = self.clock.now();
         let mut plans = lock(&self.plans);
-        plans.retain(|_, plan| now.since(plan.made) <= PLAN_GOOD);
+        plans.retain(|_, plan| now.since(plan.made.now) <= PLAN_GOOD);
         if plans.len() >= PLANS {
-            let oldest = plans.values().min_by_key(|plan| plan.made).map(|plan| plan.id.clone());
+            let oldest = plans.values().min_by_key(|plan| plan.made.now).map(|plan| plan.id.clone());
             oldest.map(|id| plans.remove(&id));
         }
         plans.insert(plan.id.clone(), plan);
@@ -233,7 +243,7 @@ impl Hub {
     /// 404 if it is unknown or too old, 409 if it no longer holds, or its trees are only observed.
     pub(super) fn applicable(&self, id: &str) -> Result<Plan, Refusal> {
         let now = self.clock.now();
-        let plan = lock(&self.plans).get(id).filter(|plan| now.since(plan.made) <= PLAN_GOOD).cloned();
+        let plan = lock(&self.plans).get(id).filter(|plan| now.since(plan.made.now) <= PLAN_GOOD).cloned();
         let plan = plan.ok_or_else(|| {
             Refusal::not_found(format!("there is no plan `{id}`; plans are good for 15 minutes: ask for a new one"))
         })?;

@@ -10,6 +10,7 @@ mod retry;
 mod runs;
 mod serve;
 mod share;
+mod systemd;
 mod tree;
 mod volume;
 mod work;

@@ -36,9 +36,9 @@ impl VolumeWorker {
         let mut leftover = before.unwrap_or(LEFTOVER.of(size));
         let mut beyond = Vec::new();
         let mut allowed: Vec<Bytes> = basis.allowances.iter().map(|allowance| allowance.pressure).collect();
-        let now = self.now();
+        let moment = self.clock.skew().at(self.now());
         let files = due.iter().map(|failure| (failure.target.inode, failure.target.fingerprint)).collect();
-        let spared: Vec<HashSet<_>> = basis.trees.iter().map(|tree| spared_now(tree, &files, now)).collect();
+        let spared: Vec<HashSet<_>> = basis.trees.iter().map(|tree| spared_now(tree, &files, &moment)).collect();
         let mut chosen = Vec::new();
         for failure in due {
             let target = &failure.target;

@@ -180,7 +180,7 @@ impl VolumeWorker {
                 why: report.why.clone(),
             });
         }
-        if !matches!(self.reading, Err(Unusable::Clock(_) | Unusable::Marker { .. })) {
+        if !matches!(self.reading, Err(Unusable::Marker { .. })) {
             self.reading = report.reading.clone();
         }
         self.step();

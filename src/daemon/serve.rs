@@ -14,14 +14,17 @@ use tokio::sync::watch;
 use super::alerts::{Alerts, open_database};
 use super::guard::{Guard, GuardError, Parts};
 use super::hub::{Hub, lock};
+use super::systemd;
 use super::work::Worker;
 use crate::config::{Config, Problem};
 use crate::domain::cause::chain;
 use crate::domain::deletion::Outcome;
 use crate::domain::event::Event;
+use crate::domain::history::History;
 use crate::domain::journal::{Entry, JournalQuery, NoteKind};
 use crate::domain::secret::Secret;
 use crate::metrics::{Known, render};
+use crate::reclaim::Brake;
 use crate::server::records::{Alert, Cap, FailureItem, Job, JobItem, JournalEntry, Verification};
 use crate::server::shapes::{Page, Status};
 use crate::server::{
@@ -29,6 +32,7 @@ use crate::server::{
     router, serve_tcp, serve_unix,
 };
 use crate::store::{DatabaseError, JournalError};
+use crate::system::raise_open_files;
 
 /// Tasks that do not end are left behind after this.
 const GRACE: Duration = Duration::from_secs(6);
@@ -88,6 +92,8 @@ pub struct Daemon {
     asked: AtomicBool,
     /// The guard ends: no reload begins any more.
     ending: AtomicBool,
+    /// Files that the process may have open.
+    open_files: u64,
 }
 
 impl Daemon {
@@ -98,13 +104,18 @@ impl Daemon {
     pub fn start(
         config: Config,
         state: PathBuf,
-        parts: Parts,
+        mut parts: Parts,
         hub: Arc<Hub>,
         reread: Reread,
     ) -> Result<Arc<Self>, DaemonError> {
-        let guard = Guard::open(&config, &parts)?;
         let note = Entry::note(NoteKind::Started, format!("version {}", env!("CARGO_PKG_VERSION")));
         parts.journal.append_synced(vec![note], parts.clock.now())?;
+        if parts.journal.with_history(History::restart_storm) {
+            parts.brake = Arc::new(Brake::on(parts.clock.as_ref()));
+            let text = "the guard was started three times within five minutes; for the next five it deletes one batch a minute";
+            hub.record(&Event::Remark { text: text.to_owned(), urgent: true });
+        }
+        let guard = Guard::open(&config, &parts)?;
         let operator = operator(&config, &state, &hub);
         let auth = Arc::new(Auth::new(&config.auth, operator.as_ref(), parts.clock.clone()));
         let database = open_database(&state.join("guard.db"), &hub)?;
@@ -120,6 +131,7 @@ impl Daemon {
             running: Mutex::new(running),
             asked: AtomicBool::new(false),
             ending: AtomicBool::new(false),
+            open_files: raise_open_files(),
         }))
     }
 
@@ -142,7 +154,7 @@ impl Daemon {
 
     async fn attend(self: Arc<Self>, ready: Box<dyn FnOnce(&Hub) + Send>) -> Result<(), DaemonError> {
         let (end, shutdown) = watch::channel(false);
-        let limits = Limits::default();
+        let limits = Limits::within(self.open_files);
         let backend: Arc<dyn Backend> = self.clone();
         let (listeners, state) = {
             let running = lock(&self.running);
@@ -180,9 +192,10 @@ impl Daemon {
             while !hub.seen() {
                 ticks.tick().await;
             }
-            let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+            systemd::ready();
             let _ = tokio::task::spawn_blocking(move || ready(&hub)).await;
         });
+        tasks.spawn(systemd::tell(self.hub.clone(), shutdown.clone()));
         tasks.spawn(self.alerts.notifier.clone().run(shutdown.clone()));
         let quiet = Arc::new(AtomicBool::new(false));
         let (alerts, quieten) = (self.alerts.clone(), quiet.clone());
@@ -192,7 +205,7 @@ impl Daemon {
             .map_err(|source| DaemonError::Start { what: "alerts", source })?;
         self.heed_signals().await?;
         quiet.store(true, Ordering::Relaxed);
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        systemd::stopping();
         self.ending.store(true, Ordering::Relaxed);
         lock(&self.running).stop.store(true, Ordering::Relaxed);
         let _ = end.send(true);

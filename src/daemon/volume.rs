@@ -1,13 +1,12 @@
 //! One volume: probe, scan, decide, delete. In the daemon a thread of its own; for a command, called once.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::runs::Wish;
 use super::share::Grant;
 use super::tree::{Report, TreeWatch};
-use crate::domain::clock_watch::{ClockTrust, ClockWatch};
+use crate::domain::clock_watch::{ClockWatch, Moment};
 use crate::domain::deletion::Cap;
 use crate::domain::event::Event;
 use crate::domain::history::History;
@@ -46,7 +45,6 @@ pub(super) struct VolumeWorker {
     pub(super) reading: Result<Reading, Unusable>,
     pub(super) pressure: Pressure,
     pub(super) clock: ClockWatch,
-    ages: bool,
     /// Used bytes, and our trees', at the last scan in normal state.
     pub(super) normal: Option<(Bytes, Bytes)>,
     pub(super) stalled: Option<Stall>,
@@ -103,7 +101,6 @@ impl VolumeWorker {
             reading: Err(Unusable::NotYet),
             pressure: Pressure::Normal,
             clock: ClockWatch::new(Duration::from_secs(600)),
-            ages: true,
             normal: None,
             stalled: None,
             last_run: None,
@@ -158,7 +155,7 @@ impl VolumeWorker {
     /// # Errors
     /// If the journal cannot be written.
     pub(super) fn look(&mut self, all: bool, report: Report<'_>) -> Result<(), JournalError> {
-        let trust = self.trust_clock()?;
+        self.watch_clock()?;
         self.reading = self.prober.read(DEADLINE);
         if self.reading.is_ok() {
             self.scan(all, report);
@@ -169,31 +166,26 @@ impl VolumeWorker {
         if let (Some(why), true) = (faults.first(), faults.len() == self.trees.len()) {
             self.reading = Err((*why).clone());
         }
-        if let (ClockTrust::Blind(text), Ok(_)) = (trust, &self.reading) {
-            self.reading = Err(Unusable::Clock(text));
-        }
         self.step();
         Ok(())
     }
 
-    fn trust_clock(&mut self) -> Result<ClockTrust, JournalError> {
+    fn watch_clock(&mut self) -> Result<(), JournalError> {
+        if !self.writes {
+            return Ok(());
+        }
         let now = self.now();
         let recorded = self.journal().with_history(|history| history.last_at);
-        let min_age = self.trees.iter().map(|tree| tree.policy.min_age).max().unwrap_or_default();
-        self.clock.set_min_age(min_age);
+        self.clock.set_min_age(self.trees.iter().map(|tree| tree.policy.min_age).max().unwrap_or_default());
         let was = self.clock.suspect().is_some();
-        if !self.writes {
-            return Ok(ClockTrust::Good);
-        }
-        let trust = self.clock.observe(now, self.engine.clock.boottime(), recorded);
-        self.ages = trust == ClockTrust::Good;
+        self.clock.observe(now, self.engine.clock.boottime(), recorded);
         let suspect = self.clock.suspect().map(|(since, text)| (since, format!("the clock {text}")));
         if was != suspect.is_some() {
             let text = suspect.as_ref().map_or("the clock is trusted again".to_owned(), |(_, text)| text.clone());
             self.journal().append_synced(vec![Entry::note(NoteKind::Clock, text.clone())], now)?;
             self.emit(Event::Clock { suspect: suspect.map(|(since, _)| since), text });
         }
-        Ok(trust)
+        Ok(())
     }
 
     fn scan(&mut self, all: bool, report: Report<'_>) {
@@ -269,27 +261,31 @@ impl VolumeWorker {
         let enforcing = self.trees.iter().filter(trusted).any(|tree| tree.policy.mode == Mode::Enforce);
         let wanted = |tree: &&TreeWatch| trusted(tree) && (!enforcing || tree.policy.mode == Mode::Enforce);
         let (above, deficit) = assess(reading, &self.marks, self.inflow());
+        let skew = self.clock.skew();
+        let moment = skew.at(now);
         let running = matches!(self.pressure, Pressure::Reclaiming { .. } | Pressure::Exhausted { .. });
         self.journal().with_history(|history| {
-            let target = if above || running { self.target(reading, deficit, history) } else { Deficit::default() };
+            // By a clock that is not trusted even the order may be wrong: only a disk that is nearly full is worth that.
+            let wanted_now = (above || running) && (moment.trusted || deficit.critical);
+            let target = if wanted_now { self.target(reading, deficit, history) } else { Deficit::default() };
             let trees: Vec<&TreeWatch> = self.trees.iter().filter(wanted).collect();
             Some(PlanBasis {
-                allowances: trees.iter().map(|tree| self.allowance(tree, reading, history, now)).collect(),
+                allowances: trees.iter().map(|tree| self.allowance(tree, reading, history, &moment)).collect(),
                 trees: trees.iter().map(|tree| tree.facts(history)).collect(),
                 target,
-                age_rules: self.ages,
+                skew,
                 retention: !target.is_zero() || self.in_window(now),
             })
         })
     }
 
-    fn allowance(&self, tree: &TreeWatch, reading: &Reading, history: &History, now: Timestamp) -> Allowance {
+    fn allowance(&self, tree: &TreeWatch, reading: &Reading, history: &History, moment: &Moment) -> Allowance {
         let name = &tree.policy.tree;
         CapFacts {
             max_share: tree.policy.max_share,
             held: tree.held(),
-            deleted: history.deleted_within_a_day(name, now),
-            permitted: history.permitted(name, now),
+            deleted: history.deleted_within_a_day(name, moment.earliest),
+            permitted: history.permitted(name, moment.latest),
             tripped: history
                 .caps
                 .get(&(name.clone(), Cap::RunShare))
@@ -388,10 +384,4 @@ impl VolumeWorker {
         self.carry_out(&plan, &Wish { who: GUARD, run, job: None, exactly: false }, stop, publish)?;
         Ok(())
     }
-}
-
-/// A scan that nobody watches.
-pub(super) fn unwatched() -> impl FnMut(&crate::domain::retention::TreePolicy, crate::scan::Progress) -> ControlFlow<()>
-{
-    |_, _| ControlFlow::Continue(())
 }

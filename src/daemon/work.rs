@@ -1,5 +1,6 @@
 //! The threads of the volumes: each looks, acts, and takes requests, one thing after the other.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -8,7 +9,8 @@ use std::time::Duration;
 
 use super::hub::{Command, Hub};
 use super::runs::Wish;
-use super::volume::{VolumeWorker, unwatched};
+use super::systemd::Pulse;
+use super::volume::VolumeWorker;
 use crate::domain::cause::chain;
 use crate::domain::event::Event;
 use crate::store::JournalError;
@@ -37,8 +39,10 @@ impl Worker {
         stop: &Arc<AtomicBool>,
     ) -> std::io::Result<Self> {
         let (queue, requests) = sync_channel(QUEUE);
-        hub.seat(volume.view(), Some(queue));
-        let (hub, stop) = (hub.clone(), stop.clone());
+        let pulse = Arc::new(Pulse::default());
+        pulse.beat(hub.clock.as_ref());
+        hub.seat(volume.view(), Some(queue), pulse.clone());
+        let (hub, stop) = (hub.clone(), Ended { stop: stop.clone(), pulse, clock: hub.clock.clone() });
         let name = format!("volume {}", volume.name);
         let thread = std::thread::Builder::new().name(name.chars().take(15).collect()).spawn(move || {
             work(&mut volume, &hub, &requests, interval, &stop);
@@ -65,12 +69,26 @@ impl Worker {
     }
 }
 
-fn work(volume: &mut VolumeWorker, hub: &Hub, requests: &Receiver<Command>, interval: Duration, stop: &AtomicBool) {
+/// Whether a worker is to end. It asks before each file and directory, and whoever asks is alive.
+struct Ended {
+    stop: Arc<AtomicBool>,
+    pulse: Arc<Pulse>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Ended {
+    fn asked(&self) -> bool {
+        self.pulse.beat(self.clock.as_ref());
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+fn work(volume: &mut VolumeWorker, hub: &Hub, requests: &Receiver<Command>, interval: Duration, stop: &Ended) {
     let publish = |volume: &VolumeWorker| hub.publish(volume.view());
     let mut settled = false;
     let mut due = hub.clock.boottime();
     loop {
-        if stopped(stop) {
+        if stop.asked() {
             return;
         }
         let now = hub.clock.boottime();
@@ -96,39 +114,38 @@ fn work(volume: &mut VolumeWorker, hub: &Hub, requests: &Receiver<Command>, inte
     }
 }
 
-fn stopped(stop: &AtomicBool) -> bool {
-    stop.load(Ordering::Relaxed)
-}
-
 fn report(hub: &Hub, result: Result<(), JournalError>) {
     if let Err(error) = result {
         hub.record(&Event::Remark { text: format!("{}; nothing is deleted", chain(&error)), urgent: true });
     }
 }
 
+/// Looks once. A scan rests while the disk is busy, and ends when the worker does.
+fn look(volume: &mut VolumeWorker, stop: &Ended) -> Result<(), JournalError> {
+    let (machine, clock) = (volume.machine.clone(), volume.engine.clock.clone());
+    volume.look(false, &mut |_, at| {
+        if at.directories.is_multiple_of(STRIDE) && machine.busy() {
+            clock.sleep(REST);
+        }
+        if stop.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+}
+
 fn tick(
     volume: &mut VolumeWorker,
     hub: &Hub,
     settled: &mut bool,
-    stop: &AtomicBool,
+    stop: &Ended,
     publish: &dyn Fn(&VolumeWorker),
 ) -> Result<(), JournalError> {
-    let machine = volume.machine.clone();
-    let clock = volume.engine.clock.clone();
-    let mut each = |_: &crate::domain::retention::TreePolicy, at: crate::scan::Progress| {
-        if at.directories.is_multiple_of(STRIDE) && machine.busy() {
-            clock.sleep(REST);
-        }
-        if stopped(stop) { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
-    };
-    volume.look(false, &mut each)?;
+    look(volume, stop)?;
     publish(volume);
     if volume.returned() {
         hub.ask_reopen();
     }
     *settled = *settled || volume.settle()?;
     if *settled {
-        volume.act(&|| stopped(stop), publish)?;
+        volume.act(&|| stop.asked(), publish)?;
         publish(volume);
     }
     Ok(())
@@ -138,14 +155,14 @@ fn serve(
     volume: &mut VolumeWorker,
     hub: &Hub,
     command: Command,
-    stop: &AtomicBool,
+    stop: &Ended,
     publish: &dyn Fn(&VolumeWorker),
 ) -> Result<(), JournalError> {
     match command {
         Command::Apply { plan, job, who } => {
             let Some(cancelled) = hub.with_jobs(|jobs| jobs.begin(job, hub.now())) else { return Ok(()) };
-            let ended = || stopped(stop) || stopped(&cancelled);
-            let result = volume.look(false, &mut unwatched()).and_then(|()| {
+            let ended = || stop.asked() || cancelled.load(Ordering::Relaxed);
+            let result = look(volume, stop).and_then(|()| {
                 if volume.reading.is_err() {
                     return Ok(None);
                 }
@@ -160,10 +177,10 @@ fn serve(
             hub.with_jobs(|jobs| jobs.end(job, report, hub.now()));
             failed.map_or(Ok(()), Err)
         }
-        Command::Retry(id) => volume.retry(id, &|| stopped(stop)).map(|_| ()),
+        Command::Retry(id) => volume.retry(id, &|| stop.asked()).map(|_| ()),
         Command::Look => {
-            volume.look(false, &mut unwatched())?;
-            volume.act(&|| stopped(stop), publish)
+            look(volume, stop)?;
+            volume.act(&|| stop.asked(), publish)
         }
     }
 }

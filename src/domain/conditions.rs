@@ -116,7 +116,6 @@ fn of_volume(volume: &VolumeView, now: Timestamp, out: &mut Vec<Condition>) {
             );
             push(AlertName::VolumeReadOnly, format!("Volume {name} is read-only"), description);
         }
-        Pressure::Blind { why: Unusable::Clock(_), .. } => {}
         Pressure::Blind { why, .. } => {
             let description =
                 format!("Nothing is deleted on volume `{name}`, because {why}. Recording goes on and may fill it.");

@@ -39,7 +39,7 @@ impl Plan {
             let stream = tree.inventory.stream(seen.stream);
             let rule = tree.policy.rule_of(stream).map(|(_, rule)| rule);
             let keep = rule.map(|rule| rule.keep).filter(|keep| !keep.is_zero());
-            let age = self.made.since(seen.recorded());
+            let age = self.made.now.since(seen.recorded());
             let place = self.items.iter().position(|item| item.tree == index && item.file == seen.index);
             out.push(if let Some(at) = place {
                 let reason = self.reason(&self.items[at]);
@@ -48,9 +48,9 @@ impl Plan {
                 format!("tree {name}: it has gone since the last scan")
             } else if tree.waiting.contains(&seen.index) {
                 format!("tree {name}: it stays for now: its deletion failed or was refused; see `failures list` and `journal explain`")
-            } else if let Some(reason) = spared_because(tree, &seen, self.made) {
+            } else if let Some(reason) = spared_because(tree, &seen, &self.made) {
                 format!("tree {name}: it stays: {}", reason.sentence())
-            } else if newest_of_each(tree)[seen.stream.0 as usize] == Some(seen.index) {
+            } else if newest_of_each(tree, &self.made)[seen.stream.0 as usize] == Some(seen.index) {
                 format!("tree {name}: it stays: {}", SparedReason::Newest.sentence())
             } else if keep.is_some_and(|keep| age < keep) {
                 format!("tree {name}: it stays: {}", SparedReason::Keep.sentence())

@@ -16,6 +16,11 @@ const SLOT: Duration = Duration::from_secs(600);
 /// An acknowledged cap lets one run pass within this time.
 pub const PERMIT: Duration = Duration::from_secs(3600);
 
+/// Starts of the daemon within this span make a storm...
+pub const STORM: Duration = Duration::from_secs(300);
+/// ... if there are so many.
+const STARTS: usize = 3;
+
 /// A cap that tripped and waits for a person (promise 9).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CapTrip {
@@ -84,6 +89,8 @@ pub struct History {
     pub last_at: Option<Timestamp>,
     /// The highest number of a run.
     pub last_run: u64,
+    /// When the daemon was started, of late.
+    starts: VecDeque<Timestamp>,
     deleted: BTreeMap<TreeId, VecDeque<(Timestamp, Bytes)>>,
 }
 
@@ -186,6 +193,10 @@ impl History {
         } else if kind == NoteKind::Closed {
             self.held.remove(&Seq(number));
         }
+        if kind == NoteKind::Started {
+            self.starts.push_back(at);
+            self.starts.retain(|start| at.since(*start) <= STORM);
+        }
         let Some(tree) = tree else { return };
         if kind == NoteKind::Closed && number == 0 {
             self.shared.remove(tree);
@@ -222,6 +233,12 @@ impl History {
             .get(tree)
             .filter(|permit| permit.bytes > Bytes::ZERO && now.since(permit.at) <= PERMIT)
             .map(|permit| permit.bytes)
+    }
+
+    /// The daemon is started again and again: whatever ends it may be what it does.
+    #[must_use]
+    pub fn restart_storm(&self) -> bool {
+        self.starts.len() >= STARTS
     }
 
     /// Bytes of deleted files that are still open somewhere, of these trees.
@@ -349,6 +366,17 @@ mod tests {
         let tree = TreeId::new("t");
         assert_eq!(found.permitted(&tree, Timestamp::from_secs(3000)), Some(Bytes(7)));
         assert_eq!(found.permitted(&tree, Timestamp::from_secs(4000)), None);
+    }
+
+    /// Fault 81.
+    #[test]
+    fn three_starts_in_five_minutes_are_a_storm() {
+        let started = |times: &[i64]| {
+            let notes = times.iter().map(|at| (*at, Entry::note(NoteKind::Started, String::new())));
+            history(notes.collect()).restart_storm()
+        };
+        assert!(!started(&[0, 100]) && !started(&[0, 200, 301]));
+        assert!(started(&[0, 100, 200]) && started(&[0, 400, 500, 600]));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::clock_watch::Moment;
 use super::deletion::{RuleKind, SparedReason, Target, Trigger};
 use super::limits::Allowance;
 use super::names::{TreeId, VolumeId};
@@ -78,7 +79,7 @@ pub struct Plan {
     /// Names this exact list of items.
     pub id: String,
     /// When it was made.
-    pub made: Timestamp,
+    pub made: Moment,
     /// What was to be given back.
     pub target: Deficit,
     /// What goes, in this order.
@@ -117,14 +118,14 @@ impl Candidate {
     }
 }
 
-/// Plans for one volume. `age_rules` is false while the clock is not trusted: then nothing goes because of its age.
+/// Plans for one volume. While the clock is not trusted nothing goes because of its age, and what may be young is young.
 #[must_use]
-pub fn plan(volume: &VolumeId, trees: Vec<TreeFacts>, target: Deficit, age_rules: bool, now: Timestamp) -> Plan {
+pub fn plan(volume: &VolumeId, trees: Vec<TreeFacts>, target: Deficit, moment: &Moment) -> Plan {
     let mut spared = BTreeMap::new();
     let mut items = Vec::new();
     let mut candidates = Vec::new();
     for (index, tree) in trees.iter().enumerate() {
-        consider(index, tree, age_rules, now, &mut items, &mut candidates, &mut spared);
+        consider(index, tree, moment, &mut items, &mut candidates, &mut spared);
     }
     candidates.sort_unstable_by(Candidate::order);
 
@@ -174,7 +175,7 @@ pub fn plan(volume: &VolumeId, trees: Vec<TreeFacts>, target: Deficit, age_rules
         .collect();
     let id = identify(&trees, &items);
     let spared = spared.into_iter().map(|((tree, reason), tally)| Spared { tree, reason, tally }).collect();
-    Plan { volume: volume.clone(), id, made: now, target, items, next, spared, shortfall: still, trees }
+    Plan { volume: volume.clone(), id, made: *moment, target, items, next, spared, shortfall: still, trees }
 }
 
 type SparedTally = BTreeMap<(TreeId, SparedReason), Tally>;
@@ -187,8 +188,7 @@ fn spare(spared: &mut SparedTally, tree: &TreeFacts, reason: SparedReason, bytes
 fn consider(
     index: usize,
     tree: &TreeFacts,
-    age_rules: bool,
-    now: Timestamp,
+    moment: &Moment,
     items: &mut Vec<PlanItem>,
     candidates: &mut Vec<Candidate>,
     spared: &mut SparedTally,
@@ -196,14 +196,14 @@ fn consider(
     let inventory = &tree.inventory;
     let rules: Vec<Option<&Rule>> =
         inventory.streams().iter().map(|s| tree.policy.rule_of(s).map(|(_, rule)| rule)).collect();
-    let newest = newest_of_each(tree);
+    let newest = newest_of_each(tree, moment);
     let unrecognised = inventory.passed_over.unrecognised;
     if unrecognised.files > 0 {
         spared.entry((tree.policy.tree.clone(), SparedReason::Unrecognised)).or_default().merge(unrecognised);
     }
     let mut by_stream: Vec<Vec<Recording>> = vec![Vec::new(); inventory.streams().len()];
     for seen in inventory.files().filter(|r| !tree.gone.contains(r.index) && !tree.waiting.contains(&r.index)) {
-        match spared_because(tree, &seen, now) {
+        match spared_because(tree, &seen, moment) {
             Some(reason) => spare(spared, tree, reason, seen.bytes),
             None => by_stream[seen.stream.0 as usize].push(seen),
         }
@@ -211,13 +211,13 @@ fn consider(
     for (stream, mut recordings) in by_stream.into_iter().enumerate() {
         recordings.sort_unstable_by_key(|r| (r.recorded(), r.index));
         let rule = rules[stream];
-        let expired = rule.map_or(0, |rule| past_retention(index, rule, &recordings, age_rules, now, items));
+        let expired = rule.map_or(0, |rule| past_retention(index, rule, &recordings, moment, items));
         for seen in &recordings[expired..] {
             if newest[stream] == Some(seen.index) {
                 spare(spared, tree, SparedReason::Newest, seen.bytes);
                 continue;
             }
-            let age = now.since(seen.recorded());
+            let age = moment.age(seen.recorded());
             let keep = rule.map_or(Duration::ZERO, |rule| rule.keep);
             candidates.push(Candidate {
                 tree: index,
@@ -233,13 +233,13 @@ fn consider(
 }
 
 /// Promise 3: why a recording may not go whatever the pressure, if so.
-pub(super) fn spared_because(tree: &TreeFacts, seen: &Recording, now: Timestamp) -> Option<SparedReason> {
+pub(super) fn spared_because(tree: &TreeFacts, seen: &Recording, moment: &Moment) -> Option<SparedReason> {
     let policy = &tree.policy;
     if seen.kind == Kind::Unfinished {
         return Some(SparedReason::Live);
     }
     // What lies in the future is as young as can be.
-    if now.since(seen.touched()) < policy.min_age || seen.touched() > now {
+    if moment.age(seen.touched()) < policy.min_age || seen.touched() > moment.latest {
         return Some(SparedReason::Young);
     }
     if seen.linked {
@@ -255,11 +255,11 @@ pub(super) fn spared_because(tree: &TreeFacts, seen: &Recording, now: Timestamp)
     if policy.protect.iter().any(|pattern| pattern.matches_path(&path)) {
         return Some(SparedReason::Protected);
     }
-    tree.holds.iter().any(|hold| holds(hold, tree, seen, &path, now)).then_some(SparedReason::Hold)
+    tree.holds.iter().any(|hold| holds(hold, tree, seen, &path, moment)).then_some(SparedReason::Hold)
 }
 
-fn holds(hold: &Hold, tree: &TreeFacts, seen: &Recording, path: &RelPath, now: Timestamp) -> bool {
-    if hold.until.is_some_and(|until| until <= now) {
+fn holds(hold: &Hold, tree: &TreeFacts, seen: &Recording, path: &RelPath, moment: &Moment) -> bool {
+    if hold.until.is_some_and(|until| until <= moment.earliest) {
         return false;
     }
     match &hold.scope {
@@ -273,8 +273,8 @@ fn holds(hold: &Hold, tree: &TreeFacts, seen: &Recording, path: &RelPath, now: T
 /// Which of these files, by inode and fingerprint, today's rules spare though they were chosen before, as far as the last scan knows
 /// them; that one is open or waits is no reason here. One pass for all of them.
 #[must_use]
-pub fn spared_now(tree: &TreeFacts, files: &HashSet<(u64, u64)>, now: Timestamp) -> HashSet<(u64, u64)> {
-    let spared = |seen: &Recording| match spared_because(tree, seen, now) {
+pub fn spared_now(tree: &TreeFacts, files: &HashSet<(u64, u64)>, moment: &Moment) -> HashSet<(u64, u64)> {
+    let spared = |seen: &Recording| match spared_because(tree, seen, moment) {
         None | Some(SparedReason::Open | SparedReason::Linked) => false,
         Some(
             SparedReason::Protected
@@ -294,7 +294,7 @@ pub fn spared_now(tree: &TreeFacts, files: &HashSet<(u64, u64)>, now: Timestamp)
 }
 
 /// The newest recording of each stream that wrote within a day.
-pub(super) fn newest_of_each(tree: &TreeFacts) -> Vec<Option<FileIndex>> {
+pub(super) fn newest_of_each(tree: &TreeFacts, moment: &Moment) -> Vec<Option<FileIndex>> {
     let mut newest: Vec<Option<Recording>> = vec![None; tree.inventory.streams().len()];
     for seen in tree.inventory.files().filter(|r| !tree.gone.contains(r.index)) {
         let best = &mut newest[seen.stream.0 as usize];
@@ -303,8 +303,7 @@ pub(super) fn newest_of_each(tree: &TreeFacts) -> Vec<Option<FileIndex>> {
             *best = Some(seen);
         }
     }
-    let finished = tree.inventory.finished;
-    newest.into_iter().map(|best| best.filter(|b| finished.since(b.touched()) <= LIVELY).map(|b| b.index)).collect()
+    newest.into_iter().map(|best| best.filter(|b| moment.age(b.touched()) <= LIVELY).map(|b| b.index)).collect()
 }
 
 /// Enters what is past the rule's retention; returns how many of the oldest these are.
@@ -312,15 +311,14 @@ fn past_retention(
     tree: usize,
     rule: &Rule,
     recordings: &[Recording],
-    age_rules: bool,
-    now: Timestamp,
+    moment: &Moment,
     items: &mut Vec<PlanItem>,
 ) -> usize {
     let mut bytes: Bytes = recordings.iter().map(|r| r.bytes).sum();
     let mut files = recordings.len() as u64;
     for (gone, seen) in recordings.iter().enumerate() {
-        let old = rule.max_age.is_some_and(|max| now.since(seen.recorded()) > max);
-        let kind = if age_rules && old && !seen.ages_disagree() {
+        let old = rule.max_age.is_some_and(|max| moment.now.since(seen.recorded()) > max);
+        let kind = if moment.trusted && old && !seen.ages_disagree() {
             RuleKind::MaxAge
         } else if rule.max_bytes.is_some_and(|max| bytes > max) {
             RuleKind::MaxBytes
@@ -465,7 +463,7 @@ impl Plan {
         let tree = &self.trees[item.tree];
         let seen = self.recording(item);
         let stream = tree.inventory.stream(seen.stream);
-        let age = show_duration(self.made.since(seen.recorded()));
+        let age = show_duration(self.made.now.since(seen.recorded()));
         let rule = tree.policy.rule_of(stream);
         let pattern = rule.map_or("none", |(_, rule)| rule.stream.as_str());
         match item.rule {

@@ -84,7 +84,7 @@ fn policy(retention: Vec<Rule>) -> TreePolicy {
 
 fn run(files: &[File], policy: TreePolicy, bytes: u64, critical: bool) -> Plan {
     let target = Deficit { bytes: Bytes(bytes), inodes: 0, critical };
-    plan(&VolumeId::new("v"), vec![facts(files, policy)], target, true, Timestamp::from_secs(NOW))
+    plan(&VolumeId::new("v"), vec![facts(files, policy)], target, &Moment::trusted(Timestamp::from_secs(NOW)))
 }
 
 /// Ages in hours of what goes, in order, and the bytes that stay missing.
@@ -153,12 +153,23 @@ fn a_budget_acts_as_a_mark_of_its_own() {
     check(&[aged(50), aged(60), aged(70), aged(80)], budget, 0, false, &[80, 70], 0);
 }
 
+/// Fault 91.
 #[test]
-fn without_a_trusted_clock_no_age_rule_applies() {
+fn a_clock_that_jumped_makes_nothing_old_and_no_age_rule_applies() {
+    let now = Timestamp::from_secs(NOW + 10 * 365 * 24 * HOUR);
+    let jumped = Moment { now, earliest: Timestamp::from_secs(NOW), latest: now, trusted: false };
     let rules = vec![Rule { max_age: Some(Duration::from_secs(3600)), ..rule("*") }];
-    let facts = vec![facts(&[aged(50)], policy(rules))];
-    let plan = plan(&VolumeId::new("v"), facts, Deficit::default(), false, Timestamp::from_secs(NOW));
-    assert!(plan.items.is_empty());
+    let planned = |target| {
+        let facts = vec![facts(&[aged(0), aged(50), File { stream: 1, ..aged(0) }, aged(60)], policy(rules.clone()))];
+        let plan = plan(&VolumeId::new("v"), facts, target, &jumped);
+        plan.items.iter().map(|item| (NOW - plan.recording(item).recorded().secs()) / HOUR).collect::<Vec<_>>()
+    };
+    assert!(planned(Deficit::default()).is_empty());
+    assert_eq!(
+        planned(Deficit { bytes: Bytes(u64::MAX), inodes: 0, critical: true }),
+        [60, 50],
+        "by order, and no young one"
+    );
 }
 
 prop_compose! {

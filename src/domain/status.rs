@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::clock_watch::Skew;
 use super::deletion::RunResult;
 use super::layout::Pick;
 use super::limits::Allowance;
@@ -149,8 +150,8 @@ pub struct PlanBasis {
     pub target: Deficit,
     /// What the caps allow, by tree.
     pub allowances: Vec<Allowance>,
-    /// Age may be judged: the clock is trusted.
-    pub age_rules: bool,
+    /// How far the clock may be off.
+    pub skew: Skew,
     /// Retention may be carried out now (`cleanup.window`).
     pub retention: bool,
 }
@@ -159,7 +160,8 @@ impl PlanBasis {
     /// The plan, and what was wanted beyond the caps, by index of the tree.
     #[must_use]
     pub fn plan(&self, volume: &VolumeId, now: Timestamp) -> (Plan, Vec<(usize, Bytes)>) {
-        let mut plan = plan(volume, self.trees.clone(), self.target, self.age_rules, now);
+        let moment = self.skew.at(now);
+        let mut plan = plan(volume, self.trees.clone(), self.target, &moment);
         // Where retention wants more than the cap allows, it gets nothing; its recordings are then as good for pressure as any.
         let wanted = plan.retention_bytes();
         let refused: Vec<usize> =
@@ -173,7 +175,7 @@ impl PlanBasis {
                 }
                 trees[*tree].policy = Arc::new(policy);
             }
-            plan = self::plan(volume, trees, self.target, self.age_rules, now);
+            plan = self::plan(volume, trees, self.target, &moment);
         }
         if !self.retention {
             plan.postpone_retention();

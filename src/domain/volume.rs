@@ -82,9 +82,6 @@ pub enum Unusable {
     /// The filesystem is read-only.
     #[error("it is mounted read-only")]
     ReadOnly,
-    /// The time of day jumped, so that nobody knows how old a file is.
-    #[error("the clock {0}; nothing is deleted until every file was seen for its `min_age`")]
-    Clock(String),
 }
 
 /// One entry of a mark.

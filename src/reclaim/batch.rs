@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::brake::Brake;
 use super::prune;
 use crate::domain::backoff;
 use crate::domain::deletion::{Attempt, Cause, Failure, NOT_BEGUN, OBSERVED, REFUSED, Seq};
@@ -91,6 +92,8 @@ pub struct Engine {
     pub events: Arc<dyn Fn(Event) + Send + Sync>,
     /// Pace and retries.
     pub cleanup: Cleanup,
+    /// Holds batches back after a restart storm.
+    pub brake: Arc<Brake>,
 }
 
 impl Engine {
@@ -100,6 +103,7 @@ impl Engine {
     /// If intents or outcomes cannot be put on record. In the first case nothing was touched; in the second, settling takes up
     /// what was.
     pub fn batch(&self, trees: &Trees, intents: Vec<Intent>, stop: Stop<'_>) -> Result<Vec<Settled>, JournalError> {
+        self.brake.began(self.clock.as_ref());
         let entries = intents.iter().cloned().map(Entry::Intent).collect();
         let seqs = self.journal.append_synced(entries, self.clock.now())?;
         let pace = match self.cleanup.max_files_per_second {
@@ -162,6 +166,9 @@ impl Engine {
     ) -> Result<Vec<Settled>, JournalError> {
         let mut intents = Vec::new();
         let mut refused = Vec::new();
+        if self.brake.due(self.clock.as_ref()).is_some() {
+            return Ok(Vec::new());
+        }
         for failure in failures {
             let intent = Intent {
                 target: failure.target.clone(),

@@ -1,10 +1,12 @@
 //! Carries plans out through the door, batch by batch, measures what came back, and settles what a crash left open.
 
 mod batch;
+mod brake;
 mod prune;
 mod run;
 mod settle;
 
 pub use batch::{Engine, Settled, Stop, TreeHandle, Trees};
+pub use brake::Brake;
 pub use run::{Order, Run, RunReport};
 pub use settle::{SettleReport, settle};

@@ -183,6 +183,11 @@ impl Engine {
             if stop() {
                 break (RunResult::Cancelled, format!("it was stopped with {} recordings left", rest.len()));
             }
+            if self.brake.hold(self.clock.as_ref(), stop) {
+                // Much may have changed meanwhile.
+                report.reading = measure(trees, probe);
+                continue;
+            }
             let critical = before.space.available < order.marks.thresholds(&before.space).critical;
             if !critical && !report.settled.is_empty() {
                 self.wait(busy, stop);

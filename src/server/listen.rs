@@ -76,6 +76,20 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// What a process may hold that may have so many files open: connections take at most half of what the guard itself does not
+    /// need, so that neither keeps the other from working (fault 56).
+    #[must_use]
+    pub fn within(open_files: u64) -> Self {
+        /// State, trees, listeners, the runtime.
+        const OWN: u64 = 24;
+        let usual = Self::default();
+        let half = usize::try_from(open_files.saturating_sub(OWN) / 2).unwrap_or(usize::MAX);
+        let connections = usual.connections.min(half).max(4);
+        Self { connections, per_peer: usual.per_peer.min(connections / 2), ..usual }
+    }
+}
+
 /// Who is at the other end; an extension of every request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peer {
