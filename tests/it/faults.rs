@@ -3,8 +3,10 @@
 
 mod control;
 mod crash;
+mod daemon;
 mod io;
 mod mounts;
 mod paths;
 mod space;
+mod starved;
 mod state;

@@ -101,15 +101,40 @@ impl Daemon {
     /// Starts it with a configuration, and waits until it answers.
     pub(crate) fn start(config: &Path, state: &Path) -> Self {
         let log = std::fs::File::options().create(true).append(true).open(config.with_extension("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_storage-guard"))
-            .args(["run", "-c", config.to_str().unwrap()])
-            .stdout(std::process::Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let daemon = Self { child, state: state.to_owned() };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_storage-guard"));
+        command.stderr(log);
+        Self::under(command, config, state)
+    }
+
+    /// The same, started by a command that ends with the program: with other limits, another clock, another log.
+    pub(crate) fn under(mut command: Command, config: &Path, state: &Path) -> Self {
+        command.args(["run", "-c", config.to_str().unwrap()]).stdout(std::process::Stdio::null());
+        let daemon = Self { child: command.spawn().unwrap(), state: state.to_owned() };
         wait_for("the daemon answers", || daemon.status().is_some());
         daemon
+    }
+
+    /// Asks a path through the control socket.
+    pub(crate) fn get(&self, path: &str) -> String {
+        let socket = self.state.join("control.sock");
+        let url = format!("http://localhost{path}");
+        let curl = ["-s", "-m", "30", "--unix-socket", socket.to_str().unwrap(), &url];
+        String::from_utf8(Command::new("curl").args(curl).output().unwrap().stdout).unwrap()
+    }
+
+    /// The state of the only volume.
+    pub(crate) fn pressure(&self) -> String {
+        self.status().map_or_else(String::new, |status| status["volumes"][0]["pressure"].as_str().unwrap().to_owned())
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn ended(&mut self) -> std::process::ExitStatus {
+        let mut status = None;
+        wait_for("the daemon ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
     }
 
     pub(crate) fn pid(&self) -> u32 {

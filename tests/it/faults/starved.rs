@@ -1,0 +1,95 @@
+//! The guard without descriptors, without memory, with a log that takes no line.
+
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+
+use crate::reclaim::Bed;
+use crate::support::{Daemon, Mounted, guard, json, wait_for};
+
+/// The program, under another that sets its surroundings.
+fn under(program: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(args).arg(env!("CARGO_BIN_EXE_storage-guard"));
+    command
+}
+
+/// No deletion is without its outcome, and the chain is whole.
+fn nothing_is_lost(bed: &Bed, config: &str) {
+    let verified = guard(&["journal", "verify", "-c", config]);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    let listed = json(&["journal", "list", "-c", config]);
+    let deletions = listed["items"].as_array().unwrap().iter().filter(|entry| entry["kind"] == "deletion");
+    let mut deleted = 0;
+    for entry in deletions {
+        assert!(!entry["outcome"].is_null(), "{entry} is open");
+        deleted += usize::from(entry["outcome"] == "verified");
+    }
+    assert_eq!(deleted, bed.gone());
+}
+
+/// Fault 56.
+#[test]
+#[ignore = "needs root and a loop device"]
+fn with_few_descriptors_and_many_connections_it_reclaims_and_answers() {
+    let bed = Bed::new(Mounted::ext4(200), 150);
+    let config = bed.config("", "");
+    let log = config.with_extension("log");
+    let mut command = under("prlimit", &["--nofile=32:32"]);
+    command.stderr(std::fs::File::options().create(true).append(true).open(&log).unwrap());
+    let mut daemon = Daemon::under(command, &config, &bed.state());
+    let text = std::fs::read_to_string(&log).unwrap();
+    let address = text.split("address=").nth(1).unwrap().split_whitespace().next().unwrap();
+    let idle: Vec<TcpStream> = (0..60).filter_map(|_| TcpStream::connect(address).ok()).collect();
+    assert!(idle.len() > 40);
+    wait_for("the low mark is reached", || daemon.pressure() == "normal" && bed.gone() > 0);
+    assert!(daemon.get("/metrics").contains("storage_guard_build_info"));
+    run_down(&mut daemon);
+    nothing_is_lost(&bed, config.to_str().unwrap());
+}
+
+fn run_down(daemon: &mut Daemon) {
+    crate::support::run("kill", &[&daemon.pid().to_string()]);
+    daemon.ended();
+}
+
+/// Fault 57: what cannot be opened for want of memory is tried again, and nothing is lost.
+#[test]
+#[ignore = "needs root, a loop device and strace"]
+fn without_memory_a_deletion_fails_and_is_tried_again() {
+    let bed = Bed::new(Mounted::ext4(100), 75);
+    let config = bed.config("", "");
+    let config = config.to_str().unwrap();
+    let inject = ["-f", "-qq", "-o", "/dev/null", "-e", "inject=openat2:error=ENOMEM:when=40..60"];
+    let first = under("strace", &inject).args(["reclaim", "-c", config]).output().unwrap();
+    assert!(matches!(first.status.code(), Some(0 | 4)), "{}", String::from_utf8_lossy(&first.stderr));
+    let failures = json(&["failures", "list", "-c", config]);
+    let causes: Vec<_> = failures["items"].as_array().unwrap().iter().map(|item| item["cause"].clone()).collect();
+    assert!(causes.iter().all(|cause| cause == "too_many_files") && !causes.is_empty(), "{causes:?}");
+    nothing_is_lost(&bed, config);
+    let retried = guard(&["failures", "retry", "-c", config]);
+    assert!(matches!(retried.status.code(), Some(0 | 4)), "{}", String::from_utf8_lossy(&retried.stderr));
+    nothing_is_lost(&bed, config);
+}
+
+/// Fault 84: a log on a full disk, and one that nobody reads.
+#[test]
+#[ignore = "needs root and a loop device"]
+fn a_log_that_takes_nothing_holds_nobody_up() {
+    let full: Stdio = std::fs::File::options().write(true).open("/dev/full").unwrap().into();
+    let (unread, pipe) = std::io::pipe().unwrap();
+    for log in [full, pipe.into()] {
+        let bed = Bed::new(Mounted::ext4(100), 75);
+        let config = bed.config("", "");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_storage-guard"));
+        // More lines than a pipe holds.
+        command.stderr(log).env("STORAGE_GUARD_LOG", "trace");
+        let mut daemon = Daemon::under(command, &config, &bed.state());
+        wait_for("the low mark is reached", || daemon.pressure() == "normal" && bed.gone() > 0);
+        for _ in 0..50 {
+            assert!(daemon.get("/metrics").contains("storage_guard_build_info"));
+        }
+        run_down(&mut daemon);
+        nothing_is_lost(&bed, config.to_str().unwrap());
+    }
+    drop(unread);
+}
