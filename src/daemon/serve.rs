@@ -90,6 +90,8 @@ pub struct Daemon {
     running: Mutex<Running>,
     /// A reload was asked for and has not begun: more of the same are one.
     asked: AtomicBool,
+    /// One reload after the other.
+    turn: Mutex<()>,
     /// The guard ends: no reload begins any more.
     ending: AtomicBool,
     /// Files that the process may have open.
@@ -130,6 +132,7 @@ impl Daemon {
             alerts,
             running: Mutex::new(running),
             asked: AtomicBool::new(false),
+            turn: Mutex::default(),
             ending: AtomicBool::new(false),
             open_files: raise_open_files(),
         }))
@@ -448,6 +451,7 @@ impl Backend for Daemon {
     }
 
     fn reload(&self, who: &str) -> Result<(), Vec<String>> {
+        let _turn = lock(&self.turn);
         self.asked.store(false, Ordering::Relaxed);
         let read = (self.reread)().map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>());
         let result = read.and_then(|config| self.change(config));
