@@ -269,3 +269,27 @@ fn an_empty_tree_beside_a_full_one_does_not_hold_it_up() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
     assert!(bed.gone() > 90 && !new.join(".storage-guard").exists());
 }
+
+/// Reaching `high` is a rolling recorder's normal day: the space comes back, and nobody is told.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root and a loop device"]
+async fn a_normal_day_is_silent() {
+    let (port, mut hooks) = crate::notify::receiver(&["204 No Content"]).await;
+    let bed = Bed::new(Mounted::ext4(100), 60);
+    let notify = format!(
+        "scan_interval: 1s\nnotify:\n  group_wait: 1s\n  channels:\n    - {{ name: hook, kind: webhook, url: \"http://127.0.0.1:{port}/in\" }}\n"
+    );
+    let daemon = Daemon::start(&bed.config("", &notify), &bed.state());
+    let free = || {
+        let space = rustix::fs::statvfs(bed.volume.path()).unwrap();
+        space.f_bavail * 100 / space.f_blocks
+    };
+    for day in 0..3 {
+        for at in 0..25 {
+            recording(&bed.tree(), "live/d", Duration::from_secs(900 + day * 100 + at), 1 << 20);
+        }
+        wait_for("the low mark is reached again", || free() >= 45 && daemon.pressure() == "normal");
+    }
+    pause(Duration::from_secs(3));
+    assert_eq!(hooks.try_recv().ok().map(|told| told.body), None, "somebody was told of a normal day");
+}
