@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::daemon::{DaemonError, GuardError};
 use crate::domain::cause::chain;
 use crate::domain::path::show_bytes;
-use crate::store::StateError;
+use crate::store::{OpenStateError, StateError};
 
 /// Why a command ends otherwise than well.
 #[derive(Debug)]
@@ -69,9 +69,9 @@ fn refuses(error: &(dyn std::error::Error + 'static)) -> bool {
     if let Some(error) = error.downcast_ref::<GuardError>() {
         return guard(error);
     }
-    match (error.downcast_ref::<DaemonError>(), error.downcast_ref::<StateError>()) {
+    match (error.downcast_ref::<DaemonError>(), error.downcast_ref::<OpenStateError>()) {
         (Some(DaemonError::Guard(error)), _) => guard(error),
-        (_, Some(StateError::Locked { .. })) => true,
+        (_, Some(OpenStateError::Dir(StateError::Locked { .. }))) => true,
         _ => false,
     }
 }

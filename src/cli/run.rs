@@ -12,7 +12,7 @@ use crate::config;
 use crate::daemon::{Daemon, Hub, Parts};
 use crate::domain::event::Event;
 use crate::server::Plans;
-use crate::store::{Journal, StateDir};
+use crate::store::{OpenState, open_state};
 use crate::system::{ProcHolders, SystemClock, SystemVolumes, survive_lease_breaks};
 
 /// Log lines that may wait to be written.
@@ -26,13 +26,12 @@ pub(super) fn run(place: &Place, listen: Option<SocketAddr>) -> Result<(), Failu
     if let Some(address) = listen {
         config.listeners.main = address;
     }
-    let state = StateDir::open(&config.state)?;
-    let opened = Journal::open(&config.state.join("journal"))?;
-    let journal = Arc::new(opened.journal);
+    let OpenState { dir: state, journal, remarks } = open_state(&config.state)?;
+    let journal = Arc::new(journal);
     let clock = Arc::new(SystemClock);
     let hub = Arc::new(Hub::new(journal.clone(), clock.clone()));
-    for text in opened.repaired {
-        hub.record(&Event::Remark { text: format!("the journal: {text}"), urgent: true });
+    for text in remarks {
+        hub.record(&Event::Remark { text, urgent: true });
     }
     let recorder = hub.clone();
     let parts = Parts {

@@ -7,7 +7,7 @@ use super::exit::{Failure, complain, print};
 use super::source::{configuration, flags};
 use crate::config;
 use crate::daemon::{self, Marked};
-use crate::store::{Journal, StateDir, StateError};
+use crate::store::{OpenStateError, StateDir, StateError, open_state};
 use crate::system::SystemVolumes;
 
 /// `check`.
@@ -46,12 +46,9 @@ pub(super) fn init(place: &Place, accept: bool, names: &[String]) -> Result<(), 
         return Err(Failure::Usage(format!("there is no tree `{unknown}`; there are: {}", known.join(", "))));
     }
     // A running guard has the state; then only its id is read, and the guard takes note of the markers itself.
-    let (id, journal, _state) = match StateDir::open(&config.state) {
-        Ok(state) => {
-            let journal = Journal::open(&config.state.join("journal"))?.journal;
-            (state.id().to_owned(), Some(journal), Some(state))
-        }
-        Err(StateError::Locked { path, .. }) => (StateDir::id_of(&path)?, None, None),
+    let (id, journal, _state) = match open_state(&config.state) {
+        Ok(opened) => (opened.dir.id().to_owned(), Some(opened.journal), Some(opened.dir)),
+        Err(OpenStateError::Dir(StateError::Locked { path, .. })) => (StateDir::id_of(&path)?, None, None),
         Err(error) => return Err(error.into()),
     };
     let lost = |tree: &crate::domain::names::TreeId| {

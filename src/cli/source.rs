@@ -16,7 +16,7 @@ use super::exit::{Failure, complain};
 use crate::config::{self, Config, Flags, Problem, ProblemKind};
 use crate::daemon::{Guard, Hub, Parts};
 use crate::domain::event::Event;
-use crate::store::{Journal, StateDir};
+use crate::store::{Journal, StateDir, open_state};
 use crate::system::{ProcHolders, SystemClock, SystemVolumes, survive_lease_breaks};
 
 /// The configuration where nothing else is said.
@@ -35,7 +35,7 @@ pub(super) struct Local {
     pub(super) guard: Guard,
     pub(super) hub: Arc<Hub>,
     /// Taken for this process; `None` where there is no state yet and none is needed.
-    pub(super) _state: Option<StateDir>,
+    pub(super) _state: Option<Arc<StateDir>>,
 }
 
 /// What a command does to the state.
@@ -135,10 +135,9 @@ impl Local {
         survive_lease_breaks();
         let folder = config.state.join("journal");
         let (state, journal) = if access == Access::Write || folder.is_dir() {
-            let state = StateDir::open(&config.state)?;
-            let opened = Journal::open(&folder)?;
-            opened.repaired.iter().for_each(|text| complain(text));
-            (Some(state), opened.journal)
+            let opened = open_state(&config.state)?;
+            opened.remarks.iter().for_each(|text| complain(text));
+            (Some(opened.dir), opened.journal)
         } else {
             (None, Journal::detached(&folder))
         };
@@ -150,7 +149,7 @@ impl Local {
             clock,
             holders: Arc::new(ProcHolders),
             journal,
-            state: state.as_ref().map_or("", StateDir::id).into(),
+            state: state.as_ref().map_or("", |state| state.id()).into(),
             events: Arc::new(teller()),
             brake: Arc::default(),
             writes: access == Access::Write,

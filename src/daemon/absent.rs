@@ -56,6 +56,10 @@ impl WritableDir for Absent {
         Err(self.error())
     }
 
+    fn set_aside_on_record(&self, _: &RelPath, _: u64) -> io::Result<Aside> {
+        Err(self.error())
+    }
+
     fn look_aside(&self, _: &Aside) -> io::Result<Option<FileIdentity>> {
         Err(self.error())
     }

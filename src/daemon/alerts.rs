@@ -1,5 +1,6 @@
 //! What is wrong becomes an alert, and an alert a message: looked at every second.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,11 +25,14 @@ pub(super) struct Alerts {
     pub(super) notifier: Arc<Notifier>,
     book: Mutex<AlertBook>,
     tuning: Mutex<Vec<AlertTuning>>,
+    database: Arc<Database>,
+    /// Where it belongs.
+    path: PathBuf,
 }
 
 impl Alerts {
     /// Goes on with what was firing when the guard last ran.
-    pub(super) fn new(hub: Arc<Hub>, settings: &NotifySettings, database: Arc<Database>) -> Self {
+    pub(super) fn new(hub: Arc<Hub>, settings: &NotifySettings, database: Arc<Database>, path: PathBuf) -> Self {
         let firing = database.firing().unwrap_or_else(|error| {
             let text = format!("the alerts that were firing cannot be read ({error}); they are told of anew");
             hub.record(&Event::Remark { text, urgent: false });
@@ -36,12 +40,14 @@ impl Alerts {
         });
         let recorder = hub.clone();
         let told = move |event: Event| recorder.record(&event);
-        let notifier = Notifier::new(settings.clone(), database, hub.clock.clone(), told);
+        let notifier = Notifier::new(settings.clone(), database.clone(), hub.clock.clone(), told);
         Self {
             hub,
             notifier: Arc::new(notifier),
             book: Mutex::new(AlertBook::restore(firing)),
             tuning: Mutex::new(settings.tuning.clone()),
+            database,
+            path,
         }
     }
 
@@ -56,6 +62,11 @@ impl Alerts {
         while !stop.load(Ordering::Relaxed) {
             if self.hub.seen() {
                 self.look();
+            }
+            // It had no room when the guard was started.
+            if self.database.in_memory() && self.database.move_to(&self.path).is_ok() {
+                let text = format!("alerts are kept in `{}` from now on", self.path.display());
+                self.hub.record(&Event::Remark { text, urgent: false });
             }
             self.hub.clock.sleep(TICK);
         }

@@ -37,6 +37,9 @@ use crate::system::raise_open_files;
 /// Tasks that do not end are left behind after this.
 const GRACE: Duration = Duration::from_secs(6);
 
+/// Between attempts to make the control socket on a disk without room for it.
+const CONTROL: Duration = Duration::from_secs(2);
+
 /// Why the daemon cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -121,7 +124,7 @@ impl Daemon {
         let operator = operator(&config, &state, &hub);
         let auth = Arc::new(Auth::new(&config.auth, operator.as_ref(), parts.clock.clone()));
         let database = open_database(&state.join("guard.db"), &hub)?;
-        let alerts = Arc::new(Alerts::new(hub.clone(), &config.notify, database));
+        let alerts = Arc::new(Alerts::new(hub.clone(), &config.notify, database, state.join("guard.db")));
         let running = run(config, guard, &hub)?;
         Ok(Arc::new(Self {
             hub,
@@ -174,21 +177,16 @@ impl Daemon {
             let only = metrics_router(backend, self.auth.clone(), &limits);
             tasks.spawn(serve_tcp(listen(address).await?, only, limits, shutdown.clone()));
         }
-        match ControlSocket::bind(&state) {
-            Ok(control) => {
-                let unix = shutdown.clone();
-                tasks.spawn(async move {
-                    if let Err(error) = serve_unix(control, full, limits, unix).await {
-                        tracing::error!(%error, "The control socket is closed.");
-                    }
-                });
-            }
+        let control = match ControlSocket::bind(&state) {
+            Ok(control) => Some(control),
             Err(error @ (ControlError::Occupied { .. } | ControlError::Foreign { .. })) => return Err(error.into()),
-            // No inode is left for it: the guard frees some, and takes requests over TCP meanwhile (promise 13).
+            // There is no room for it: the guard makes some, and takes requests over TCP meanwhile (promise 13).
             Err(error @ ControlError::Io { .. }) => {
-                tracing::error!(error = chain(&error), "There is no control socket until the guard is started again.");
+                tracing::error!(error = chain(&error), "There is no control socket yet; it is tried again.");
+                None
             }
-        }
+        };
+        tasks.spawn(attend_control(control, state, full, limits, shutdown.clone()));
         let hub = self.hub.clone();
         tasks.spawn(async move {
             let mut ticks = tokio::time::interval(Duration::from_millis(100));
@@ -368,6 +366,28 @@ fn run(config: Config, guard: Guard, hub: &Arc<Hub>) -> Result<Running, DaemonEr
         workers.push(worker);
     }
     Ok(Running { config, workers, stop })
+}
+
+/// Serves the control socket, once it can be made.
+async fn attend_control(
+    mut control: Option<ControlSocket>,
+    state: PathBuf,
+    router: axum::Router,
+    limits: Limits,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let mut ticks = tokio::time::interval(CONTROL);
+    while control.is_none() {
+        tokio::select! {
+            _ = ticks.tick() => control = ControlSocket::bind(&state).ok(),
+            _ = shutdown.changed() => return,
+        }
+    }
+    if let Some(control) = control
+        && let Err(error) = serve_unix(control, router, limits, shutdown).await
+    {
+        tracing::error!(%error, "The control socket is closed.");
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, DaemonError> {

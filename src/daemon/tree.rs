@@ -1,6 +1,7 @@
 //! One tree that is watched: its handle, what the last scan found, and whether it can be trusted.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -184,8 +185,13 @@ impl TreeWatch {
                 if !writes {
                     return Ok(None);
                 }
-                if let Err(error) = self.dir.write_marker(&wanted.show()) {
-                    return Ok(marker(format!("cannot be written ({error})")));
+                match self.dir.write_marker(&wanted.show()) {
+                    Ok(()) => {}
+                    // It is written once there is room; on first contact there is nothing to compare it with anyway.
+                    Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                        return Ok(None);
+                    }
+                    Err(error) => return Ok(marker(format!("cannot be written ({error})"))),
                 }
                 journal.append_synced(vec![note(&self.policy, "written at first contact")], now)?;
                 self.marked = true;
@@ -268,6 +274,7 @@ impl TreeWatch {
             may_share: traits.may_share(),
             leases: traits.leases,
             without_lease,
+            beside: self.inventory.passed_over.beside.clone(),
         }
     }
 

@@ -165,8 +165,10 @@ pub struct PassedOver {
     pub special: u64,
     /// Directories on which something else is mounted; never entered.
     pub mounts: Vec<RelPath>,
-    /// Files in our own private folder.
+    /// Files that we have set aside: in our own private folder, and under a name of ours in their own directory.
     pub set_aside: Tally,
+    /// Where the latter are, the first thousands of them.
+    pub beside: Vec<RelPath>,
 }
 
 #[derive(Debug, Clone, Copy)]

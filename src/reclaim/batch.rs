@@ -42,6 +42,8 @@ pub struct TreeHandle {
     pub leases: bool,
     /// Where no lease is to be had, or is believed, time and two unchanged sightings stand in, and both are there.
     pub without_lease: bool,
+    /// What the last scan found set aside beside itself.
+    pub beside: Vec<RelPath>,
 }
 
 impl TreeHandle {
@@ -51,6 +53,7 @@ impl TreeHandle {
             leases: self.leases,
             without_lease: self.without_lease,
             may_share: self.may_share,
+            name_is_record: false,
         }
     }
 
@@ -131,7 +134,8 @@ impl Engine {
                     if !pace.is_zero() {
                         self.clock.sleep(pace);
                     }
-                    delete(tree, &intent, seq)
+                    let rules = DoorRules { name_is_record: self.journal.owes(), ..tree.rules() };
+                    delete(tree, &intent, seq, rules)
                 }
             };
             if matches!(&attempt, Attempt::Failed { cause, .. } if cause.is_shared()) {
@@ -304,11 +308,11 @@ fn kept(why: &str) -> Attempt {
 }
 
 /// Step 2.
-fn delete(tree: &TreeHandle, intent: &Intent, seq: Seq) -> Attempt {
+fn delete(tree: &TreeHandle, intent: &Intent, seq: Seq, rules: DoorRules) -> Attempt {
     if let Some(why) = tree.spares(&intent.target.path) {
         return kept(why);
     }
-    match verify(tree.dir.as_ref(), &intent.target, seq.0, tree.rules()) {
+    match verify(tree.dir.as_ref(), &intent.target, seq.0, rules) {
         Checked::Ready(verified) => unlink(verified),
         Checked::Done(attempt) => attempt,
     }

@@ -106,45 +106,76 @@ fn settle_one(tree: &TreeHandle, open: &OpenIntent) -> std::io::Result<Option<At
     }))
 }
 
-/// Puts back what is set aside without an open intent: a put-back that failed, or a journal that was lost.
+/// Puts back what is set aside without an open intent: a put-back that failed, a journal that was lost, or one that there was no room
+/// for.
 fn strays(engine: &Engine, name: &TreeId, tree: &TreeHandle, report: &mut SettleReport) {
-    let asides = match tree.dir.list_aside() {
-        Ok(asides) => asides,
-        Err(error) => {
-            report.left.push(format!("the private folder of tree `{name}` cannot be read: {error}"));
-            return;
-        }
-    };
+    let mut asides: Vec<Aside> = tree.beside.iter().cloned().map(Aside::Beside).collect();
+    match tree.dir.list_aside() {
+        Ok(private) => asides.extend(private),
+        Err(error) => report.left.push(format!("the private folder of tree `{name}` cannot be read: {error}")),
+    }
     for aside in asides {
-        let Aside::Private(seq) = aside else { continue };
+        let (seq, shown) = match &aside {
+            Aside::Private(seq) => (Some(*seq), format!("file {seq} in `.storage-guard`")),
+            Aside::Beside(path) => (beside_name(path).map(|(seq, _)| seq), format!("`{path}`")),
+        };
+        let Some(seq) = seq else { continue };
         let known = engine.journal.with_history(|history| history.open.contains_key(&Seq(seq)));
         if known || report.settled.iter().any(|one| one.seq.0 == seq) {
             continue;
         }
-        if tree.policy.mode != Mode::Enforce {
-            report
-                .left
-                .push(format!("tree `{name}`: file {seq} is set aside, and is put back once the tree is enforced"));
+        // Settling may have put it back meanwhile.
+        if matches!(tree.dir.look_aside(&aside), Ok(None)) {
             continue;
         }
-        let origin =
-            tree.dir.open_aside(&aside).ok().flatten().and_then(|file| file.attribute(ORIGIN_ATTRIBUTE).ok()?);
-        let path = origin.and_then(|bytes| {
-            let path = bytes.splitn(4, |byte| *byte == b'\n').nth(3)?.to_vec();
-            RelPath::new(&path).ok()
-        });
+        if tree.policy.mode != Mode::Enforce {
+            report.left.push(format!("tree `{name}`: {shown} is set aside, and is put back once the tree is enforced"));
+            continue;
+        }
+        let path = origin(tree, &aside);
         let done = match &path {
             Some(path) => tree.dir.put_back(&aside, path).map_err(|error| error.to_string()),
             None => Err("it does not say where it came from".to_owned()),
         };
         report.left.push(match (done, path) {
             (Ok(()), Some(path)) => {
-                format!("tree `{name}`: file {seq} was set aside and unknown; it was put back as `{path}`")
+                format!("tree `{name}`: {shown} was set aside and unknown; it was put back as `{path}`")
             }
             (result, _) => format!(
-                "tree `{name}`: file {seq} is set aside in `.storage-guard` and cannot be put back: {}",
+                "tree `{name}`: {shown} is set aside and cannot be put back: {}",
                 result.err().unwrap_or_default()
             ),
         });
     }
+}
+
+/// Where a file that was set aside came from: as its attribute says, or, beside itself, as its name does.
+fn origin(tree: &TreeHandle, aside: &Aside) -> Option<RelPath> {
+    let attribute = tree.dir.open_aside(aside).ok().flatten().and_then(|file| file.attribute(ORIGIN_ATTRIBUTE).ok()?);
+    let told = attribute.and_then(|bytes| {
+        let path = bytes.splitn(4, |byte| *byte == b'\n').nth(3)?.to_vec();
+        RelPath::new(&path).ok()
+    });
+    let Aside::Beside(path) = aside else { return told };
+    let (parent, _) = path.split();
+    match told {
+        // It was not moved since, other than by us.
+        Some(told) if told.split().0 == parent => Some(told),
+        // A name that had to be cut off to fit says nothing.
+        Some(_) | None => {
+            let (_, name) = beside_name(path).filter(|_| path.split().1.len() < 255)?;
+            Some(match parent {
+                Some(parent) => parent.join(&name),
+                None => RelPath::new(&name).ok()?,
+            })
+        }
+    }
+}
+
+/// The number and the name in `.storage-guard-SEQ-NAME`.
+fn beside_name(path: &RelPath) -> Option<(u64, Vec<u8>)> {
+    let rest = path.split().1.strip_prefix(b".storage-guard-")?;
+    let at = rest.iter().position(|byte| *byte == b'-')?;
+    let seq = std::str::from_utf8(&rest[..at]).ok()?.parse().ok()?;
+    (at + 1 < rest.len()).then(|| (seq, rest[at + 1..].to_vec()))
 }

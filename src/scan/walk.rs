@@ -11,6 +11,8 @@ use crate::system::{Clock, Dir, DirEntry, EntryType};
 
 /// Deeper directories are a problem, not a recording; it also ends a walk that a bind mount made circular.
 const DEEPEST: usize = 64;
+/// So many files that are set aside in their own directories are remembered.
+const BESIDE: usize = 10_000;
 /// Name of the private folder at a tree's top.
 const PRIVATE: &[u8] = b".storage-guard";
 
@@ -125,6 +127,10 @@ fn enter(
         EntryType::Special => builder.passed_over().special += 1,
         EntryType::File if entry.name.starts_with(b".storage-guard-") => {
             builder.passed_over().set_aside.add(entry.identity.allocated);
+            if builder.passed_over().beside.len() < BESIDE {
+                let path = path();
+                builder.passed_over().beside.push(path);
+            }
         }
         EntryType::File => match folder.read(&entry.name, entry.identity.size) {
             Some(found) => {

@@ -135,6 +135,37 @@ impl Database {
         Ok(Self { connection: Mutex::new(connection) })
     }
 
+    /// It is kept in memory: there was no file, or none that could be used.
+    #[must_use]
+    pub fn in_memory(&self) -> bool {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        connection.path().is_none_or(str::is_empty)
+    }
+
+    /// Moves a database from memory into a file that is not there yet, and goes on in it.
+    ///
+    /// # Errors
+    /// If there is a file of that name, or it cannot be written whole: then all stays in memory.
+    #[expect(clippy::disallowed_methods, reason = "a copy of the store's own that was not written whole")]
+    pub fn move_to(&self, path: &Path) -> Result<(), DatabaseError> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        if make(path)?.is_some_and(|length| length > 0) {
+            return Err(DatabaseError::InUse { path: path.to_owned() });
+        }
+        let name = path.to_string_lossy();
+        let copied = connection.execute("VACUUM INTO ?1", [&*name]);
+        match sql("move to a file", copied).and_then(|_| connect(path)) {
+            Ok(file) => {
+                *connection = file;
+                Ok(())
+            }
+            Err(error) => {
+                let _ = std::fs::remove_file(path);
+                Err(error)
+            }
+        }
+    }
+
     /// The value of a key.
     ///
     /// # Errors
@@ -349,6 +380,23 @@ mod tests {
         drop(opened);
         let error = Database::open(&path).unwrap_err().to_string();
         assert!(error.contains("schema 99") && error.contains("later version"), "{error}");
+    }
+
+    /// Fault 69.
+    #[test]
+    fn what_was_kept_in_memory_moves_to_its_file_once_there_is_room() {
+        let (_home, path) = home();
+        let database = Database::memory().unwrap();
+        database.put("a", b"one").unwrap();
+        assert!(database.in_memory() && database.move_to(Path::new("/nonexistent/guard.db")).is_err());
+        database.move_to(&path).unwrap();
+        assert!(!database.in_memory());
+        database.put("b", b"two").unwrap();
+        drop(database);
+        let opened = Database::open(&path).unwrap();
+        assert_eq!(opened.database.get("a").unwrap().as_deref(), Some(&b"one"[..]));
+        assert_eq!(opened.database.get("b").unwrap().as_deref(), Some(&b"two"[..]));
+        assert!(Database::memory().unwrap().move_to(&path).is_err(), "never over another");
     }
 
     #[test]

@@ -6,8 +6,9 @@
 //! 3. `head` is brought up to date, so that a cut-off end shows;
 //! 4. only then the caller learns the numbers.
 //!
-//! Invariants: one writer (the state's lock); after a failed write or sync nothing is appended any more, since nobody knows
-//! what is on the disk; what was synced is never changed.
+//! Invariants: one writer (the state's lock); what was synced is never changed. After a failed write or sync nobody knows what is on
+//! the disk: what followed the last sync that succeeded is cut off, everything is read again, and a new segment is begun. On a disk
+//! that had no room for a journal yet, entries wait in memory, and are written before any other once there is room.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,7 +16,9 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use super::ballast::Ballast;
 use super::record::encode;
 use super::segment::{self, HEADER, Position, Tail, walk};
 use crate::domain::deletion::Seq;
@@ -28,7 +31,9 @@ const SPARE: &str = "spare";
 /// The last entry, so that a cut-off end shows.
 const HEAD: &str = "head";
 /// Between attempts to make room for the next segment.
-const AGAIN: std::time::Duration = std::time::Duration::from_secs(30);
+const AGAIN: Duration = Duration::from_secs(30);
+/// Between attempts to go on after a failed write.
+const REOPEN: Duration = Duration::from_secs(10);
 
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,28 +49,70 @@ pub enum JournalError {
         source: io::Error,
     },
     /// An earlier write failed.
-    #[error("the journal in `{}` is closed, because an earlier write failed; nothing is deleted until the guard is started again", .0.display())]
+    #[error("the journal in `{}` is closed, because an earlier write failed; nothing is deleted until it can be written again, which is tried every ten seconds", .0.display())]
     Closed(PathBuf),
     /// An entry is too long.
     #[error("an entry for the journal is too long: {0} bytes")]
     TooLong(usize),
 }
 
+impl JournalError {
+    /// The disk has no room.
+    #[must_use]
+    pub fn full(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => is_full(source),
+            Self::Closed(_) | Self::TooLong(_) => false,
+        }
+    }
+}
+
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// The journal, opened for writing.
 #[derive(Debug)]
 pub struct Journal {
     folder: PathBuf,
+    ballast: Ballast,
     inner: Mutex<Inner>,
+}
+
+/// Makes what a journal needs besides its own files; whether that is there now.
+type Prepare = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// Whether entries can be made durable.
+enum Standing {
+    /// They are.
+    Sound,
+    /// A write failed. The segment is good up to its offset.
+    Broken,
+    /// There was no room for a journal yet: these wait.
+    Owing(Vec<(Timestamp, Entry)>, Prepare),
+    /// A journal of nothing.
+    Detached,
+}
+
+impl std::fmt::Debug for Standing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sound => "Sound",
+            Self::Broken => "Broken",
+            Self::Owing(..) => "Owing",
+            Self::Detached => "Detached",
+        })
+    }
 }
 
 #[derive(Debug)]
 struct Inner {
-    /// The segment that is written, and where.
+    /// The segment that is written, and where: all before that was synced.
     segment: Option<(File, usize)>,
     head: Option<File>,
     at: Position,
     history: History,
-    closed: bool,
+    standing: Standing,
     /// The next segment is ready.
     spare: bool,
     /// When one was last tried to be made.
@@ -89,53 +136,19 @@ impl Journal {
     /// # Errors
     /// If a file cannot be read, or a new segment cannot be made.
     pub fn open(folder: &Path) -> Result<Opened, JournalError> {
-        let failed = |action, source| JournalError::Io { action, path: folder.to_owned(), source };
-        std::fs::create_dir_all(folder).map_err(|e| failed("make", e))?;
-        let segments = segment::list(folder).map_err(|e| failed("list", e))?;
-        let mut at = Position::default();
-        let mut history = History::default();
-        let mut repaired = Vec::new();
-        let mut last = None;
-        for (_, path) in &segments {
-            let bytes = std::fs::read(path).map_err(|e| failed("read", e))?;
-            let name = show(path);
-            let tail = walk(&name, &bytes, &mut at, &mut |recorded| history.enter(&recorded), &mut |fault| {
-                repaired.push(fault)
-            });
-            last = Some((path, name, tail, bytes.len()));
-        }
-        let created = segments.is_empty();
-        let mut segment = None;
-        if let Some((path, name, tail, length)) = last {
-            let open = || File::options().read(true).write(true).open(path).map_err(|e| failed("open", e));
-            match tail {
-                Tail::Clean(offset) => segment = Some((open()?, offset)),
-                Tail::Torn(offset) => {
-                    let file = open()?;
-                    file.write_all_at(&vec![0; length - offset], offset as u64)
-                        .and_then(|()| file.sync_data())
-                        .map_err(|e| failed("repair", e))?;
-                    repaired.push(format!(
-                        "segment `{name}`: a batch that was being written when the guard was stopped was cut off"
-                    ));
-                    segment = Some((file, offset));
-                }
-            }
-        }
-        if let Some(fault) = read_head(folder).and_then(|head| cut_off(&head, &at)) {
-            repaired.push(fault);
-        }
-        let head =
-            File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(folder.join(HEAD));
-        let inner =
-            Inner { segment, head: head.ok(), at, history, closed: false, spare: false, tried: Timestamp::default() };
-        let journal = Self { folder: folder.to_owned(), inner: Mutex::new(inner) };
+        let ballast = Ballast::new(folder);
+        let (inner, created, repaired) = match load(folder) {
+            Err(error) if error.full() && ballast.release() => load(folder)?,
+            loaded => loaded?,
+        };
+        let journal = Self { folder: folder.to_owned(), ballast, inner: Mutex::new(inner) };
         {
             let mut inner = journal.lock();
             if inner.segment.is_none() {
                 journal.rotate(&mut inner)?;
             }
             inner.spare = journal.make_spare();
+            journal.ballast.build();
         }
         Ok(Opened { journal, created, repaired })
     }
@@ -143,16 +156,33 @@ impl Journal {
     /// A journal of nothing, for looking at trees where there is no state yet; it takes no entries.
     #[must_use]
     pub fn detached(folder: &Path) -> Self {
+        Self::without_files(folder, Standing::Detached)
+    }
+
+    /// A journal that there is no room for yet. Its entries wait in memory; at each, `prepare` is called and then room is looked
+    /// for again.
+    #[must_use]
+    pub fn owing(folder: &Path, prepare: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self::without_files(folder, Standing::Owing(Vec::new(), Box::new(prepare)))
+    }
+
+    fn without_files(folder: &Path, standing: Standing) -> Self {
         let inner = Inner {
             segment: None,
             head: None,
             at: Position::default(),
             history: History::default(),
-            closed: true,
+            standing,
             spare: true,
             tried: Timestamp::default(),
         };
-        Self { folder: folder.to_owned(), inner: Mutex::new(inner) }
+        Self { folder: folder.to_owned(), ballast: Ballast::new(folder), inner: Mutex::new(inner) }
+    }
+
+    /// Entries wait in memory, because there is no room for them yet: whoever deletes something leaves another record first.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        matches!(self.lock().standing, Standing::Owing(..))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -160,54 +190,128 @@ impl Journal {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends entries and makes them durable with one sync; returns their numbers.
+    /// Appends entries and makes them durable with one sync; returns their numbers. Without room for a journal they wait in memory.
     ///
     /// # Errors
-    /// If they could not be made durable. Then nothing is appended any more.
+    /// If they could not be made durable: then none of them counts.
     pub fn append_synced(&self, entries: Vec<Entry>, now: Timestamp) -> Result<Vec<Seq>, JournalError> {
         let mut inner = self.lock();
-        if inner.closed {
-            return Err(JournalError::Closed(self.folder.clone()));
-        }
         if entries.is_empty() {
             return Ok(Vec::new());
         }
-        // Closed until this append is known to have succeeded.
-        inner.closed = true;
+        match inner.standing {
+            Standing::Sound => {}
+            Standing::Detached => return Err(JournalError::Closed(self.folder.clone())),
+            Standing::Broken => self.reopen(&mut inner, now)?,
+            Standing::Owing(..) => {
+                if !self.pay(&mut inner) {
+                    return Ok(inner.owe(entries, now));
+                }
+            }
+        }
+        let seqs = self.append(&mut inner, entries.into_iter().map(|entry| (now, entry)))?;
+        if !inner.spare && now.since(inner.tried) >= AGAIN {
+            inner.tried = now;
+            inner.spare = self.make_spare();
+            self.ballast.build();
+        }
+        Ok(seqs)
+    }
+
+    fn append(
+        &self,
+        inner: &mut Inner,
+        entries: impl Iterator<Item = (Timestamp, Entry)>,
+    ) -> Result<Vec<Seq>, JournalError> {
+        // Until this append is known to have succeeded.
+        inner.standing = Standing::Broken;
         let batch = inner.at.batch.wrapping_add(1);
-        let mut seqs = Vec::with_capacity(entries.len());
+        let mut seqs = Vec::new();
         let mut buffer = Vec::new();
-        for entry in entries {
+        for (at, entry) in entries {
             let before = (inner.at, buffer.len());
             let seq = Seq(inner.at.seq.0 + 1);
-            let hash = encode(&mut buffer, &before.0.hash, batch, seq, now, &entry);
+            let hash = encode(&mut buffer, &before.0.hash, batch, seq, at, &entry);
             let (_, offset) = inner.segment.as_ref().expect("an open journal has a segment");
-            if offset + buffer.len() > self.segment_length(&inner)? {
+            if offset + buffer.len() > self.segment_length(inner)? {
                 let frame = buffer.split_off(before.1);
                 if HEADER + frame.len() > 64 << 10 {
-                    inner.closed = false;
+                    inner.standing = Standing::Sound;
                     return Err(JournalError::TooLong(frame.len()));
                 }
-                self.flush(&mut inner, &buffer)?;
+                self.flush(inner, &buffer)?;
                 // What stands before it is whole; without room for more, this is as far as it goes for now.
-                if let Err(error) = self.rotate(&mut inner) {
-                    inner.closed = false;
+                if let Err(error) = self.rotate(inner) {
+                    inner.standing = Standing::Sound;
                     return Err(error);
                 }
                 buffer = frame;
             }
             inner.at = Position { seq, hash, batch };
-            inner.history.enter(&Recorded { seq, at: now, hash, entry });
+            inner.history.enter(&Recorded { seq, at, hash, entry });
             seqs.push(seq);
         }
-        self.flush(&mut inner, &buffer)?;
-        inner.closed = false;
-        self.write_head(&inner);
-        if !inner.spare && now.since(inner.tried) >= AGAIN {
-            inner.tried = now;
-            inner.spare = self.make_spare();
-        }
+        self.flush(inner, &buffer)?;
+        inner.standing = Standing::Sound;
+        self.write_head(inner);
         Ok(seqs)
+    }
+
+    /// After a failed write: cuts off what nobody knows the state of, reads everything again, and begins a new segment.
+    fn reopen(&self, inner: &mut Inner, now: Timestamp) -> Result<(), JournalError> {
+        if now >= inner.tried && now.since(inner.tried) < REOPEN {
+            return Err(JournalError::Closed(self.folder.clone()));
+        }
+        inner.tried = now;
+        if let Some((file, offset)) = &inner.segment {
+            let length = self.segment_length(inner)?;
+            file.write_all_at(&vec![0; length.saturating_sub(*offset)], *offset as u64)
+                .and_then(|()| file.sync_data())
+                .map_err(|e| self.failed("cut the end off", e))?;
+        }
+        let (mut again, _, _) = load(&self.folder)?;
+        again.history.last_run = again.history.last_run.max(inner.history.last_run);
+        if again.segment.as_ref().is_none_or(|(_, offset)| *offset > HEADER) {
+            self.rotate(&mut again)?;
+        }
+        again.tried = now;
+        *inner = again;
+        Ok(())
+    }
+
+    /// Makes the journal that there was no room for, and writes what waits; whether that is done.
+    fn pay(&self, inner: &mut Inner) -> bool {
+        let Standing::Owing(owed, prepare) = &inner.standing else { return true };
+        if !prepare() {
+            return false;
+        }
+        let owed = owed.clone();
+        let paid = load(&self.folder).and_then(|(mut new, _, _)| {
+            if new.segment.is_none() {
+                self.rotate(&mut new)?;
+            }
+            self.append(&mut new, owed.into_iter())?;
+            Ok(new)
+        });
+        match paid {
+            Ok(new) => {
+                *inner = new;
+                true
+            }
+            Err(_) => {
+                self.discard();
+                false
+            }
+        }
+    }
+
+    /// Takes a journal away that was begun and has nothing on record.
+    #[expect(clippy::disallowed_methods, reason = "segments of the store that nobody was told of")]
+    fn discard(&self) {
+        for (_, path) in segment::list(&self.folder).unwrap_or_default() {
+            let _ = std::fs::remove_file(path);
+        }
+        let _ = std::fs::remove_file(self.folder.join(HEAD));
     }
 
     fn segment_length(&self, inner: &Inner) -> Result<usize, JournalError> {
@@ -226,8 +330,12 @@ impl Journal {
         if buffer.is_empty() {
             return Ok(());
         }
-        file.write_all_at(buffer, *offset as u64).map_err(|e| self.failed("write", e))?;
-        file.sync_data().map_err(|e| self.failed("sync", e))?;
+        let write = || file.write_all_at(buffer, *offset as u64).and_then(|()| file.sync_data());
+        let written = match write() {
+            Err(error) if is_full(&error) && self.ballast.release() => write(),
+            other => other,
+        };
+        written.map_err(|e| self.failed("write", e))?;
         *offset += buffer.len();
         Ok(())
     }
@@ -298,6 +406,66 @@ impl Journal {
         let _inner = self.lock();
         verify(&self.folder)
     }
+}
+
+impl Inner {
+    /// Takes entries that wait.
+    fn owe(&mut self, entries: Vec<Entry>, now: Timestamp) -> Vec<Seq> {
+        let mut seqs = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let seq = Seq(self.at.seq.0 + 1);
+            self.at.seq = seq;
+            self.history.enter(&Recorded { seq, at: now, hash: [0; 32], entry: entry.clone() });
+            if let Standing::Owing(owed, _) = &mut self.standing {
+                owed.push((now, entry));
+            }
+            seqs.push(seq);
+        }
+        seqs
+    }
+}
+
+/// Reads a journal, and cuts a torn end off. Gives what it adds up to, whether there was none, and what was found wrong. Without
+/// segments there is none to write to yet.
+fn load(folder: &Path) -> Result<(Inner, bool, Vec<String>), JournalError> {
+    let failed = |action, source| JournalError::Io { action, path: folder.to_owned(), source };
+    std::fs::create_dir_all(folder).map_err(|e| failed("make", e))?;
+    let segments = segment::list(folder).map_err(|e| failed("list", e))?;
+    let mut at = Position::default();
+    let mut history = History::default();
+    let mut repaired = Vec::new();
+    let mut last = None;
+    for (_, path) in &segments {
+        let bytes = std::fs::read(path).map_err(|e| failed("read", e))?;
+        let name = show(path);
+        let tail =
+            walk(&name, &bytes, &mut at, &mut |recorded| history.enter(&recorded), &mut |fault| repaired.push(fault));
+        last = Some((path, name, tail, bytes.len()));
+    }
+    let mut segment = None;
+    if let Some((path, name, tail, length)) = last {
+        let open = || File::options().read(true).write(true).open(path).map_err(|e| failed("open", e));
+        match tail {
+            Tail::Clean(offset) => segment = Some((open()?, offset)),
+            Tail::Torn(offset) => {
+                let file = open()?;
+                file.write_all_at(&vec![0; length - offset], offset as u64)
+                    .and_then(|()| file.sync_data())
+                    .map_err(|e| failed("repair", e))?;
+                repaired.push(format!(
+                    "segment `{name}`: a batch that was being written when the guard was stopped was cut off"
+                ));
+                segment = Some((file, offset));
+            }
+        }
+    }
+    if let Some(fault) = read_head(folder).and_then(|head| cut_off(&head, &at)) {
+        repaired.push(fault);
+    }
+    let head = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(folder.join(HEAD));
+    let (spare, tried) = (false, Timestamp::default());
+    let inner = Inner { segment, head: head.ok(), at, history, standing: Standing::Sound, spare, tried };
+    Ok((inner, segments.is_empty(), repaired))
 }
 
 fn show(path: &Path) -> String {

@@ -1,15 +1,18 @@
 //! What must outlive us: the journal, which is the truth, and the database beside it.
 
 mod alert_rows;
+mod ballast;
 mod database;
 mod journal;
 mod outbox;
 mod record;
 mod segment;
+mod state;
 mod state_dir;
 
 pub use alert_rows::{StoredAlert, Told};
 pub use database::{Database, DatabaseError, OpenedDatabase};
 pub use journal::{Journal, JournalError, Opened};
 pub use outbox::{Batch, Loaded, Message, MessageKind, MessageState};
+pub use state::{OpenState, OpenStateError, open_state};
 pub use state_dir::{StateDir, StateError};

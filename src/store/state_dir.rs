@@ -1,13 +1,15 @@
 //! The folder of everything that must outlive us: one guard at a time, nobody else's business.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
+use super::journal::is_full;
 use crate::system::lock_holder;
 
 /// Why a state cannot be used.
@@ -41,33 +43,46 @@ pub enum StateError {
 pub struct StateDir {
     path: PathBuf,
     id: String,
-    _lock: File,
+    /// `None` while there is no room for it.
+    lock: Mutex<Option<File>>,
 }
 
 impl StateDir {
-    /// Takes the folder for this process, making it if need be.
+    /// Takes the folder for this process, making it if need be. On a disk without room for it, it is kept in memory.
     ///
     /// # Errors
     /// [`StateError::Locked`] if another guard has it.
     pub fn open(path: &Path) -> Result<Self, StateError> {
-        let failed = |action, source| StateError::Io { action, path: path.to_owned(), source };
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| failed("make", e))?;
-        let stat = std::fs::metadata(path).map_err(|e| failed("look at", e))?;
-        if stat.mode() & 0o022 != 0 {
-            return Err(StateError::Writable(path.to_owned()));
-        }
-        let lock = open(&path.join("lock")).map_err(|e| failed("lock", e))?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                let stat = lock.metadata().map_err(|e| failed("lock", e))?;
-                let pid = lock_holder(stat.dev(), stat.ino()).unwrap_or(0);
-                return Err(StateError::Locked { path: path.to_owned(), pid });
+        match take(path, None) {
+            Ok((id, lock)) => Ok(Self { path: path.to_owned(), id, lock: Mutex::new(Some(lock)) }),
+            Err(StateError::Io { source, .. }) if is_full(&source) => {
+                let id = random_id().map_err(|source| failed(path, "identify", source))?;
+                Ok(Self { path: path.to_owned(), id, lock: Mutex::default() })
             }
-            Err(error) => return Err(failed("lock", error.into())),
+            Err(error) => Err(error),
         }
-        let id = identify(&path.join("id")).map_err(|e| failed("identify", e))?;
-        Ok(Self { path: path.to_owned(), id, _lock: lock })
+    }
+
+    /// Makes what there was no room for when it was opened.
+    ///
+    /// # Errors
+    /// If there still is none, or another guard has made it meanwhile.
+    pub fn make(&self) -> Result<(), StateError> {
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if lock.is_none() {
+            let (id, file) = take(&self.path, Some(&self.id))?;
+            if id != self.id {
+                return Err(StateError::Locked { path: self.path.clone(), pid: 0 });
+            }
+            *lock = Some(file);
+        }
+        Ok(())
+    }
+
+    /// It is on the disk.
+    #[must_use]
+    pub fn made(&self) -> bool {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// The id of a state that another process has.
@@ -96,19 +111,50 @@ fn open(path: &Path) -> io::Result<File> {
     File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
-fn identify(path: &Path) -> io::Result<String> {
+fn failed(path: &Path, action: &'static str, source: io::Error) -> StateError {
+    StateError::Io { action, path: path.to_owned(), source }
+}
+
+/// Makes the folder, locks it, and gives its id: `wanted`, or a new one, if it has none.
+fn take(path: &Path, wanted: Option<&str>) -> Result<(String, File), StateError> {
+    let failed = |action, source| failed(path, action, source);
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| failed("make", e))?;
+    let stat = std::fs::metadata(path).map_err(|e| failed("look at", e))?;
+    if stat.mode() & 0o022 != 0 {
+        return Err(StateError::Writable(path.to_owned()));
+    }
+    let lock = open(&path.join("lock")).map_err(|e| failed("lock", e))?;
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => {
+            let stat = lock.metadata().map_err(|e| failed("lock", e))?;
+            let pid = lock_holder(stat.dev(), stat.ino()).unwrap_or(0);
+            return Err(StateError::Locked { path: path.to_owned(), pid });
+        }
+        Err(error) => return Err(failed("lock", error.into())),
+    }
+    let id = identify(&path.join("id"), wanted).map_err(|e| failed("identify", e))?;
+    Ok((id, lock))
+}
+
+fn identify(path: &Path, wanted: Option<&str>) -> io::Result<String> {
     let mut file = open(path)?;
     let mut id = String::new();
     file.read_to_string(&mut id)?;
     if id.trim().len() == 32 {
         return Ok(id.trim().to_owned());
     }
-    let mut random = [0u8; 16];
-    getrandom::fill(&mut random).map_err(io::Error::other)?;
-    let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    file.write_all(format!("{id}\n").as_bytes())?;
+    let id = wanted.map_or_else(random_id, |id| Ok(id.to_owned()))?;
+    // Over what a crash left of an earlier one.
+    file.write_all_at(format!("{id}\n").as_bytes(), 0)?;
     file.sync_all()?;
     Ok(id)
+}
+
+fn random_id() -> io::Result<String> {
+    let mut random = [0u8; 16];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ pub struct DoorRules {
     pub leases: bool,
     /// Files of this filesystem may share their blocks, so it is asked how many are.
     pub may_share: bool,
+    /// There is no room for a journal: the name that a file is set aside under is the record, and is made durable first.
+    pub name_is_record: bool,
 }
 
 /// A file that was looked at again, set aside, and looked at once more: the licence to unlink it.
@@ -58,7 +60,7 @@ pub enum Checked<'d> {
 /// Looks at a target again and sets it aside under `seq`.
 pub fn verify<'d>(dir: &'d dyn WritableDir, target: &'d Target, seq: u64, rules: DoorRules) -> Checked<'d> {
     match examine(dir, target, rules) {
-        Ok(examined) => set_aside(dir, target, seq, examined),
+        Ok(examined) => set_aside(dir, target, seq, examined, rules),
         Err(attempt) => Checked::Done(attempt),
     }
 }
@@ -132,7 +134,13 @@ fn unopened(file: &dyn HeldFile, rules: DoorRules) -> Result<Option<LeaseKind>, 
 }
 
 /// Steps 3 and 4.
-fn set_aside<'d>(dir: &'d dyn WritableDir, target: &'d Target, seq: u64, examined: Examined) -> Checked<'d> {
+fn set_aside<'d>(
+    dir: &'d dyn WritableDir,
+    target: &'d Target,
+    seq: u64,
+    examined: Examined,
+    rules: DoorRules,
+) -> Checked<'d> {
     let Examined { file, freed, shared, lease } = examined;
     let read_by_others = lease == Some(LeaseKind::NoWriter);
     // The journal has the same; a filesystem without attributes, or without room for one, loses nothing.
@@ -143,7 +151,12 @@ fn set_aside<'d>(dir: &'d dyn WritableDir, target: &'d Target, seq: u64, examine
         let _ = file.release();
         Checked::Done(attempt)
     };
-    let aside = match dir.set_aside(&target.path, seq) {
+    let renamed = if rules.name_is_record {
+        dir.set_aside_on_record(&target.path, seq)
+    } else {
+        dir.set_aside(&target.path, seq)
+    };
+    let aside = match renamed {
         Ok(aside) => aside,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return give_up(Attempt::AlreadyGone),
         Err(error) => return give_up(failed(&error)),

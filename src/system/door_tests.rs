@@ -7,9 +7,20 @@ use crate::domain::path::RelPath;
 use crate::system::{Dir as _, GuardedTree};
 use std::path::Path;
 
-const WAIT: DoorRules = DoorRules { when_open: WhenOpen::Wait, without_lease: false, leases: true, may_share: false };
-const DELETE: DoorRules =
-    DoorRules { when_open: WhenOpen::Delete, without_lease: false, leases: true, may_share: false };
+const WAIT: DoorRules = DoorRules {
+    when_open: WhenOpen::Wait,
+    without_lease: false,
+    leases: true,
+    may_share: false,
+    name_is_record: false,
+};
+const DELETE: DoorRules = DoorRules {
+    when_open: WhenOpen::Delete,
+    without_lease: false,
+    leases: true,
+    may_share: false,
+    name_is_record: false,
+};
 
 struct Home {
     dir: tempfile::TempDir,

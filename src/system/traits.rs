@@ -156,6 +156,12 @@ pub trait WritableDir: Dir {
     /// # Errors
     /// What the system says; the file then stands under its own name.
     fn set_aside(&self, path: &RelPath, seq: u64) -> io::Result<Aside>;
+    /// Renames `path` to a name of ours that holds `seq` within its own directory, never over another file, and makes that durable: the
+    /// name alone then says what was begun.
+    ///
+    /// # Errors
+    /// What the system says. If only the last step failed, the file stands under its own name again.
+    fn set_aside_on_record(&self, path: &RelPath, seq: u64) -> io::Result<Aside>;
     /// Looks at what was set aside, without opening it: an open would break the lease that we hold on it. `None` if it is not
     /// there.
     ///

@@ -73,6 +73,15 @@ impl GuardedTree {
         }
     }
 
+    /// Renames within the directory that a path lies in.
+    fn rename_beside(&self, parent: BorrowedFd<'_>, path: &RelPath, seq: u64) -> io::Result<Aside> {
+        let aside = self.beside(path, seq);
+        let Aside::Beside(new) = &aside else { return Err(Errno::INVAL.into()) };
+        let (from, to) = (OsStr::from_bytes(path.split().1), OsStr::from_bytes(new.split().1));
+        rename(parent, from, parent, to)?;
+        Ok(aside)
+    }
+
     /// The directory `dir`, with what is missing of it made again.
     fn directory_or_new(&self, dir: Option<&RelPath>) -> io::Result<OwnedFd> {
         let Some(dir) = dir else { return self.directory(None) };
@@ -140,9 +149,16 @@ impl WritableDir for GuardedTree {
                 _ => return Err(error),
             },
         }
-        let aside = self.beside(path, seq);
-        let Aside::Beside(new) = &aside else { return Err(Errno::INVAL.into()) };
-        rename(parent.as_fd(), name, parent.as_fd(), OsStr::from_bytes(new.split().1))?;
+        self.rename_beside(parent.as_fd(), path, seq)
+    }
+
+    fn set_aside_on_record(&self, path: &RelPath, seq: u64) -> io::Result<Aside> {
+        let parent = self.directory(path.split().0.as_ref())?;
+        let aside = self.rename_beside(parent.as_fd(), path, seq)?;
+        if let Err(error) = rustix::fs::fsync(&parent) {
+            self.put_back(&aside, path)?;
+            return Err(error.into());
+        }
         Ok(aside)
     }
 
