@@ -9,12 +9,13 @@ use super::hub::{Hub, lock};
 use crate::domain::alert::{AlertName, Condition, Subject};
 use crate::domain::alert_book::{AlertBook, AlertState};
 use crate::domain::conditions::{condition, conditions};
+use crate::domain::deletion::Seq;
 use crate::domain::event::Event;
 use crate::domain::settings::{AlertTuning, NotifySettings, Severity};
 use crate::domain::units::show_duration;
 use crate::notify::Notifier;
 use crate::server::records;
-use crate::store::{Database, DatabaseError};
+use crate::store::{Database, DatabaseError, Journal};
 
 /// Between two looks.
 const TICK: Duration = Duration::from_secs(1);
@@ -111,6 +112,29 @@ impl Alerts {
         };
         book.active().map(shape).collect()
     }
+}
+
+/// Compares database and journal: both know the daemon's last start, and if they differ, one was lost or is an older copy. Nothing
+/// follows from the older one but what a full scan confirms; that it is older is told (fault 73).
+pub(super) fn compare(database: &Database, journal: &Journal, before: Seq, hub: &Hub) {
+    const KEY: &str = "last_start";
+    let known = database.get(KEY).ok().flatten().and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
+    let text = match known.map(Seq) {
+        Some(known) if known > before => Some(
+            "the journal is older than the database beside it: it was lost, or replaced by an earlier copy; what was done since is not on record",
+        ),
+        Some(known) if known < before => Some(
+            "the database is older than the journal beside it: it was replaced by an earlier copy; alerts may be told of again",
+        ),
+        None if before > Seq(0) => Some("the database was lost, or made anew; alerts may be told of again"),
+        Some(_) | None => None,
+    };
+    if let Some(text) = text {
+        hub.record(&Event::Remark { text: text.to_owned(), urgent: true });
+    }
+    let now = journal.with_history(|history| history.last_start);
+    // On a full disk the next start compares with an older one, and says so needlessly.
+    let _ = database.put(KEY, &now.0.to_le_bytes());
 }
 
 /// Opens the database; where that cannot be done the guard goes on without one, and says so (promise 13).

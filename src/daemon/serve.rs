@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::alerts::{Alerts, open_database};
+use super::alerts::{Alerts, compare, open_database};
 use super::guard::{Guard, GuardError, Parts};
 use super::hub::{Hub, lock};
 use super::systemd;
@@ -97,6 +97,8 @@ pub struct Daemon {
     turn: Mutex<()>,
     /// The guard ends: no reload begins any more.
     ending: AtomicBool,
+    /// The operator's token could not be made yet.
+    tokenless: AtomicBool,
     /// Files that the process may have open.
     open_files: u64,
 }
@@ -113,6 +115,7 @@ impl Daemon {
         hub: Arc<Hub>,
         reread: Reread,
     ) -> Result<Arc<Self>, DaemonError> {
+        let before = parts.journal.with_history(|history| history.last_start);
         let note = Entry::note(NoteKind::Started, format!("version {}", env!("CARGO_PKG_VERSION")));
         parts.journal.append_synced(vec![note], parts.clock.now())?;
         if parts.journal.with_history(History::restart_storm) {
@@ -123,7 +126,9 @@ impl Daemon {
         let guard = Guard::open(&config, &parts)?;
         let operator = operator(&config, &state, &hub);
         let auth = Arc::new(Auth::new(&config.auth, operator.as_ref(), parts.clock.clone()));
+        let tokenless = AtomicBool::new(operator.is_none() && config.auth.tokens.is_empty());
         let database = open_database(&state.join("guard.db"), &hub)?;
+        compare(&database, &parts.journal, before, &hub);
         let alerts = Arc::new(Alerts::new(hub.clone(), &config.notify, database, state.join("guard.db")));
         let running = run(config, guard, &hub)?;
         Ok(Arc::new(Self {
@@ -137,6 +142,7 @@ impl Daemon {
             asked: AtomicBool::new(false),
             turn: Mutex::default(),
             ending: AtomicBool::new(false),
+            tokenless,
             open_files: raise_open_files(),
         }))
     }
@@ -224,6 +230,7 @@ impl Daemon {
         loop {
             tokio::select! {
                 _ = ticks.tick() => {
+                    self.make_token();
                     if self.hub.take_reopen() || self.lost_a_worker() {
                         let daemon = self.clone();
                         tokio::task::spawn_blocking(move || daemon.reopen());
@@ -245,6 +252,18 @@ impl Daemon {
             std::process::exit(130);
         });
         Ok(())
+    }
+
+    /// Makes the operator's token once there is room for it.
+    fn make_token(&self) {
+        if !self.tokenless.load(Ordering::Relaxed) {
+            return;
+        }
+        let Ok(running) = self.running.try_lock() else { return };
+        if let Ok(token) = operator_token(&self.state) {
+            self.auth.replace(&running.config.auth, running.config.auth.tokens.is_empty().then_some(&token));
+            self.tokenless.store(false, Ordering::Relaxed);
+        }
     }
 
     fn stop_workers(&self) {

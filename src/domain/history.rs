@@ -89,6 +89,8 @@ pub struct History {
     pub last_at: Option<Timestamp>,
     /// The highest number of a run.
     pub last_run: u64,
+    /// The entry of the daemon's last start; 0 if it never was.
+    pub last_start: Seq,
     /// When the daemon was started, of late.
     starts: VecDeque<Timestamp>,
     deleted: BTreeMap<TreeId, VecDeque<(Timestamp, Bytes)>>,
@@ -119,6 +121,9 @@ impl History {
                 }
             }
             Entry::Note { kind, tree, bytes, number, text, .. } => {
+                if *kind == NoteKind::Started {
+                    self.last_start = recorded.seq;
+                }
                 if *kind == NoteKind::RunStarted {
                     self.last_run = self.last_run.max(*number);
                 }

@@ -10,7 +10,6 @@
 //! the disk: what followed the last sync that succeeded is cut off, everything is read again, and a new segment is begun. On a disk
 //! that had no room for a journal yet, entries wait in memory, and are written before any other once there is room.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -19,17 +18,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::ballast::Ballast;
+use super::reading::{cut_off, read, read_head, verify};
 use super::record::encode;
 use super::segment::{self, HEADER, Position, Tail, walk};
 use crate::domain::deletion::Seq;
 use crate::domain::history::History;
-use crate::domain::journal::{Entry, JournalLine, JournalQuery, OpenIntent, Recorded, Verification};
+use crate::domain::journal::{Entry, JournalLine, JournalQuery, Recorded, Verification};
 use crate::domain::units::Timestamp;
 
 /// The segment that is used next.
 const SPARE: &str = "spare";
 /// The last entry, so that a cut-off end shows.
-const HEAD: &str = "head";
+pub(super) const HEAD: &str = "head";
 /// Between attempts to make room for the next segment.
 const AGAIN: Duration = Duration::from_secs(30);
 /// Between attempts to go on after a failed write.
@@ -105,10 +105,19 @@ impl std::fmt::Debug for Standing {
     }
 }
 
+/// A segment that is written.
+#[derive(Debug)]
+struct Writing {
+    file: File,
+    path: PathBuf,
+    /// Where the next frame goes; all before it was synced.
+    offset: usize,
+}
+
 #[derive(Debug)]
 struct Inner {
-    /// The segment that is written, and where: all before that was synced.
-    segment: Option<(File, usize)>,
+    /// The segment that is written.
+    segment: Option<Writing>,
     head: Option<File>,
     at: Position,
     history: History,
@@ -232,7 +241,7 @@ impl Journal {
             let before = (inner.at, buffer.len());
             let seq = Seq(inner.at.seq.0 + 1);
             let hash = encode(&mut buffer, &before.0.hash, batch, seq, at, &entry);
-            let (_, offset) = inner.segment.as_ref().expect("an open journal has a segment");
+            let offset = inner.segment.as_ref().expect("an open journal has a segment").offset;
             if offset + buffer.len() > self.segment_length(inner)? {
                 let frame = buffer.split_off(before.1);
                 if HEADER + frame.len() > 64 << 10 {
@@ -263,15 +272,16 @@ impl Journal {
             return Err(JournalError::Closed(self.folder.clone()));
         }
         inner.tried = now;
-        if let Some((file, offset)) = &inner.segment {
+        if let Some(Writing { path, offset, .. }) = &inner.segment {
             let length = self.segment_length(inner)?;
+            let file = File::options().write(true).open(path).map_err(|e| self.failed("open", e))?;
             file.write_all_at(&vec![0; length.saturating_sub(*offset)], *offset as u64)
                 .and_then(|()| file.sync_data())
                 .map_err(|e| self.failed("cut the end off", e))?;
         }
         let (mut again, _, _) = load(&self.folder)?;
         again.history.last_run = again.history.last_run.max(inner.history.last_run);
-        if again.segment.as_ref().is_none_or(|(_, offset)| *offset > HEADER) {
+        if again.segment.as_ref().is_none_or(|segment| segment.offset > HEADER) {
             self.rotate(&mut again)?;
         }
         again.tried = now;
@@ -315,8 +325,8 @@ impl Journal {
     }
 
     fn segment_length(&self, inner: &Inner) -> Result<usize, JournalError> {
-        let (file, _) = inner.segment.as_ref().expect("an open journal has a segment");
-        let length = file.metadata().map_err(|e| self.failed("look at", e))?.len();
+        let segment = inner.segment.as_ref().expect("an open journal has a segment");
+        let length = segment.file.metadata().map_err(|e| self.failed("look at", e))?.len();
         Ok(usize::try_from(length).unwrap_or(usize::MAX))
     }
 
@@ -326,7 +336,7 @@ impl Journal {
 
     /// Steps 1 and 2.
     fn flush(&self, inner: &mut Inner, buffer: &[u8]) -> Result<(), JournalError> {
-        let (file, offset) = inner.segment.as_mut().expect("an open journal has a segment");
+        let Writing { file, offset, .. } = inner.segment.as_mut().expect("an open journal has a segment");
         if buffer.is_empty() {
             return Ok(());
         }
@@ -367,7 +377,7 @@ impl Journal {
             .and_then(|()| std::fs::rename(&spare, &path))
             .and_then(|()| File::open(&self.folder)?.sync_all())
             .map_err(|e| self.failed("begin a segment of", e))?;
-        inner.segment = Some((file, HEADER));
+        inner.segment = Some(Writing { file, path, offset: HEADER });
         inner.spare = self.make_spare();
         Ok(())
     }
@@ -446,7 +456,7 @@ fn load(folder: &Path) -> Result<(Inner, bool, Vec<String>), JournalError> {
     if let Some((path, name, tail, length)) = last {
         let open = || File::options().read(true).write(true).open(path).map_err(|e| failed("open", e));
         match tail {
-            Tail::Clean(offset) => segment = Some((open()?, offset)),
+            Tail::Clean(offset) => segment = Some(Writing { file: open()?, path: path.clone(), offset }),
             Tail::Torn(offset) => {
                 let file = open()?;
                 file.write_all_at(&vec![0; length - offset], offset as u64)
@@ -455,7 +465,7 @@ fn load(folder: &Path) -> Result<(Inner, bool, Vec<String>), JournalError> {
                 repaired.push(format!(
                     "segment `{name}`: a batch that was being written when the guard was stopped was cut off"
                 ));
-                segment = Some((file, offset));
+                segment = Some(Writing { file, path: path.clone(), offset });
             }
         }
     }
@@ -468,126 +478,8 @@ fn load(folder: &Path) -> Result<(Inner, bool, Vec<String>), JournalError> {
     Ok((inner, segments.is_empty(), repaired))
 }
 
-fn show(path: &Path) -> String {
+pub(super) fn show(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn read_head(folder: &Path) -> Option<Position> {
-    let bytes = std::fs::read(folder.join(HEAD)).ok()?;
-    let crc = u32::from_le_bytes(bytes.get(40..44)?.try_into().ok()?);
-    (crc32fast::hash(&bytes[..40]) == crc).then_some(())?;
-    let seq = Seq(u64::from_le_bytes(bytes[..8].try_into().ok()?));
-    Some(Position { seq, hash: bytes[8..40].try_into().ok()?, batch: 0 })
-}
-
-fn cut_off(head: &Position, at: &Position) -> Option<String> {
-    (head.seq > at.seq).then(|| format!("entries {} to {} are missing at the end", at.seq.0 + 1, head.seq.0))
-}
-
-/// Reads lines of the journal in `folder`; nobody may be writing it.
-fn read(folder: &Path, query: &JournalQuery) -> Result<Vec<JournalLine>, JournalError> {
-    let failed = |source| JournalError::Io { action: "read", path: folder.to_owned(), source };
-    let segments = match segment::list(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        listed => listed.map_err(failed)?,
-    };
-    // An outcome stands at most one segment after its intent.
-    let begin = segments.iter().rposition(|(first, _)| first.0 <= query.after.0 + 1).unwrap_or(0).saturating_sub(1);
-    let mut open: BTreeMap<Seq, OpenIntent> = BTreeMap::new();
-    let mut out: Vec<JournalLine> = Vec::new();
-    for (_, path) in &segments[begin.min(segments.len())..] {
-        let bytes = std::fs::read(path).map_err(failed)?;
-        let mut at = Position::default();
-        let mut each = |recorded: Recorded| {
-            let line = match recorded.entry {
-                Entry::Intent(intent) => {
-                    open.insert(recorded.seq, OpenIntent { seq: recorded.seq, at: recorded.at, intent });
-                    return;
-                }
-                Entry::Outcome { intent, attempt } => JournalLine {
-                    seq: recorded.seq,
-                    at: recorded.at,
-                    hash: recorded.hash,
-                    intent: open.remove(&intent).map(|open| (open.seq, open.intent)),
-                    attempt: Some(attempt),
-                    note: None,
-                },
-                note @ Entry::Note { .. } => JournalLine {
-                    seq: recorded.seq,
-                    at: recorded.at,
-                    hash: recorded.hash,
-                    intent: None,
-                    attempt: None,
-                    note: Some(note),
-                },
-            };
-            if out.len() < query.limit && wanted(query, &line) {
-                out.push(line);
-            }
-        };
-        walk("", &bytes, &mut at, &mut each, &mut |_| ());
-        if out.len() >= query.limit {
-            return Ok(out);
-        }
-    }
-    for (_, open) in open {
-        let line = JournalLine {
-            seq: open.seq,
-            at: open.at,
-            hash: [0; 32],
-            intent: Some((open.seq, open.intent)),
-            attempt: None,
-            note: None,
-        };
-        if out.len() < query.limit && wanted(query, &line) {
-            out.push(line);
-        }
-    }
-    Ok(out)
-}
-
-fn wanted(query: &JournalQuery, line: &JournalLine) -> bool {
-    let target = line.intent.as_ref().map(|(_, intent)| &intent.target);
-    let tree = match (&line.note, target) {
-        (Some(Entry::Note { tree, .. }), _) => tree.as_ref().map(ToString::to_string),
-        (_, target) => target.map(|target| target.tree.to_string()),
-    };
-    line.seq > query.after
-        && query.since.is_none_or(|since| line.at >= since)
-        && query.tree.as_ref().is_none_or(|wanted| tree.as_ref() == Some(wanted))
-        && query.stream.as_ref().is_none_or(|wanted| target.is_some_and(|target| &target.stream == wanted))
-        && query.outcome.is_none_or(|wanted| line.attempt.as_ref().is_some_and(|attempt| attempt.outcome() == wanted))
-}
-
-/// Checks the journal in `folder`; nobody may be writing it.
-fn verify(folder: &Path) -> Result<Verification, JournalError> {
-    let failed = |source| JournalError::Io { action: "read", path: folder.to_owned(), source };
-    let mut at = Position::default();
-    let mut out = Verification { entries: 0, range: None, faults: Vec::new() };
-    for (_, path) in segment::list(folder).map_err(failed)? {
-        let bytes = std::fs::read(&path).map_err(failed)?;
-        let name = show(&path);
-        let (mut entries, mut range) = (0, out.range);
-        let mut faults = Vec::new();
-        let mut each = |recorded: Recorded| {
-            entries += 1;
-            range = Some((range.map_or(recorded.seq, |(first, _)| first), recorded.seq));
-        };
-        let tail = walk(&name, &bytes, &mut at, &mut each, &mut |fault| faults.push(fault));
-        if let Tail::Torn(_) = tail {
-            faults.push(format!("segment `{name}`: its end was not written whole"));
-        }
-        (out.entries, out.range) = (out.entries + entries, range);
-        out.faults.append(&mut faults);
-    }
-    if let Some(head) = read_head(folder) {
-        if let Some(fault) = cut_off(&head, &at) {
-            out.faults.push(fault);
-        } else if head.seq == at.seq && head.hash != at.hash {
-            out.faults.push(format!("entry {} is not the one that was written", at.seq.0));
-        }
-    }
-    Ok(out)
 }
 
 #[cfg(test)]

@@ -151,3 +151,86 @@ fn damage_stays_as_evidence_and_the_chain_goes_on_behind_it() {
     assert!(find(&std::fs::read(first_segment(dir.path())).unwrap(), "gamma") > 0);
     assert!(!opened.journal.verify().unwrap().faults.is_empty());
 }
+
+fn texts(journal: &Journal) -> Vec<String> {
+    let lines = journal.read(&JournalQuery { limit: 100, ..JournalQuery::default() }).unwrap();
+    let text = |line: JournalLine| match line.note {
+        Some(Entry::Note { text, .. }) => text,
+        other => panic!("{other:?}"),
+    };
+    lines.into_iter().map(text).collect()
+}
+
+/// Fault 59: what could not be written or synced does not count, though it may have reached the disk; the journal goes on.
+#[test]
+fn after_a_failed_write_it_goes_on_without_what_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path(), &[&["one"], &["two"]]);
+    let at = Timestamp::from_secs;
+    // The write succeeds on the disk, and the guard is told that it failed.
+    let path = first_segment(dir.path());
+    let whole = {
+        let twin = tempfile::tempdir().unwrap();
+        std::fs::copy(&path, twin.path().join("x")).unwrap();
+        journal.append_synced(vec![note("lost")], at(2)).unwrap();
+        let written = std::fs::read(&path).unwrap();
+        let before = std::fs::read(twin.path().join("x")).unwrap();
+        let offset = journal.lock().segment.as_ref().unwrap().offset;
+        (written, before.iter().rposition(|byte| *byte != 0).unwrap() + 1, offset)
+    };
+    {
+        let mut inner = journal.lock();
+        inner.standing = Standing::Broken;
+        inner.segment.as_mut().unwrap().offset = whole.1;
+        inner.tried = at(2);
+    }
+    assert!(matches!(journal.append_synced(vec![note("early")], at(5)), Err(JournalError::Closed(_))));
+    journal.append_synced(vec![note("three")], at(13)).unwrap();
+    assert_eq!(texts(&journal), ["one", "two", "three"]);
+    assert_eq!(journal.verify().unwrap().faults, Vec::<String>::new());
+    assert_eq!(segment::list(dir.path()).unwrap().len(), 2, "it goes on in a new segment");
+    let history = journal.with_history(Clone::clone);
+    drop(journal);
+    let again = Journal::open(dir.path()).unwrap();
+    assert!(again.repaired.is_empty(), "{:?}", again.repaired);
+    assert_eq!(again.journal.with_history(Clone::clone), history, "memory and disk agree");
+}
+
+#[test]
+fn a_segment_that_takes_nothing_closes_it_until_it_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal(dir.path(), &[&["one"]]);
+    let at = Timestamp::from_secs;
+    // Opened for reading, it refuses every write.
+    journal.lock().segment.as_mut().unwrap().file = File::open(first_segment(dir.path())).unwrap();
+    assert!(journal.append_synced(vec![note("lost")], at(100)).is_err());
+    journal.append_synced(vec![note("two")], at(120)).unwrap();
+    assert_eq!(texts(&journal), ["one", "two"]);
+    assert!(journal.verify().unwrap().faults.is_empty());
+}
+
+/// Fault 69: without room for a journal, entries wait, keep their order and their times, and are written before any other.
+#[test]
+fn what_there_was_no_room_for_is_written_once_there_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("state/journal");
+    let room = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let asked = room.clone();
+    let journal = Journal::owing(&folder, move || asked.load(std::sync::atomic::Ordering::Relaxed));
+    let at = Timestamp::from_secs;
+    assert_eq!(journal.append_synced(vec![note("one"), note("two")], at(5)).unwrap(), [Seq(1), Seq(2)]);
+    assert_eq!(journal.append_synced(vec![note("three")], at(6)).unwrap(), [Seq(3)]);
+    assert!(journal.owes() && !folder.exists());
+    let waiting = journal.with_history(Clone::clone);
+    room.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(journal.append_synced(vec![note("four")], at(7)).unwrap(), [Seq(4)]);
+    assert!(!journal.owes());
+    assert_eq!(texts(&journal), ["one", "two", "three", "four"]);
+    assert!(journal.verify().unwrap().faults.is_empty());
+    drop(journal);
+    let again = Journal::open(&folder).unwrap();
+    assert!(again.repaired.is_empty());
+    let query = JournalQuery { limit: 100, ..JournalQuery::default() };
+    let times: Vec<i64> = again.journal.read(&query).unwrap().iter().map(|line| line.at.secs()).collect();
+    assert_eq!((times, waiting.last), (vec![5, 5, 6, 7], Seq(3)));
+}

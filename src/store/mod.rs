@@ -5,6 +5,7 @@ mod ballast;
 mod database;
 mod journal;
 mod outbox;
+mod reading;
 mod record;
 mod segment;
 mod state;
