@@ -189,6 +189,8 @@ pub struct FilesystemTraits {
     pub copy_on_write: bool,
     /// Leases work here.
     pub leases: bool,
+    /// Calls that the kernel lacks, and that others stand in for: `openat2`, `statx`, `renameat2`.
+    pub fallbacks: Vec<&'static str>,
 }
 
 impl FilesystemTraits {
@@ -224,6 +226,12 @@ impl FilesystemTraits {
             out.push(format!(
                 "`{}` ({}) gives no leases to this process: whether a file is open cannot be asked of the kernel, so time and two unchanged sightings stand in (CAP_LEASE is needed for files of other owners)",
                 self.mount_point, self.kind
+            ));
+        }
+        if !self.fallbacks.is_empty() {
+            out.push(format!(
+                "the kernel has no {}: slower calls stand in (paths are opened component by component, and each is compared with the tree's mount)",
+                self.fallbacks.join(", ")
             ));
         }
         out

@@ -101,6 +101,8 @@ fn settle_one(tree: &TreeHandle, open: &OpenIntent) -> std::io::Result<Option<At
         Some(now) if (now.inode, now.fingerprint()) == (target.inode, target.fingerprint) => {
             Attempt::Kept { why: NOT_BEGUN.to_owned() }
         }
+        // The same file, written to since, or seen by a kernel that tells less of it: nothing was deleted.
+        Some(now) if now.inode == target.inode => Attempt::Kept { why: "changed".to_owned() },
         // Who has it open is asked afterwards, as for every deleted file.
         None | Some(_) => Attempt::Verified { freed: target.bytes, shared: Bytes::ZERO, open: false },
     }))

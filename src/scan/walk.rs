@@ -54,6 +54,10 @@ pub fn scan(
             Ok(()) => {}
             // It was removed since its parent was read: by the recorder, or by us.
             Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_some() => {}
+            // A mount that an old kernel does not show before it is opened.
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices && path.is_some() => {
+                builder.passed_over().mounts.extend(path.clone());
+            }
             Err(error) => builder.problem(path.clone(), error.to_string()),
         }
         directories += 1;

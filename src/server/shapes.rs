@@ -69,6 +69,9 @@ pub struct Volume {
     pub stalled_because: Option<String>,
     /// What a person should know before trusting this filesystem.
     pub traps: Vec<String>,
+    /// Calls that the kernel lacks, and that others stand in for: `openat2`, `statx`, `renameat2`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallbacks: Vec<String>,
 }
 
 /// The last run of a volume.
@@ -227,6 +230,7 @@ impl Volume {
             }),
             stalled_because: volume.stalled.as_ref().map(|stall| stall.why.clone()),
             traps: volume.traits.traps(),
+            fallbacks: volume.traits.fallbacks.iter().map(|call| (*call).to_owned()).collect(),
         }
     }
 }

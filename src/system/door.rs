@@ -14,6 +14,7 @@ use std::io;
 
 use super::{Aside, HeldFile, Lease, LeaseKind, WritableDir};
 use crate::domain::deletion::{Attempt, Cause, Target};
+use crate::domain::path::RelPath;
 use crate::domain::protection::HOLD_ATTRIBUTE;
 use crate::domain::recording::FileIdentity;
 use crate::domain::retention::WhenOpen;
@@ -173,15 +174,41 @@ fn set_aside<'d>(
             Checked::Ready(Verified { dir, target, aside: Some(aside), file, freed, shared, read_by_others, lease })
         }
         // Whatever was set aside instead is somebody's: it goes back.
-        Ok(false) => {
-            let _ = dir.put_back(&aside, &target.path);
-            give_up(kept("changed"))
-        }
+        Ok(false) => match put_back(dir, &aside, &target.path) {
+            Ok(()) => give_up(kept("changed")),
+            Err(error) => {
+                // It does not bear its origin yet, without which settling could not put it back.
+                if let Ok(Some(other)) = dir.open_aside(&aside) {
+                    let _ = other.set_attribute(ORIGIN_ATTRIBUTE, &origin);
+                }
+                give_up(Attempt::Failed {
+                    cause: Cause::Changed,
+                    error: format!(
+                        "another file had taken its place; it is set aside as {seq}, and goes back at the next start: {error}"
+                    ),
+                    holder: None,
+                })
+            }
+        },
         Err(error) => {
-            let _ = dir.put_back(&aside, &target.path);
+            let _ = put_back(dir, &aside, &target.path);
             give_up(failed(&error))
         }
     }
+}
+
+/// How often a file is put back before that is left to settling: somebody who swaps directories is in the way now and then.
+const TIMES: usize = 16;
+
+fn put_back(dir: &dyn WritableDir, aside: &Aside, path: &RelPath) -> io::Result<()> {
+    let mut done = dir.put_back(aside, path);
+    for _ in 1..TIMES {
+        if done.is_ok() {
+            break;
+        }
+        done = dir.put_back(aside, path);
+    }
+    done
 }
 
 /// Unlinks what [`verify`] set aside.
@@ -191,7 +218,7 @@ pub fn unlink(mut verified: Verified<'_>) -> Attempt {
         let (dir, target) = (verified.dir, verified.target);
         let _ = verified.file.remove_attribute(ORIGIN_ATTRIBUTE);
         // First the name, then the lease: whoever waits finds the file where it was.
-        let back = dir.put_back(&aside, &target.path);
+        let back = put_back(dir, &aside, &target.path);
         let _ = verified.file.release();
         return match back {
             Ok(()) => disturbed(),
@@ -216,7 +243,7 @@ impl Drop for Verified<'_> {
         if let Some(aside) = self.aside.take() {
             let _ = self.file.remove_attribute(ORIGIN_ATTRIBUTE);
             // If it cannot go back now, settling puts it back at the next start.
-            let _ = self.dir.put_back(&aside, &self.target.path);
+            let _ = put_back(self.dir, &aside, &self.target.path);
         }
     }
 }

@@ -3,8 +3,7 @@
 use super::*;
 use crate::domain::deletion::{RuleKind, Trigger};
 use crate::domain::names::TreeId;
-use crate::domain::path::RelPath;
-use crate::system::{Dir as _, GuardedTree};
+use crate::system::{Dir as _, GuardedTree, Kernel};
 use std::path::Path;
 
 const WAIT: DoorRules = DoorRules {
@@ -271,4 +270,72 @@ fn a_lease_is_not_believed_where_other_machines_write() {
     let far = DoorRules { leases: false, ..WAIT };
     check(far, |_| None, "failed: in_use");
     check(DoorRules { without_lease: true, ..far }, |_| None, "verified");
+}
+
+const OLD: Kernel = Kernel { openat2: false, statx: false, renameat2: false };
+
+/// Faults 1, 2, and kernels before Linux 3.15: what the door does is the same.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "it changes the test's own files")]
+fn an_old_kernel_deletes_and_puts_back_the_same() {
+    let mut home = home();
+    home.tree = GuardedTree::open_with(home.dir.path(), OLD).unwrap();
+    let target = home.target();
+    let aside = home.tree.set_aside(&target.path, 9).unwrap();
+    std::fs::write(home.file(), b"newer").unwrap();
+    let refused = home.tree.put_back(&aside, &target.path).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+    assert_eq!((std::fs::read(home.file()).unwrap(), home.left()), (b"newer".to_vec(), 1));
+    std::fs::remove_file(home.file()).unwrap();
+    home.tree.put_back(&aside, &target.path).unwrap();
+    assert_eq!(word(&home.delete(&target, WAIT)), "verified");
+    assert!(!home.file().exists() && home.left() == 0);
+    let cam = home.dir.path().join("cam");
+    std::fs::rename(&cam, home.dir.path().join("other")).unwrap();
+    std::os::unix::fs::symlink("/etc", &cam).unwrap();
+    assert!(home.tree.open(&RelPath::new(b"cam/hostname").unwrap()).is_err(), "a link is not followed");
+}
+
+/// A crash between the two steps of a put-back without `renameat2`.
+#[test]
+fn of_two_names_that_a_crash_left_ours_is_taken_away() {
+    for kernel in [OLD, Kernel::current()] {
+        let mut home = home();
+        home.tree = GuardedTree::open_with(home.dir.path(), kernel).unwrap();
+        let target = home.target();
+        let aside = home.tree.set_aside(&target.path, 9).unwrap();
+        std::fs::hard_link(home.dir.path().join(".storage-guard/9"), home.file()).unwrap();
+        assert_eq!(word(&finish(&home.tree, &aside, &target, WAIT)), "kept: linked");
+        home.tree.put_back(&aside, &target.path).unwrap();
+        assert_eq!(home.left(), 0);
+        let now = home.tree.look(&target.path).unwrap().unwrap();
+        assert_eq!((now.inode, now.links), (target.inode, 1));
+    }
+}
+
+/// A fingerprint of one kind of kernel is never taken for one of another.
+#[test]
+fn what_was_planned_with_statx_stays_without_it() {
+    let mut home = home();
+    let target = home.target();
+    home.tree = GuardedTree::open_with(home.dir.path(), OLD).unwrap();
+    assert_eq!(word(&home.delete(&target, WAIT)), "kept: changed");
+    let old = home.target();
+    home.tree = GuardedTree::open(home.dir.path()).unwrap();
+    assert_eq!(word(&home.delete(&old, WAIT)), "kept: changed");
+    assert!(home.file().exists() && home.left() == 0);
+}
+
+/// Fault 17: names are bytes.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "it makes the test's own files")]
+fn a_twin_that_differs_in_case_or_normal_form_is_another_file() {
+    let home = home();
+    let target = home.target();
+    let twins = ["A.mp4", "a.MP4", "\u{e9}.mp4", "e\u{301}.mp4"].map(|name| home.dir.path().join("cam").join(name));
+    for twin in &twins {
+        std::fs::write(twin, b"twin").unwrap();
+    }
+    assert_eq!(word(&home.delete(&target, WAIT)), "verified");
+    assert!(twins.iter().all(|twin| twin.exists()));
 }

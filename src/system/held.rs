@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::io::Errno;
 
-use super::tree::{identity, stat_handle};
+use super::kernel::Kernel;
 use super::{HeldFile, Lease, LeaseKind, ffi};
 use crate::domain::recording::FileIdentity;
 use crate::domain::units::Bytes;
@@ -15,7 +15,7 @@ const ATTRIBUTE: usize = 4096;
 
 /// A regular file.
 #[derive(Debug)]
-pub(super) struct RealFile(pub(super) OwnedFd);
+pub(super) struct RealFile(pub(super) OwnedFd, pub(super) Kernel);
 
 /// From now on the process survives that somebody opens a file it has leased.
 pub fn survive_lease_breaks() {
@@ -24,7 +24,7 @@ pub fn survive_lease_breaks() {
 
 impl HeldFile for RealFile {
     fn identity(&self) -> io::Result<FileIdentity> {
-        Ok(identity(&stat_handle(self.0.as_fd())?))
+        Ok(self.1.look_at(self.0.as_fd())?)
     }
 
     fn lease(&self, kind: LeaseKind) -> io::Result<Lease> {

@@ -1,7 +1,8 @@
 //! A guarded tree, held by a descriptor of its top.
 //!
 //! Invariants (promise 1):
-//! - every lookup goes through `openat2` with BENEATH, NO_SYMLINKS, NO_MAGICLINKS and NO_XDEV, or is one name in a directory so opened;
+//! - every lookup goes through `openat2` with BENEATH, NO_SYMLINKS, NO_MAGICLINKS and NO_XDEV (or what `kernel` has in its place), or
+//!   is one name in a directory so opened;
 //! - what is opened is a directory, or is opened without blocking and let go of if it is no regular file, so that a pipe or a
 //!   device cannot make the guard wait;
 //! - a rename never replaces a file.
@@ -13,13 +14,13 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxAttributes, StatxFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Dir, DirEntry, EntryType};
+use super::kernel::Kernel;
+use super::{Dir, DirEntry};
 use crate::domain::path::RelPath;
 use crate::domain::recording::FileIdentity;
-use crate::domain::units::Bytes;
 use crate::domain::volume::Unusable;
 
 /// Flags for directories that are read.
@@ -30,6 +31,7 @@ const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::
 pub struct GuardedTree {
     top: OwnedFd,
     path: PathBuf,
+    kernel: Kernel,
 }
 
 impl GuardedTree {
@@ -38,8 +40,20 @@ impl GuardedTree {
     /// # Errors
     /// What the system says; `ENOTDIR` if `path` is no directory, or is a symbolic link.
     pub fn open(path: &Path) -> io::Result<Self> {
+        Self::open_with(path, Kernel::current())
+    }
+
+    /// Opens the top of a tree as if the kernel had only these calls.
+    ///
+    /// # Errors
+    /// As [`GuardedTree::open`].
+    pub fn open_with(path: &Path, kernel: Kernel) -> io::Result<Self> {
         let top = rustix::fs::open(path, DIRECTORY, Mode::empty())?;
-        Ok(Self { top, path: path.to_owned() })
+        Ok(Self { top, path: path.to_owned(), kernel })
+    }
+
+    pub(super) fn kernel(&self) -> Kernel {
+        self.kernel
     }
 
     pub(super) fn handle(&self) -> BorrowedFd<'_> {
@@ -49,20 +63,7 @@ impl GuardedTree {
     /// Opens a directory below the top, or the top.
     pub(super) fn directory(&self, dir: Option<&RelPath>) -> io::Result<OwnedFd> {
         let name = dir.map_or(OsStr::new("."), |path| OsStr::from_bytes(path.as_bytes()));
-        self.beneath(name, DIRECTORY)
-    }
-
-    /// Opens `name` below the top.
-    pub(super) fn beneath(&self, name: &OsStr, flags: OFlags) -> io::Result<OwnedFd> {
-        let resolve =
-            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-        loop {
-            match rustix::fs::openat2(&self.top, name, flags, Mode::empty(), resolve) {
-                // EAGAIN: a rename elsewhere raced with the lookup, and the kernel could not prove that we stayed beneath.
-                Err(Errno::INTR | Errno::AGAIN) => {}
-                other => return Ok(other?),
-            }
-        }
+        self.kernel.open_beneath(self.handle(), name, DIRECTORY)
     }
 }
 
@@ -77,8 +78,8 @@ impl Dir for GuardedTree {
             if name == b"." || name == b".." {
                 continue;
             }
-            match stat_name(handle.as_fd(), entry.file_name()) {
-                Ok(stat) => each(DirEntry { name: name.to_vec(), kind: entry_type(&stat), identity: identity(&stat) }),
+            match self.kernel.look(handle.as_fd(), entry.file_name()) {
+                Ok(seen) => each(DirEntry { name: name.to_vec(), kind: seen.kind, identity: seen.identity }),
                 // It went between the listing and the look.
                 Err(Errno::NOENT) => {}
                 Err(error) => return Err(error.into()),
@@ -94,21 +95,21 @@ impl Dir for GuardedTree {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        match stat_name(parent.as_fd(), OsStr::from_bytes(name)) {
-            Ok(stat) => Ok(Some(identity(&stat))),
+        match self.kernel.look(parent.as_fd(), OsStr::from_bytes(name)) {
+            Ok(seen) => Ok(Some(seen.identity)),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
     fn top(&self) -> io::Result<FileIdentity> {
-        Ok(identity(&stat_handle(self.top.as_fd())?))
+        Ok(self.kernel.look_at(self.top.as_fd())?)
     }
 
     fn still_there(&self) -> Result<(), Unusable> {
         let failed = |error: io::Error| Unusable::Failed(error.to_string());
         let held = self.top().map_err(failed)?;
-        let now = Self::open(&self.path).map_err(failed)?.top().map_err(failed)?;
+        let now = Self::open_with(&self.path, self.kernel).map_err(failed)?.top().map_err(failed)?;
         let differs = [
             (held.device != now.device, "it is on another device"),
             (held.inode != now.inode, "it has another inode"),
@@ -127,51 +128,10 @@ impl Dir for GuardedTree {
     }
 }
 
-fn wanted() -> StatxFlags {
-    StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::MNT_ID
-}
-
-pub(super) fn stat_name<P: rustix::path::Arg>(dir: BorrowedFd<'_>, name: P) -> rustix::io::Result<Statx> {
-    rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC, wanted())
-}
-
-pub(super) fn stat_handle(handle: BorrowedFd<'_>) -> rustix::io::Result<Statx> {
-    rustix::fs::statx(handle, c"", AtFlags::EMPTY_PATH, wanted())
-}
-
-fn entry_type(stat: &Statx) -> EntryType {
-    use rustix::fs::FileType;
-    if stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
-        return EntryType::Mount;
-    }
-    match FileType::from_raw_mode(u32::from(stat.stx_mode)) {
-        FileType::RegularFile => EntryType::File,
-        FileType::Directory => EntryType::Directory,
-        FileType::Symlink => EntryType::Symlink,
-        FileType::Fifo | FileType::Socket | FileType::CharacterDevice | FileType::BlockDevice | FileType::Unknown => {
-            EntryType::Special
-        }
-    }
-}
-
-pub(super) fn identity(stat: &Statx) -> FileIdentity {
-    let nanos = |secs: i64, nanos: u32| secs.saturating_mul(1_000_000_000).saturating_add(i64::from(nanos));
-    let has = |flag: StatxFlags| StatxFlags::from_bits_retain(stat.stx_mask).contains(flag);
-    FileIdentity {
-        device: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
-        mount: if has(StatxFlags::MNT_ID) { stat.stx_mnt_id } else { 0 },
-        inode: stat.stx_ino,
-        birth: if has(StatxFlags::BTIME) { nanos(stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec) } else { 0 },
-        modified: nanos(stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
-        size: stat.stx_size,
-        allocated: Bytes(stat.stx_blocks).saturating_mul(512),
-        links: stat.stx_nlink,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system::EntryType;
     use std::os::unix::fs::symlink;
 
     fn path(text: &str) -> RelPath {

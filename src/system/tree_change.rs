@@ -5,11 +5,12 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::held::RealFile;
-use super::tree::{GuardedTree, identity, stat_name};
+use super::kernel::{At, Kernel};
+use super::tree::GuardedTree;
 use super::{Aside, Dir as _, HeldFile, WritableDir, ffi};
 use crate::domain::path::RelPath;
 use crate::domain::recording::FileIdentity;
@@ -77,8 +78,8 @@ impl GuardedTree {
     fn rename_beside(&self, parent: BorrowedFd<'_>, path: &RelPath, seq: u64) -> io::Result<Aside> {
         let aside = self.beside(path, seq);
         let Aside::Beside(new) = &aside else { return Err(Errno::INVAL.into()) };
-        let (from, to) = (OsStr::from_bytes(path.split().1), OsStr::from_bytes(new.split().1));
-        rename(parent, from, parent, to)?;
+        let from = At { dir: parent, name: OsStr::from_bytes(path.split().1) };
+        self.kernel().take(from, At { dir: parent, name: OsStr::from_bytes(new.split().1) })?;
         Ok(aside)
     }
 
@@ -99,7 +100,7 @@ impl GuardedTree {
 }
 
 /// Opens a regular file of a directory.
-fn open_regular(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<Box<dyn HeldFile>>> {
+fn open_regular(kernel: Kernel, dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<Box<dyn HeldFile>>> {
     let open = |flags| rustix::fs::openat(dir, name, flags, Mode::empty());
     let file = match open(LOOK | OFlags::NOATIME) {
         // Only the owner may leave the time of reading alone.
@@ -111,23 +112,18 @@ fn open_regular(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<Box<dyn 
             if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
                 return Err(Errno::INVAL.into());
             }
-            Ok(Some(Box::new(RealFile(file))))
+            Ok(Some(Box::new(RealFile(file, kernel))))
         }
         Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "these are the calls that the door stands before")]
-fn rename(from: BorrowedFd<'_>, name: &OsStr, to: BorrowedFd<'_>, new: &OsStr) -> rustix::io::Result<()> {
-    rustix::fs::renameat_with(from, name, to, new, RenameFlags::NOREPLACE)
-}
-
 impl WritableDir for GuardedTree {
     fn open(&self, path: &RelPath) -> io::Result<Option<Box<dyn HeldFile>>> {
         let (parent, name) = path.split();
         match self.directory(parent.as_ref()) {
-            Ok(parent) => open_regular(parent.as_fd(), OsStr::from_bytes(name)),
+            Ok(parent) => open_regular(self.kernel(), parent.as_fd(), OsStr::from_bytes(name)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -136,14 +132,16 @@ impl WritableDir for GuardedTree {
     fn set_aside(&self, path: &RelPath, seq: u64) -> io::Result<Aside> {
         let (parent, name) = path.split();
         let parent = self.directory(parent.as_ref())?;
-        let name = OsStr::from_bytes(name);
+        let from = At { dir: parent.as_fd(), name: OsStr::from_bytes(name) };
         match self.private_or_new() {
-            Ok(folder) => match rename(parent.as_fd(), name, folder.as_fd(), OsStr::new(&seq.to_string())) {
-                Ok(()) => return Ok(Aside::Private(seq)),
-                // A rename may need a block for the folder's growth.
-                Err(Errno::XDEV | Errno::NOSPC | Errno::DQUOT) => {}
-                Err(error) => return Err(error.into()),
-            },
+            Ok(folder) => {
+                match self.kernel().take(from, At { dir: folder.as_fd(), name: OsStr::new(&seq.to_string()) }) {
+                    Ok(()) => return Ok(Aside::Private(seq)),
+                    // A rename may need a block for the folder's growth.
+                    Err(Errno::XDEV | Errno::NOSPC | Errno::DQUOT) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
             Err(error) => match Errno::from_io_error(&error) {
                 Some(Errno::NOSPC | Errno::DQUOT) => {}
                 _ => return Err(error),
@@ -164,8 +162,8 @@ impl WritableDir for GuardedTree {
 
     fn look_aside(&self, aside: &Aside) -> io::Result<Option<FileIdentity>> {
         let Some((dir, name)) = self.place(aside)? else { return Ok(None) };
-        match stat_name(dir.as_fd(), name.as_os_str()) {
-            Ok(stat) => Ok(Some(identity(&stat))),
+        match self.kernel().look(dir.as_fd(), name.as_os_str()) {
+            Ok(seen) => Ok(Some(seen.identity)),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -173,7 +171,7 @@ impl WritableDir for GuardedTree {
 
     fn open_aside(&self, aside: &Aside) -> io::Result<Option<Box<dyn HeldFile>>> {
         match self.place(aside)? {
-            Some((dir, name)) => open_regular(dir.as_fd(), &name),
+            Some((dir, name)) => open_regular(self.kernel(), dir.as_fd(), &name),
             None => Ok(None),
         }
     }
@@ -182,7 +180,8 @@ impl WritableDir for GuardedTree {
         let (from, name) = self.place(aside)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let (parent, new) = path.split();
         let parent = self.directory_or_new(parent.as_ref())?;
-        Ok(rename(from.as_fd(), &name, parent.as_fd(), OsStr::from_bytes(new))?)
+        let from = At { dir: from.as_fd(), name: &name };
+        Ok(self.kernel().give_back(from, At { dir: parent.as_fd(), name: OsStr::from_bytes(new) })?)
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the unlink that the door stands before")]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::mountinfo::{self, Mount};
-use super::{GuardedTree, VolumeKey, Volumes, WritableDir};
+use super::{GuardedTree, Kernel, VolumeKey, Volumes, WritableDir};
 use crate::domain::units::{Bytes, Timestamp};
 use crate::domain::volume::{FilesystemTraits, Reading, Space, Unusable};
 
@@ -29,6 +29,7 @@ impl Volumes for SystemVolumes {
             union_mount: mount.union(),
             copy_on_write: mount.copy_on_write(),
             leases: !mount.network(),
+            fallbacks: Kernel::current().missing(),
             kind: mount.kind,
             mount_point: mount.point.to_string_lossy().into_owned(),
             source: mount.source,
