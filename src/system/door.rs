@@ -152,13 +152,10 @@ fn set_aside<'d>(
         let _ = file.release();
         Checked::Done(attempt)
     };
-    let renamed = if rules.name_is_record {
-        dir.set_aside_on_record(&target.path, seq)
-    } else {
-        dir.set_aside(&target.path, seq)
-    };
+    let renamed = file.identity().and_then(|this| dir.set_aside_only(&target.path, seq, &this, rules.name_is_record));
     let aside = match renamed {
         Ok(aside) => aside,
+        Err(error) if classify(&error) == Cause::Changed => return give_up(kept("changed")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return give_up(Attempt::AlreadyGone),
         Err(error) => return give_up(failed(&error)),
     };

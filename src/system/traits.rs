@@ -162,6 +162,16 @@ pub trait WritableDir: Dir {
     /// # Errors
     /// What the system says. If only the last step failed, the file stands under its own name again.
     fn set_aside_on_record(&self, path: &RelPath, seq: u64) -> io::Result<Aside>;
+    /// As [`WritableDir::set_aside`], or, `on_record`, as [`WritableDir::set_aside_on_record`], but only this file. Another that bears
+    /// the name by now is left alone, or goes back to the very directory that it was taken from, though that may bear another name
+    /// itself by then. The caller looks at what was set aside all the same.
+    ///
+    /// # Errors
+    /// As the two; `EINVAL` if it is another file.
+    fn set_aside_only(&self, path: &RelPath, seq: u64, file: &FileIdentity, on_record: bool) -> io::Result<Aside> {
+        let _ = file;
+        if on_record { self.set_aside_on_record(path, seq) } else { self.set_aside(path, seq) }
+    }
     /// Looks at what was set aside, without opening it: an open would break the lease that we hold on it. `None` if it is not
     /// there.
     ///

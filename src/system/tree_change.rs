@@ -74,12 +74,44 @@ impl GuardedTree {
         }
     }
 
+    /// Sets `path` aside, whose directory is open.
+    fn set_aside_from(&self, parent: BorrowedFd<'_>, path: &RelPath, seq: u64) -> io::Result<Aside> {
+        let from = At { dir: parent, name: OsStr::from_bytes(path.split().1) };
+        match self.private_or_new() {
+            Ok(folder) => {
+                match self.kernel().take(from, At { dir: folder.as_fd(), name: OsStr::new(&seq.to_string()) }) {
+                    Ok(()) => return Ok(Aside::Private(seq)),
+                    // A rename may need a block for the folder's growth.
+                    Err(Errno::XDEV | Errno::NOSPC | Errno::DQUOT) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::NOSPC | Errno::DQUOT) => {}
+                _ => return Err(error),
+            },
+        }
+        self.rename_beside(parent, path, seq)
+    }
+
     /// Renames within the directory that a path lies in.
     fn rename_beside(&self, parent: BorrowedFd<'_>, path: &RelPath, seq: u64) -> io::Result<Aside> {
         let aside = self.beside(path, seq);
         let Aside::Beside(new) = &aside else { return Err(Errno::INVAL.into()) };
         let from = At { dir: parent, name: OsStr::from_bytes(path.split().1) };
         self.kernel().take(from, At { dir: parent, name: OsStr::from_bytes(new.split().1) })?;
+        Ok(aside)
+    }
+
+    /// Sets `path` aside within its directory, which is open, and makes that durable.
+    fn set_aside_on_record_from(&self, parent: BorrowedFd<'_>, path: &RelPath, seq: u64) -> io::Result<Aside> {
+        let aside = self.rename_beside(parent, path, seq)?;
+        if let Err(error) = rustix::fs::fsync(parent) {
+            let Aside::Beside(new) = &aside else { return Err(error.into()) };
+            let to = At { dir: parent, name: OsStr::from_bytes(path.split().1) };
+            self.kernel().give_back(At { dir: parent, name: OsStr::from_bytes(new.split().1) }, to)?;
+            return Err(error.into());
+        }
         Ok(aside)
     }
 
@@ -130,32 +162,40 @@ impl WritableDir for GuardedTree {
     }
 
     fn set_aside(&self, path: &RelPath, seq: u64) -> io::Result<Aside> {
-        let (parent, name) = path.split();
-        let parent = self.directory(parent.as_ref())?;
-        let from = At { dir: parent.as_fd(), name: OsStr::from_bytes(name) };
-        match self.private_or_new() {
-            Ok(folder) => {
-                match self.kernel().take(from, At { dir: folder.as_fd(), name: OsStr::new(&seq.to_string()) }) {
-                    Ok(()) => return Ok(Aside::Private(seq)),
-                    // A rename may need a block for the folder's growth.
-                    Err(Errno::XDEV | Errno::NOSPC | Errno::DQUOT) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            Err(error) => match Errno::from_io_error(&error) {
-                Some(Errno::NOSPC | Errno::DQUOT) => {}
-                _ => return Err(error),
-            },
-        }
-        self.rename_beside(parent.as_fd(), path, seq)
+        let parent = self.directory(path.split().0.as_ref())?;
+        self.set_aside_from(parent.as_fd(), path, seq)
     }
 
     fn set_aside_on_record(&self, path: &RelPath, seq: u64) -> io::Result<Aside> {
         let parent = self.directory(path.split().0.as_ref())?;
-        let aside = self.rename_beside(parent.as_fd(), path, seq)?;
-        if let Err(error) = rustix::fs::fsync(&parent) {
-            self.put_back(&aside, path)?;
-            return Err(error.into());
+        self.set_aside_on_record_from(parent.as_fd(), path, seq)
+    }
+
+    fn set_aside_only(&self, path: &RelPath, seq: u64, file: &FileIdentity, on_record: bool) -> io::Result<Aside> {
+        let (parent, name) = path.split();
+        let parent = self.directory(parent.as_ref())?;
+        let from = At { dir: parent.as_fd(), name: OsStr::from_bytes(name) };
+        let same = |at: At<'_>| {
+            let found = self.kernel().look(at.dir, at.name)?.identity;
+            Ok::<bool, io::Error>((found.device, found.inode) == (file.device, file.inode))
+        };
+        if !same(from)? {
+            return Err(Errno::INVAL.into());
+        }
+        let aside = if on_record {
+            self.set_aside_on_record_from(from.dir, path, seq)?
+        } else {
+            self.set_aside_from(from.dir, path, seq)?
+        };
+        let private = if matches!(aside, Aside::Private(_)) { self.private()? } else { None };
+        let name = match &aside {
+            Aside::Private(seq) => OsString::from(seq.to_string()),
+            Aside::Beside(path) => OsString::from_vec(path.split().1.to_vec()),
+        };
+        let ours = At { dir: private.as_ref().map_or(from.dir, |folder| folder.as_fd()), name: &name };
+        // What cannot be looked at or given back here is left to the caller, who knows what to say of it.
+        if same(ours).is_ok_and(|same| !same) && self.kernel().give_back(ours, from).is_ok() {
+            return Err(Errno::INVAL.into());
         }
         Ok(aside)
     }

@@ -77,7 +77,7 @@ impl Bed {
     }
 
     /// The oldest eligible are gone, and no other.
-    fn oldest_are_gone(&self, spared: &BTreeSet<usize>) {
+    pub(crate) fn oldest_are_gone(&self, spared: &BTreeSet<usize>) {
         let eligible: Vec<usize> = (0..self.made.len()).filter(|at| !spared.contains(at)).collect();
         let gone = eligible.iter().take_while(|at| !self.exists(**at)).count();
         assert!(gone > 0, "nothing was deleted");
@@ -87,7 +87,7 @@ impl Bed {
     }
 
     /// Half of the volume is free, and not more than a batch beyond that.
-    fn at_the_low_mark(&self) {
+    pub(crate) fn at_the_low_mark(&self) {
         run("sync", &["-f", self.volume.path().to_str().unwrap()]);
         let stat = rustix::fs::statvfs(self.volume.path()).unwrap();
         let (used, available) = ((stat.f_blocks - stat.f_bfree) * stat.f_frsize, stat.f_bavail * stat.f_frsize);
