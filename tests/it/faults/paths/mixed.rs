@@ -221,7 +221,6 @@ fn as_nobody(program: &Path, args: &[&str]) -> std::process::Output {
 /// Fault 20.
 #[test]
 #[ignore = "needs root, a loop device and setpriv"]
-#[expect(clippy::disallowed_methods, reason = "it makes the test's own files")]
 fn files_of_another_owner_in_a_sticky_directory_stay_and_the_rest_goes() {
     let bed = Bed::new(Mounted::ext4(400), 300);
     let config = bed.config("", "");
