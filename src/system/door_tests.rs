@@ -142,6 +142,22 @@ fn what_changed_since_the_scan_stays() {
     );
 }
 
+/// Fault 10: a pipe without a writer makes nobody wait.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "it changes the test's own files")]
+fn a_pipe_in_the_place_of_a_file_stays() {
+    check(
+        WAIT,
+        |file| {
+            std::fs::remove_file(file).unwrap();
+            let made = std::process::Command::new("mkfifo").arg(file).status().unwrap();
+            assert!(made.success());
+            None
+        },
+        "failed: changed",
+    );
+}
+
 #[test]
 fn what_is_open_waits_and_readers_may_be_overruled() {
     let reader = |file: &Path| Some(std::fs::File::open(file).unwrap());

@@ -273,3 +273,27 @@ fn a_run_amid_swapped_directories_deletes_nothing_that_its_journal_does_not_know
         assert_eq!(std::fs::read(&twin).unwrap_or_default(), b"precious", "{made}");
     }
 }
+
+/// Fault 12: a file that was deleted and made again, with the inode, size and time of the one before, is another file.
+#[test]
+#[ignore = "needs root and a loop device"]
+#[expect(clippy::disallowed_methods, reason = "it makes the test's own files")]
+fn a_file_with_the_inode_of_its_predecessor_is_another_file() {
+    let volume = Mounted::ext4(64);
+    let tree = GuardedTree::open(volume.path()).unwrap();
+    let place = volume.path().join("cam").join(name(0));
+    std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+    let make = || {
+        std::fs::write(&place, "planned").unwrap();
+        let old = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
+        File::options().write(true).open(&place).unwrap().set_modified(old).unwrap();
+        planned(&place, &tree, 0).unwrap()
+    };
+    let first = make();
+    std::fs::remove_file(&place).unwrap();
+    let second = make();
+    assert_eq!(first.inode, second.inode, "the filesystem uses inodes again");
+    assert!(matches!(verify(&tree, &first, 1, RULES), Checked::Done(Attempt::Kept { .. })));
+    assert!(place.exists());
+    assert!(matches!(verify(&tree, &second, 2, RULES), Checked::Ready(_)));
+}
