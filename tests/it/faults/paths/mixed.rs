@@ -283,7 +283,7 @@ fn in_a_layered_tree_deletions_that_free_nothing_end_the_run() {
 #[expect(clippy::disallowed_methods, reason = "it makes the test's own files")]
 fn a_private_folder_that_somebody_else_made_is_refused_and_the_tree_is_blind() {
     let check = |make: &dyn Fn(&Path)| {
-        let bed = Bed::new(Mounted::ext4(400), 300);
+        let bed = Bed::new(Mounted::ext4(64), 46);
         let config = bed.config("", "");
         make(&bed.tree().join(".storage-guard"));
         let output = guard(&["reclaim", "-c", config.to_str().unwrap()]);

@@ -223,7 +223,7 @@ fn whoever_swaps_directories_and_files_loses_nothing_that_was_not_planned() {
     let volume = Mounted::ext4(64);
     let memory = tempfile::tempdir_in("/dev/shm").unwrap();
     let mut all = Vec::new();
-    for (kernel, short, long) in [(Kernel::current(), 8_000, 400_000), (OLD, 2_000, 100_000)] {
+    for (kernel, short, long) in [(Kernel::current(), 4_000, 400_000), (OLD, 1_000, 100_000)] {
         for home in [memory.path(), volume.path()] {
             let home = tempfile::tempdir_in(home).unwrap();
             all.push(check(home.path(), kernel, scale(short, long)));
