@@ -112,6 +112,9 @@ fn describe_volume(out: &mut String, volume: &Volume) -> fmt::Result {
             writeln!(out, "  BLIND: {why}. Nothing is planned for a volume that cannot be judged.")?;
         }
     }
+    if let Some(problem) = &volume.canary_problem {
+        writeln!(out, "  WARNING: {problem}")?;
+    }
     if let Some(why) = &volume.stalled_because {
         writeln!(out, "  STALLED: {why}")?;
     }

@@ -2,6 +2,7 @@
 
 mod absent;
 mod alerts;
+mod canary;
 mod guard;
 mod hub;
 mod jobs;
@@ -10,6 +11,7 @@ mod retry;
 mod runs;
 mod serve;
 mod share;
+mod sharing;
 mod systemd;
 mod tree;
 mod volume;

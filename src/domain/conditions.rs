@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::alert::{AlertName, Condition, ITEMS, Subject, UnreclaimedItem};
-use super::deletion::{Cause, Failure, Unreclaimed};
+use super::deletion::{Cause, Failure, SparedReason, Unreclaimed};
 use super::history::{CapTrip, HeldOpen, History};
 use super::pressure::Pressure;
 use super::recording::Tally;
@@ -104,8 +104,16 @@ fn of_volume(volume: &VolumeView, now: Timestamp, out: &mut Vec<Condition>) {
             }
         }
         Pressure::Exhausted { deficit, .. } => {
+            let shared = volume.spared_as(SparedReason::Shared);
+            let shared = match shared.files {
+                0 => String::new(),
+                files => format!(
+                    " {files} recordings, {}, would give nothing back, because snapshots or reflink copies share their blocks; remove those first.",
+                    shared.bytes
+                ),
+            };
             let description = format!(
-                "{available}{} and {} inodes are missing to the low mark, and nothing eligible is left to delete: all else is protected, young, in use, or not ours. Recording will fail when the volume is full. Remove other files, add space, or loosen `protect`, `keep` and `min_age`; `storage-guard plan` says what is spared and why.",
+                "{available}{} and {} inodes are missing to the low mark, and nothing eligible is left to delete: all else is protected, young, in use, or not ours.{shared} Recording will fail when the volume is full. Remove other files, add space, or loosen `protect`, `keep` and `min_age`; `storage-guard plan` says what is spared and why.",
                 deficit.bytes, deficit.inodes
             );
             push(AlertName::VolumeExhausted, format!("Volume {name} has nothing left to delete"), description);
@@ -128,6 +136,11 @@ fn of_volume(volume: &VolumeView, now: Timestamp, out: &mut Vec<Condition>) {
             stall.missing, stall.why
         );
         push(AlertName::SpaceNotReclaimed, format!("Deleted space of volume {name} does not come back"), description);
+    } else if let Some((_, Some(wrong))) = &volume.canary {
+        let description = format!(
+            "{available}{wrong}. When the volume fills, deleting recordings would not help. Look for a read-only mount, the recycle bin of a network share, snapshots, a quota of the tree's user or project, and processes that keep deleted files open. It is looked at again every hour."
+        );
+        push(AlertName::SpaceNotReclaimed, format!("Volume {name} does not give back what is deleted"), description);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::domain::volume::{Marks, Reading, Unusable};
 use crate::store::JournalError;
 
 /// How long space may take to come back once it is synced: it is looked for again after each of these.
-const LAG: [Duration; 5] = [
+pub const LAG: [Duration; 5] = [
     Duration::from_millis(5),
     Duration::from_millis(20),
     Duration::from_millis(75),

@@ -67,6 +67,12 @@ pub struct Volume {
     /// Why no run begins for pressure, though one is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stalled_because: Option<String>,
+    /// When a probe file was last written and deleted, to see whether deleting gives space back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_at: Option<String>,
+    /// What was wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_problem: Option<String>,
     /// What a person should know before trusting this filesystem.
     pub traps: Vec<String>,
 }
@@ -226,7 +232,9 @@ impl Volume {
                 reclaimed_bytes: run.reclaimed.0,
             }),
             stalled_because: volume.stalled.as_ref().map(|stall| stall.why.clone()),
-            traps: volume.traits.traps(),
+            canary_at: volume.canary.as_ref().map(|(at, _)| at.to_string()),
+            canary_problem: volume.canary.as_ref().and_then(|(_, wrong)| wrong.clone()),
+            traps: volume.traps(),
         }
     }
 }
