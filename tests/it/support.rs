@@ -172,14 +172,12 @@ pub(crate) fn pause(span: Duration) {
 }
 
 /// How much a test does: little in the short suite, much in `tests/run --long`.
-#[expect(dead_code, reason = "the fault tests use it")]
 pub(crate) fn scale(short: u64, long: u64) -> u64 {
     if std::env::var_os("STORAGE_GUARD_LONG").is_some() { long } else { short }
 }
 
 /// Prints a figure that `tests/run --long` shows at its end.
 #[expect(clippy::print_stdout, reason = "the totals are read from the tests' output")]
-#[expect(dead_code, reason = "the fault tests use it")]
 pub(crate) fn total(what: &str, count: u64) {
     println!("TOTAL {what}: {count}");
 }
