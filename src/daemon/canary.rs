@@ -73,10 +73,10 @@ impl VolumeWorker {
     /// Writes and deletes one probe file; what is wrong, in words.
     fn probe_file(&mut self, tree: &TreeId, dir: &dyn WritableDir, bytes: Bytes) -> Result<Option<String>, Unclear> {
         if let Err(error) = dir.write_canary(bytes) {
-            return match error.kind() {
-                std::io::ErrorKind::Unsupported => Err(Unclear),
-                _ => Ok(Some(format!("a probe file of {bytes} could not be written in tree `{tree}`: {error}"))),
-            };
+            if error.kind() == std::io::ErrorKind::Unsupported {
+                return Err(Unclear);
+            }
+            return Ok(Some(format!("a probe file of {bytes} could not be written in tree `{tree}`: {error}")));
         }
         let with = self.read_synced(dir);
         if let Err(error) = dir.remove_canary() {

@@ -3,6 +3,7 @@
 mod absent;
 mod alerts;
 mod canary;
+mod foreign;
 mod guard;
 mod hub;
 mod jobs;

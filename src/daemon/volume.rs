@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::canary::Canary;
+use super::foreign::Walked;
 use super::runs::Wish;
-use super::share::Grant;
 use super::tree::{Report, TreeWatch};
 use crate::domain::clock_watch::{ClockWatch, Moment};
 use crate::domain::deletion::Cap;
 use crate::domain::event::Event;
 use crate::domain::history::History;
 use crate::domain::journal::{Entry, GUARD, NoteKind};
-use crate::domain::limits::{Allowance, CapFacts, Line};
+use crate::domain::limits::{Allowance, CapFacts, Grant, Line};
 use crate::domain::names::{TreeId, VolumeId};
 use crate::domain::plan::{Plan, Spared};
 use crate::domain::pressure::{Deficit, Pressure, assess};
@@ -60,6 +60,7 @@ pub(super) struct VolumeWorker {
     /// What retries may still give back below the low mark.
     pub(super) leftover: Option<Bytes>,
     pub(super) canary: Canary,
+    pub(super) walked: Walked,
 }
 
 /// What survives a reload.
@@ -73,6 +74,7 @@ pub(super) struct Legacy {
     grant: Option<Grant>,
     leftover: Option<Bytes>,
     canary: Canary,
+    walked: Walked,
 }
 
 impl VolumeWorker {
@@ -113,6 +115,7 @@ impl VolumeWorker {
             grant: None,
             leftover: None,
             canary: Canary::default(),
+            walked: Walked::default(),
         }
     }
 
@@ -127,6 +130,7 @@ impl VolumeWorker {
             grant: self.grant,
             leftover: self.leftover,
             canary: self.canary,
+            walked: self.walked,
         }
     }
 
@@ -136,7 +140,7 @@ impl VolumeWorker {
         self.clock = legacy.clock;
         self.stalled = legacy.stalled;
         self.last_run = legacy.last_run;
-        self.canary = legacy.canary;
+        (self.canary, self.walked) = (legacy.canary, legacy.walked);
         (self.normal, self.grant, self.leftover) = (legacy.normal, legacy.grant, legacy.leftover);
     }
 
@@ -328,6 +332,7 @@ impl VolumeWorker {
             running: self.running,
             last_run: self.last_run.clone(),
             stalled: self.stalled.clone(),
+            foreign: self.foreign(),
             canary: self.canary.heard.clone(),
             clock_suspect: self.clock.suspect().map(|(since, _)| since),
         }
@@ -377,6 +382,7 @@ impl VolumeWorker {
         if self.reading.is_err() || !self.trees.iter().any(|tree| tree.policy.mode == Mode::Enforce) {
             return Ok(());
         }
+        self.look_for_foreign();
         self.sing();
         self.retry(None, stop)?;
         let now = self.now();

@@ -8,8 +8,8 @@ use super::history::{CapTrip, HeldOpen, History};
 use super::pressure::Pressure;
 use super::recording::Tally;
 use super::retention::Mode;
-use super::status::VolumeView;
-use super::units::{Timestamp, show_duration};
+use super::status::{Foreign, VolumeView};
+use super::units::{Bytes, Timestamp, show_duration};
 use super::volume::Unusable;
 
 /// A run that has not reached its low mark by then takes too long.
@@ -82,6 +82,7 @@ fn of_volume(volume: &VolumeView, now: Timestamp, out: &mut Vec<Condition>) {
     };
     let space = volume.reading.as_ref().ok().map(|reading| reading.space);
     let available = space.map_or_else(String::new, |s| format!("{} of {} are available. ", s.available, s.size));
+    let foreign = volume.foreign.as_ref().map_or_else(String::new, foreign);
     match &volume.pressure {
         Pressure::Normal => {}
         Pressure::Reclaiming { since, deficit } => {
@@ -92,11 +93,14 @@ fn of_volume(volume: &VolumeView, now: Timestamp, out: &mut Vec<Condition>) {
                     deficit.bytes
                 );
                 push(AlertName::VolumePressure, format!("Volume {name} is above its high mark"), description);
+            } else if volume.foreign.as_ref().is_some_and(|foreign| foreign.ours == Bytes::ZERO) {
+                let description = format!("{available}{} are missing to the low mark.{foreign}", deficit.bytes);
+                push(AlertName::VolumePressure, format!("Volume {name} is filled by others"), description);
             } else if now.since(*since) > RUN.max(usual) {
                 let last =
                     volume.last_run.as_ref().map_or_else(String::new, |run| format!(" The last run: {}.", run.why));
                 let description = format!(
-                    "{available}{} are still missing to the low mark after {}.{last} `storage-guard status` and `storage-guard failures list` say what is in the way.",
+                    "{available}{} are still missing to the low mark after {}.{last}{foreign} `storage-guard status` and `storage-guard failures list` say what is in the way.",
                     deficit.bytes,
                     show_duration(now.since(*since))
                 );
@@ -113,7 +117,7 @@ fn of_volume(volume: &VolumeView, now: Timestamp, out: &mut Vec<Condition>) {
                 ),
             };
             let description = format!(
-                "{available}{} and {} inodes are missing to the low mark, and nothing eligible is left to delete: all else is protected, young, in use, or not ours.{shared} Recording will fail when the volume is full. Remove other files, add space, or loosen `protect`, `keep` and `min_age`; `storage-guard plan` says what is spared and why.",
+                "{available}{} and {} inodes are missing to the low mark, and nothing eligible is left to delete: all else is protected, young, in use, or not ours.{shared}{foreign} Recording will fail when the volume is full. Remove other files, add space, or loosen `protect`, `keep` and `min_age`; `storage-guard plan` says what is spared and why.",
                 deficit.bytes, deficit.inodes
             );
             push(AlertName::VolumeExhausted, format!("Volume {name} has nothing left to delete"), description);
@@ -142,6 +146,20 @@ fn of_volume(volume: &VolumeView, now: Timestamp, out: &mut Vec<Condition>) {
         );
         push(AlertName::SpaceNotReclaimed, format!("Volume {name} does not give back what is deleted"), description);
     }
+}
+
+/// What others caused, and where it may have gone.
+fn foreign(foreign: &Foreign) -> String {
+    let mut out = format!(
+        " {} of that are not ours to give back, since files that are in no guarded tree grew; the guard deletes no more than its share for them.",
+        foreign.bytes
+    );
+    if !foreign.largest.is_empty() {
+        let named: Vec<String> = foreign.largest.iter().map(|(path, bytes)| format!("`{path}` ({bytes})")).collect();
+        let seen = if foreign.complete { "" } else { ", as far as they were found in 2 s" };
+        out.push_str(&format!(" The largest directories of others{seen}: {}.", named.join(", ")));
+    }
+    out
 }
 
 fn of_tree(tree: &super::names::TreeId, history: &History, now: Timestamp, out: &mut Vec<Condition>) {

@@ -41,10 +41,25 @@ pub struct VolumeView {
     pub last_run: Option<RunSummary>,
     /// Deleted bytes did not come back, so that no run begins for pressure.
     pub stalled: Option<Stall>,
+    /// What of the deficit others caused.
+    pub foreign: Option<Foreign>,
     /// When the last probe file was written and deleted, and what was wrong, in words.
     pub canary: Option<(Timestamp, Option<String>)>,
     /// The clock is not trusted since then.
     pub clock_suspect: Option<Timestamp>,
+}
+
+/// What of a deficit is not ours to give back: it is shared by what grew.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Foreign {
+    /// So many bytes.
+    pub bytes: Bytes,
+    /// What is still ours to give back.
+    pub ours: Bytes,
+    /// The largest directories that are no tree of ours, with their bytes, as far as they were found.
+    pub largest: Vec<(String, Bytes)>,
+    /// Every directory was looked at.
+    pub complete: bool,
 }
 
 /// How a run ended.

@@ -157,10 +157,14 @@ fn without_the_right_to_leases_a_recording_goes_only_once_it_was_seen_unchanged_
     pause(Duration::from_secs(2));
     assert_eq!(bed.gone(), 0, "nothing says yet that nobody writes them");
     drop(daemon);
-    let config = bed.config("    min_age: 2s\n", "");
-    let daemon = nobody(&bed, &config);
-    wait_for("the low mark is reached", || daemon.pressure() == "normal");
-    assert!(bed.gone() > 90);
+    // No `min_age` is shorter than a minute, so the second sighting is for the long suite.
+    if scale(0, 1) == 1 {
+        let config = bed.config("    min_age: 1m\n", "");
+        let daemon = nobody(&bed, &config);
+        pause(Duration::from_secs(55));
+        wait_for("the low mark is reached", || daemon.pressure() == "normal");
+        assert!(bed.gone() > 90);
+    }
 }
 
 /// Fault 31. A filesystem that knows no leases.
@@ -328,11 +332,13 @@ fn a_deleted_recording_that_is_still_open_names_its_holder_and_its_bytes() {
     let mut told = serde_json::Value::Null;
     wait_for("somebody is told", || {
         let alerts: serde_json::Value = serde_json::from_str(&daemon.get("/api/v1/alerts")).unwrap();
-        let of_open = alerts["items"].as_array().unwrap().iter().find(|alert| alert["alert"] == "SpaceNotReclaimed");
+        let mut all = alerts["items"].as_array().unwrap().iter();
+        let of_open = all.find(|alert| alert["alert"] == "SpaceNotReclaimed" && !alert["unreclaimed"].is_null());
         told = of_open.cloned().unwrap_or_default();
         !told.is_null()
     });
-    let text = told.to_string();
-    assert!(text.contains(&format!("{}", reader.0.id())), "{text}");
-    assert!(text.contains(&bed.made[0]), "{text}");
+    let item = &told["unreclaimed"]["items"][0];
+    let holder = item["holder"].as_str().unwrap_or_default();
+    assert!(holder.contains(&reader.0.id().to_string()), "{told}");
+    assert_eq!((&item["path"], &item["bytes"]), (&bed.made[0].clone().into(), &(MIB as u64).into()), "{told}");
 }
