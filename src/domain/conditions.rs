@@ -1,5 +1,6 @@
 //! What is wrong now, from all that is known. Each condition names numbers, causes and holders, and what to do.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::alert::{AlertName, Condition, ITEMS, Subject, UnreclaimedItem};
@@ -18,6 +19,8 @@ const RUN: Duration = Duration::from_secs(30 * 60);
 const ATTEMPTS: u32 = 3;
 /// … or after so long.
 const FAILING: Duration = Duration::from_secs(600);
+/// So many processes are named in a sentence.
+const HOLDERS: usize = 5;
 
 /// All conditions of the volumes and their trees.
 #[must_use]
@@ -193,11 +196,20 @@ fn of_tree(tree: &super::names::TreeId, history: &History, now: Timestamp, out: 
         }
         let mut all = Tally::default();
         items.iter().for_each(|item| all.add(item.bytes));
-        let description = format!("{} recordings, {}. {remedy}", all.files, all.bytes);
+        let description = format!("{} recordings, {}.{} {remedy}", all.files, all.bytes, holders(&items));
         let mut found = condition(alert, Subject::Tree(tree.clone()), summary, description);
         found.unreclaimed = all;
         found.items = items.into_iter().take(ITEMS).collect();
         out.push(found);
+    }
+}
+
+/// Who has the files open, as far as that is known.
+fn holders(items: &[UnreclaimedItem]) -> String {
+    let known: BTreeSet<&str> = items.iter().filter_map(|item| item.holder.as_deref()).collect();
+    match known.len() {
+        0 => String::new(),
+        _ => format!(" Open in: {}.", known.into_iter().take(HOLDERS).collect::<Vec<_>>().join(", ")),
     }
 }
 
