@@ -37,7 +37,7 @@ impl VolumeWorker {
             .with_history(|history| (self.target(reading, deficit, history).bytes, history.held_open(&self.names())));
         let bytes = deficit.bytes.saturating_sub(promised).saturating_sub(ours);
         let Walked { largest, complete, .. } = self.walked.clone();
-        (bytes > Bytes::ZERO).then_some(Foreign { bytes, ours, largest, complete })
+        (bytes > Bytes::ZERO).then_some(Foreign { bytes, largest, complete })
     }
 
     /// Looks for the largest directories of others, if they cause the pressure and it was not done lately.

@@ -333,7 +333,11 @@ impl VolumeWorker {
             last_run: self.last_run.clone(),
             stalled: self.stalled.clone(),
             foreign: self.foreign(),
-            canary: self.canary.heard.clone(),
+            canary: self
+                .canary
+                .heard
+                .clone()
+                .filter(|_| self.trees.iter().any(|tree| tree.policy.mode == Mode::Enforce)),
             clock_suspect: self.clock.suspect().map(|(since, _)| since),
         }
     }

@@ -10,7 +10,7 @@ use super::pressure::Pressure;
 use super::recording::Tally;
 use super::retention::Mode;
 use super::status::{Foreign, VolumeView};
-use super::units::{Bytes, Timestamp, show_duration};
+use super::units::{Timestamp, show_duration};
 use super::volume::Unusable;
 
 /// A run that has not reached its low mark by then takes too long.
@@ -96,7 +96,7 @@ fn of_volume(volume: &VolumeView, now: Timestamp, out: &mut Vec<Condition>) {
                     deficit.bytes
                 );
                 push(AlertName::VolumePressure, format!("Volume {name} is above its high mark"), description);
-            } else if volume.foreign.as_ref().is_some_and(|foreign| foreign.ours == Bytes::ZERO) {
+            } else if volume.foreign.as_ref().is_some_and(|foreign| foreign.bytes >= deficit.bytes.scaled(1, 2)) {
                 let description = format!("{available}{} are missing to the low mark.{foreign}", deficit.bytes);
                 push(AlertName::VolumePressure, format!("Volume {name} is filled by others"), description);
             } else if now.since(*since) > RUN.max(usual) {
@@ -154,7 +154,7 @@ fn of_volume(volume: &VolumeView, now: Timestamp, out: &mut Vec<Condition>) {
 /// What others caused, and where it may have gone.
 fn foreign(foreign: &Foreign) -> String {
     let mut out = format!(
-        " {} of that are not ours to give back, since files that are in no guarded tree grew; the guard deletes no more than its share for them.",
+        " {} of what is missing are not ours to give back, since files that are in no guarded tree grew; the guard deletes no more than its share for them.",
         foreign.bytes
     );
     if !foreign.largest.is_empty() {

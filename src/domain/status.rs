@@ -54,8 +54,6 @@ pub struct VolumeView {
 pub struct Foreign {
     /// So many bytes.
     pub bytes: Bytes,
-    /// What is still ours to give back.
-    pub ours: Bytes,
     /// The largest directories that are no tree of ours, with their bytes, as far as they were found.
     pub largest: Vec<(String, Bytes)>,
     /// Every directory was looked at.
