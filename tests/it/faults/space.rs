@@ -296,7 +296,8 @@ fn what_others_fill_is_theirs_also_after_a_restart() {
         assert!(volume["foreign_deficit_bytes"].as_u64() > Some(80 << 20), "{volume}");
         let first = &volume["foreign_directories"][0];
         assert!(first["path"].as_str().unwrap().ends_with("backup/daily"), "{volume}");
-        assert!(first["bytes"].as_u64() >= Some(170 << 20), "{volume}");
+        // It was looked for as soon as there was pressure, while the other still wrote.
+        assert!(first["bytes"].as_u64() >= Some(100 << 20), "{volume}");
         pause(Duration::from_secs(3));
         assert_eq!(bed.gone(), 0, "recordings went for what others wrote");
     };
