@@ -13,7 +13,8 @@ use super::look;
 use super::screen;
 use super::source::{Access, Local, Source, call, escaped};
 use crate::daemon::Done;
-use crate::domain::deletion::{Attempt, RunResult};
+use crate::domain::deletion::{Attempt, RunResult, SparedReason};
+use crate::domain::plan::Spared;
 use crate::domain::units::Bytes;
 use crate::server::shapes::Plan;
 use crate::system::{Clock as _, SystemClock};
@@ -111,7 +112,14 @@ fn report(done: Done) -> Report {
     };
     if done.plan.items.is_empty() && !done.plan.target.is_zero() {
         out.result = RunResult::Exhausted.to_string();
-        out.why = "nothing eligible is left".to_owned();
+        let shared = Spared::sum(&done.plan.spared, SparedReason::Shared);
+        out.why = match shared.files {
+            0 => "nothing eligible is left".to_owned(),
+            files => format!(
+                "nothing eligible is left: {files} recordings, {}, would give nothing back, because snapshots or reflink copies share their blocks",
+                shared.bytes
+            ),
+        };
     }
     let Some(run) = done.report else { return out };
     for one in &run.settled {

@@ -112,6 +112,15 @@ fn describe_volume(out: &mut String, volume: &Volume) -> fmt::Result {
             writeln!(out, "  BLIND: {why}. Nothing is planned for a volume that cannot be judged.")?;
         }
     }
+    if let Some(bytes) = volume.foreign_deficit_bytes {
+        writeln!(out, "  NOT OURS: {} of what is missing was filled by others", Bytes(bytes))?;
+        for directory in &volume.foreign_directories {
+            writeln!(out, "    {} in {}", Bytes(directory.bytes), directory.path)?;
+        }
+    }
+    if let Some(problem) = &volume.canary_problem {
+        writeln!(out, "  WARNING: {problem}")?;
+    }
     if let Some(why) = &volume.stalled_because {
         writeln!(out, "  STALLED: {why}")?;
     }

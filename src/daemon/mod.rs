@@ -2,6 +2,8 @@
 
 mod absent;
 mod alerts;
+mod canary;
+mod foreign;
 mod guard;
 mod hub;
 mod jobs;
@@ -10,6 +12,7 @@ mod retry;
 mod runs;
 mod serve;
 mod share;
+mod sharing;
 mod systemd;
 mod tree;
 mod volume;

@@ -144,8 +144,10 @@ impl VolumeWorker {
                 return self.engine.end(run);
             }
             self.reading.clone_from(&run.report().reading);
+            self.ask_shared();
             more = self
                 .plan()
+                .map(|plan| self.only_asked(plan))
                 .map(|plan| plan.items.iter().map(|item| plan.target_of(item)).collect())
                 .unwrap_or_default();
             if more.is_empty() {

@@ -5,22 +5,14 @@ use std::time::Duration;
 use super::tree::TreeWatch;
 use super::volume::VolumeWorker;
 use crate::domain::history::History;
-use crate::domain::limits::{Growth, our_share};
+use crate::domain::journal::{Entry, GUARD, NoteKind};
+use crate::domain::limits::{ENDED, Grant, Growth, our_share};
 use crate::domain::pressure::{Deficit, Pressure};
 use crate::domain::units::Bytes;
 use crate::domain::volume::Reading;
 
 /// An inventory that is younger than this tells what grew.
 const FRESH: Duration = Duration::from_secs(120);
-
-/// What is ours to give back since pressure began, and what our trees held then.
-#[derive(Clone, Copy)]
-pub(super) struct Grant {
-    pub(super) bytes: Bytes,
-    pub(super) held: Bytes,
-    pub(super) inodes: u64,
-    pub(super) files: u64,
-}
 
 impl VolumeWorker {
     /// Keeps what a later deficit is shared by: what was used and held when all was well, and, since pressure began, what is ours
@@ -34,6 +26,7 @@ impl VolumeWorker {
                     self.normal = Some((reading.space.used(), self.held()));
                 }
                 self.grant = None;
+                self.keep_grant();
                 return;
             }
             Pressure::Blind { .. } => return,
@@ -41,11 +34,35 @@ impl VolumeWorker {
         }
         self.leftover = None;
         if self.grant.is_none() {
+            // What was found to be others' stays theirs when the guard starts again.
+            self.grant = self.journal().with_history(|history| history.grants.get(&self.name).copied());
+        }
+        if self.grant.is_none() {
             let deficit = self.pressure.deficit();
             let (bytes, inodes) = (self.our_share(&reading, deficit), self.our_inodes(&reading, deficit));
             let whole = bytes >= deficit.bytes && inodes >= deficit.inodes;
             self.grant = (!whole).then(|| Grant { bytes, held: self.held(), inodes, files: self.files() });
+            self.keep_grant();
         }
+    }
+
+    /// Puts on record what is ours to give back, once for each time that others fill the volume, and that it is over. A note that
+    /// cannot be written is missed only by the next start, which then shares by what our trees hold.
+    fn keep_grant(&self) {
+        let known = self.journal().with_history(|history| history.grants.get(&self.name).copied());
+        if !self.writes || known == self.grant {
+            return;
+        }
+        let note = Entry::Note {
+            kind: NoteKind::Share,
+            volume: Some(self.name.clone()),
+            tree: None,
+            who: GUARD.to_owned(),
+            bytes: self.grant.map_or(Bytes::ZERO, |grant| grant.bytes),
+            number: 0,
+            text: self.grant.map_or_else(|| ENDED.to_owned(), |grant| grant.text()),
+        };
+        let _ = self.journal().append_synced(vec![note], self.now());
     }
 
     /// What is ours to give back of a deficit. Deleted files that are still open are promised already.

@@ -23,7 +23,7 @@ use crate::domain::volume::{FilesystemTraits, Unusable};
 use crate::reclaim::{Settled, TreeHandle};
 use crate::scan::{Progress, scan};
 use crate::store::{Journal, JournalError};
-use crate::system::{Clock, WritableDir};
+use crate::system::{Clock, Lease, LeaseKind, WritableDir};
 
 /// A scan takes at most a twentieth of the time.
 const REST_FACTOR: u32 = 19;
@@ -45,6 +45,10 @@ pub(super) struct TreeWatch {
     gone: Gone,
     gone_tally: Tally,
     waiting: HashSet<FileIndex>,
+    /// What of its files' blocks others share, as far as it was asked since the scan.
+    shared: HashMap<FileIndex, Bytes>,
+    /// The kernel gives no leases on its files.
+    unleased: bool,
     /// The marker was seen, or written, by this process.
     marked: bool,
 }
@@ -64,6 +68,8 @@ impl TreeWatch {
             gone: Gone::default(),
             gone_tally: Tally::default(),
             waiting: HashSet::new(),
+            shared: HashMap::new(),
+            unleased: false,
             marked: false,
         }
     }
@@ -88,6 +94,8 @@ impl TreeWatch {
         self.inventory = Arc::new(found);
         (self.gone, self.gone_tally) = (Gone::default(), Tally::default());
         self.waiting.clear();
+        self.shared.clear();
+        self.unleased = self.ask_leases();
         let recordings = self.survey.recordings;
         Some(Event::Scanned {
             tree: policy.tree.clone(),
@@ -96,6 +104,18 @@ impl TreeWatch {
             bytes: recordings.bytes,
             inflow: if first { Bytes::ZERO } else { recordings.bytes.saturating_sub(before) },
             problems: self.inventory.problem_count,
+        })
+    }
+
+    /// Whether leases are refused to us here: asked of the first, the middle and the last recording.
+    fn ask_leases(&self) -> bool {
+        let all = self.inventory.files().count();
+        let asked = [0, all / 2, all.saturating_sub(1)].into_iter().filter_map(|at| self.inventory.files().nth(at));
+        asked.into_iter().any(|seen| {
+            let Ok(Some(held)) = self.dir.open(&self.inventory.path(seen.index)) else { return false };
+            let answer = held.lease(LeaseKind::NoOpener);
+            let _ = held.release();
+            matches!(answer, Ok(Lease::Unavailable))
         })
     }
 
@@ -236,6 +256,7 @@ impl TreeWatch {
             holds: Vec::new(),
             open,
             waiting,
+            shared: self.shared.iter().filter(|(_, bytes)| **bytes > Bytes::ZERO).map(|(f, b)| (*f, *b)).collect(),
         }
     }
 
@@ -264,6 +285,27 @@ impl TreeWatch {
         }
     }
 
+    /// Asks how much of a file others share, once for each scan; `true` if that was not known yet and matters. A file that cannot be
+    /// asked, or is another by now, shares nothing: the door will see.
+    pub(super) fn ask_shared(&mut self, file: FileIndex) -> bool {
+        if self.shared.contains_key(&file) {
+            return false;
+        }
+        let seen = self.inventory.get(file);
+        let held = self.dir.open(&self.inventory.path(file)).ok().flatten();
+        let same = held.filter(|held| {
+            held.identity().is_ok_and(|now| (now.inode, now.fingerprint()) == (seen.inode, seen.fingerprint))
+        });
+        let shared = same.and_then(|held| held.shared()).unwrap_or(Bytes::ZERO);
+        self.shared.insert(file, shared);
+        shared > Bytes::ZERO
+    }
+
+    /// Whether it is known what a file shares.
+    pub(super) fn asked(&self, file: FileIndex) -> bool {
+        self.shared.contains_key(&file)
+    }
+
     /// What a deletion needs of it.
     pub(super) fn handle(&self, traits: &FilesystemTraits, boot: Duration) -> TreeHandle {
         // Two sightings, the scan's and the door's, at least `min_age` apart.
@@ -286,6 +328,7 @@ impl TreeWatch {
             inventory: self.inventory.clone(),
             survey: self.survey.clone(),
             gone: self.gone_tally,
+            unleased: self.unleased,
             fault: self.fault.clone(),
         }
     }

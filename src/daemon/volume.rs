@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::canary::Canary;
+use super::foreign::Walked;
 use super::runs::Wish;
-use super::share::Grant;
 use super::tree::{Report, TreeWatch};
 use crate::domain::clock_watch::{ClockWatch, Moment};
 use crate::domain::deletion::Cap;
 use crate::domain::event::Event;
 use crate::domain::history::History;
 use crate::domain::journal::{Entry, GUARD, NoteKind};
-use crate::domain::limits::{Allowance, CapFacts, Line};
+use crate::domain::limits::{Allowance, CapFacts, Grant, Line};
 use crate::domain::names::{TreeId, VolumeId};
 use crate::domain::plan::{Plan, Spared};
 use crate::domain::pressure::{Deficit, Pressure, assess};
@@ -58,6 +59,8 @@ pub(super) struct VolumeWorker {
     pub(super) grant: Option<Grant>,
     /// What retries may still give back below the low mark.
     pub(super) leftover: Option<Bytes>,
+    pub(super) canary: Canary,
+    pub(super) walked: Walked,
 }
 
 /// What survives a reload.
@@ -70,6 +73,8 @@ pub(super) struct Legacy {
     normal: Option<(Bytes, Bytes)>,
     grant: Option<Grant>,
     leftover: Option<Bytes>,
+    canary: Canary,
+    walked: Walked,
 }
 
 impl VolumeWorker {
@@ -109,6 +114,8 @@ impl VolumeWorker {
             spared: Arc::default(),
             grant: None,
             leftover: None,
+            canary: Canary::default(),
+            walked: Walked::default(),
         }
     }
 
@@ -122,6 +129,8 @@ impl VolumeWorker {
             normal: self.normal,
             grant: self.grant,
             leftover: self.leftover,
+            canary: self.canary,
+            walked: self.walked,
         }
     }
 
@@ -131,6 +140,7 @@ impl VolumeWorker {
         self.clock = legacy.clock;
         self.stalled = legacy.stalled;
         self.last_run = legacy.last_run;
+        (self.canary, self.walked) = (legacy.canary, legacy.walked);
         (self.normal, self.grant, self.leftover) = (legacy.normal, legacy.grant, legacy.leftover);
     }
 
@@ -240,6 +250,7 @@ impl VolumeWorker {
         let above = self.reading.as_ref().is_ok_and(|reading| assess(reading, &marks, inflow).0);
         let mut eligible = true;
         if above || self.scanned || self.pressure != Pressure::Normal {
+            self.ask_shared();
             let plan = self.basis().map(|basis| basis.plan(&self.name, now).0);
             eligible = plan.as_ref().is_some_and(|plan| !plan.items.is_empty() || !plan.next.is_empty());
             self.spared = Arc::new(plan.map(|plan| plan.spared).unwrap_or_default());
@@ -321,6 +332,12 @@ impl VolumeWorker {
             running: self.running,
             last_run: self.last_run.clone(),
             stalled: self.stalled.clone(),
+            foreign: self.foreign(),
+            canary: self
+                .canary
+                .heard
+                .clone()
+                .filter(|_| self.trees.iter().any(|tree| tree.policy.mode == Mode::Enforce)),
             clock_suspect: self.clock.suspect().map(|(since, _)| since),
         }
     }
@@ -349,6 +366,7 @@ impl VolumeWorker {
             return Ok(false);
         }
         let report = settle(&self.engine, &self.handles())?;
+        self.remove_canaries();
         for text in report.left {
             self.emit(Event::Remark { text, urgent: false });
         }
@@ -368,6 +386,8 @@ impl VolumeWorker {
         if self.reading.is_err() || !self.trees.iter().any(|tree| tree.policy.mode == Mode::Enforce) {
             return Ok(());
         }
+        self.look_for_foreign();
+        self.sing();
         self.retry(None, stop)?;
         let now = self.now();
         let Some(basis) = self.basis() else { return Ok(()) };
@@ -376,6 +396,7 @@ impl VolumeWorker {
             return Ok(());
         }
         let (plan, over) = basis.plan(&self.name, now);
+        let plan = self.only_asked(plan);
         self.trip(&plan, &basis, &over)?;
         if plan.items.is_empty() {
             return Ok(());

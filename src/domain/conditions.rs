@@ -1,14 +1,15 @@
 //! What is wrong now, from all that is known. Each condition names numbers, causes and holders, and what to do.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::alert::{AlertName, Condition, ITEMS, Subject, UnreclaimedItem};
-use super::deletion::{Cause, Failure, Unreclaimed};
+use super::deletion::{Cause, Failure, SparedReason, Unreclaimed};
 use super::history::{CapTrip, HeldOpen, History};
 use super::pressure::Pressure;
 use super::recording::Tally;
 use super::retention::Mode;
-use super::status::VolumeView;
+use super::status::{Foreign, VolumeView};
 use super::units::{Timestamp, show_duration};
 use super::volume::Unusable;
 
@@ -18,6 +19,8 @@ const RUN: Duration = Duration::from_secs(30 * 60);
 const ATTEMPTS: u32 = 3;
 /// … or after so long.
 const FAILING: Duration = Duration::from_secs(600);
+/// So many processes are named in a sentence.
+const HOLDERS: usize = 5;
 
 /// All conditions of the volumes and their trees.
 #[must_use]
@@ -82,6 +85,7 @@ fn of_volume(volume: &VolumeView, now: Timestamp, out: &mut Vec<Condition>) {
     };
     let space = volume.reading.as_ref().ok().map(|reading| reading.space);
     let available = space.map_or_else(String::new, |s| format!("{} of {} are available. ", s.available, s.size));
+    let foreign = volume.foreign.as_ref().map_or_else(String::new, foreign);
     match &volume.pressure {
         Pressure::Normal => {}
         Pressure::Reclaiming { since, deficit } => {
@@ -92,11 +96,14 @@ fn of_volume(volume: &VolumeView, now: Timestamp, out: &mut Vec<Condition>) {
                     deficit.bytes
                 );
                 push(AlertName::VolumePressure, format!("Volume {name} is above its high mark"), description);
+            } else if volume.foreign.as_ref().is_some_and(|foreign| foreign.bytes >= deficit.bytes.scaled(1, 2)) {
+                let description = format!("{available}{} are missing to the low mark.{foreign}", deficit.bytes);
+                push(AlertName::VolumePressure, format!("Volume {name} is filled by others"), description);
             } else if now.since(*since) > RUN.max(usual) {
                 let last =
                     volume.last_run.as_ref().map_or_else(String::new, |run| format!(" The last run: {}.", run.why));
                 let description = format!(
-                    "{available}{} are still missing to the low mark after {}.{last} `storage-guard status` and `storage-guard failures list` say what is in the way.",
+                    "{available}{} are still missing to the low mark after {}.{last}{foreign} `storage-guard status` and `storage-guard failures list` say what is in the way.",
                     deficit.bytes,
                     show_duration(now.since(*since))
                 );
@@ -104,8 +111,16 @@ fn of_volume(volume: &VolumeView, now: Timestamp, out: &mut Vec<Condition>) {
             }
         }
         Pressure::Exhausted { deficit, .. } => {
+            let shared = volume.spared_as(SparedReason::Shared);
+            let shared = match shared.files {
+                0 => String::new(),
+                files => format!(
+                    " {files} recordings, {}, would give nothing back, because snapshots or reflink copies share their blocks; remove those first.",
+                    shared.bytes
+                ),
+            };
             let description = format!(
-                "{available}{} and {} inodes are missing to the low mark, and nothing eligible is left to delete: all else is protected, young, in use, or not ours. Recording will fail when the volume is full. Remove other files, add space, or loosen `protect`, `keep` and `min_age`; `storage-guard plan` says what is spared and why.",
+                "{available}{} and {} inodes are missing to the low mark, and nothing eligible is left to delete: all else is protected, young, in use, or not ours.{shared}{foreign} Recording will fail when the volume is full. Remove other files, add space, or loosen `protect`, `keep` and `min_age`; `storage-guard plan` says what is spared and why.",
                 deficit.bytes, deficit.inodes
             );
             push(AlertName::VolumeExhausted, format!("Volume {name} has nothing left to delete"), description);
@@ -128,7 +143,26 @@ fn of_volume(volume: &VolumeView, now: Timestamp, out: &mut Vec<Condition>) {
             stall.missing, stall.why
         );
         push(AlertName::SpaceNotReclaimed, format!("Deleted space of volume {name} does not come back"), description);
+    } else if let Some((_, Some(wrong))) = &volume.canary {
+        let description = format!(
+            "{available}{wrong}. When the volume fills, deleting recordings would not help. Look for a read-only mount, the recycle bin of a network share, snapshots, a quota of the tree's user or project, and processes that keep deleted files open. It is looked at again every hour."
+        );
+        push(AlertName::SpaceNotReclaimed, format!("Volume {name} does not give back what is deleted"), description);
     }
+}
+
+/// What others caused, and where it may have gone.
+fn foreign(foreign: &Foreign) -> String {
+    let mut out = format!(
+        " {} of what is missing are not ours to give back, since files that are in no guarded tree grew; the guard deletes no more than its share for them.",
+        foreign.bytes
+    );
+    if !foreign.largest.is_empty() {
+        let named: Vec<String> = foreign.largest.iter().map(|(path, bytes)| format!("`{path}` ({bytes})")).collect();
+        let seen = if foreign.complete { "" } else { ", as far as they were found in 2 s" };
+        out.push_str(&format!(" The largest directories of others{seen}: {}.", named.join(", ")));
+    }
+    out
 }
 
 fn of_tree(tree: &super::names::TreeId, history: &History, now: Timestamp, out: &mut Vec<Condition>) {
@@ -162,11 +196,20 @@ fn of_tree(tree: &super::names::TreeId, history: &History, now: Timestamp, out: 
         }
         let mut all = Tally::default();
         items.iter().for_each(|item| all.add(item.bytes));
-        let description = format!("{} recordings, {}. {remedy}", all.files, all.bytes);
+        let description = format!("{} recordings, {}.{} {remedy}", all.files, all.bytes, holders(&items));
         let mut found = condition(alert, Subject::Tree(tree.clone()), summary, description);
         found.unreclaimed = all;
         found.items = items.into_iter().take(ITEMS).collect();
         out.push(found);
+    }
+}
+
+/// Who has the files open, as far as that is known.
+fn holders(items: &[UnreclaimedItem]) -> String {
+    let known: BTreeSet<&str> = items.iter().filter_map(|item| item.holder.as_deref()).collect();
+    match known.len() {
+        0 => String::new(),
+        _ => format!(" Open in: {}.", known.into_iter().take(HOLDERS).collect::<Vec<_>>().join(", ")),
     }
 }
 

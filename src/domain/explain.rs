@@ -3,7 +3,7 @@
 use super::deletion::SparedReason;
 use super::path::RelPath;
 use super::plan::{Plan, newest_of_each, spared_because};
-use super::units::show_duration;
+use super::units::{Bytes, show_duration};
 
 impl SparedReason {
     /// Why it stays, as the rest of "it stays: …".
@@ -20,7 +20,7 @@ impl SparedReason {
             Self::Linked => "it has other names (hard links), so deleting it gives nothing back",
             Self::Unrecognised => "the tree's layout does not know its name",
             Self::Quarantined => "it is in quarantine",
-            Self::Shared => "its blocks are shared",
+            Self::Shared => "snapshots or reflink copies share its blocks, so deleting it gives nothing back",
             Self::ArchivePending => "it is not archived yet",
         }
     }
@@ -52,6 +52,8 @@ impl Plan {
                 format!("tree {name}: it stays: {}", reason.sentence())
             } else if newest_of_each(tree, &self.made)[seen.stream.0 as usize] == Some(seen.index) {
                 format!("tree {name}: it stays: {}", SparedReason::Newest.sentence())
+            } else if seen.bytes > Bytes::ZERO && tree.gives_back(&seen) == Bytes::ZERO {
+                format!("tree {name}: it stays: {}", SparedReason::Shared.sentence())
             } else if keep.is_some_and(|keep| age < keep) {
                 format!("tree {name}: it stays: {}", SparedReason::Keep.sentence())
             } else {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::deletion::{Attempt, Cap, Failure, Holder, Seq, Target, Trigger};
 use super::journal::{Entry, Intent, NoteKind, OpenIntent, Recorded};
-use super::names::TreeId;
+use super::limits::Grant;
+use super::names::{TreeId, VolumeId};
 use super::recording::Tally;
 use super::units::{Bytes, Timestamp};
 
@@ -75,6 +76,8 @@ pub struct History {
     pub held: BTreeMap<Seq, HeldOpen>,
     /// Caps that wait for a person.
     pub caps: BTreeMap<(TreeId, Cap), CapTrip>,
+    /// What is ours to give back on volumes that others filled.
+    pub grants: BTreeMap<VolumeId, Grant>,
     /// What persons permitted beyond a cap.
     pub permits: BTreeMap<TreeId, Permit>,
     /// Deleted bytes that a snapshot or reflink copies share, until their volume is well again.
@@ -120,6 +123,10 @@ impl History {
                     self.settle(&open, attempt, recorded.at);
                 }
             }
+            Entry::Note { kind: NoteKind::Share, volume: Some(volume), text, .. } => match Grant::parse(text) {
+                Some(grant) => drop(self.grants.insert(volume.clone(), grant)),
+                None => drop(self.grants.remove(volume)),
+            },
             Entry::Note { kind, tree, bytes, number, text, .. } => {
                 if *kind == NoteKind::Started {
                     self.last_start = recorded.seq;

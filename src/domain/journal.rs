@@ -17,6 +17,8 @@ words! {
         Ledger = "ledger",
         /// A cap tripped.
         CapTripped = "cap_tripped",
+        /// How much of a deficit is ours to give back, or that it is over.
+        Share = "share",
         /// A person let go of a cap.
         CapAcknowledged = "cap_acknowledged",
         /// A person closed a failed deletion.

@@ -41,6 +41,38 @@ fn part(deficit: Bytes, ours: Bytes, all: Bytes) -> Bytes {
     if ours >= all.scaled(4, 5) { deficit } else { deficit.scaled(ours.0, all.0) }
 }
 
+/// What was ours to give back of a deficit when pressure began, and what our trees held then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// Bytes that were ours to give back.
+    pub bytes: Bytes,
+    /// Bytes that the trees held.
+    pub held: Bytes,
+    /// Inodes that were ours to give back.
+    pub inodes: u64,
+    /// Files that the trees held.
+    pub files: u64,
+}
+
+/// The text of the note that a grant has ended.
+pub const ENDED: &str = "ended";
+
+impl Grant {
+    /// The text of the note that keeps it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!("{} {} {} {}", self.bytes.0, self.held.0, self.inodes, self.files)
+    }
+
+    /// What a note's text says; `None` if it says that pressure ended.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ').map(|word| word.parse().ok());
+        let mut next = || words.next().flatten();
+        Some(Self { bytes: Bytes(next()?), held: Bytes(next()?), inodes: next()?, files: next()? })
+    }
+}
+
 /// What the cap of a tree stands at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CapFacts {
@@ -118,6 +150,13 @@ mod tests {
         check(None, 0, 0, false, 100);
         assert_eq!(our_share(Bytes::ZERO, None, Bytes(1), Bytes(1), Bytes(10), true), Bytes::ZERO);
         assert_eq!(our_share(Bytes(u64::MAX), None, Bytes(1), Bytes(1), Bytes(u64::MAX), true), Bytes(u64::MAX));
+    }
+
+    #[test]
+    fn a_grant_survives_being_written_down() {
+        let grant = Grant { bytes: Bytes(1), held: Bytes(u64::MAX), inodes: 0, files: 4 };
+        assert_eq!(Grant::parse(&grant.text()), Some(grant));
+        assert_eq!(Grant::parse(ENDED), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub mod address;
 pub mod alert;
 pub mod alert_book;
 pub mod backoff;
+pub mod canary;
 pub mod cause;
 pub mod clock_watch;
 pub mod conditions;

@@ -7,9 +7,9 @@
 //! 3. only when that is used up and the volume is critical: what is below `keep`, lowest priority first, oldest first.
 //!
 //! Never: unfinished, protected, held, young, linked, unrecognised. From pressure also: the newest of a stream that wrote
-//! within a day.
+//! within a day, and what would give nothing back, because snapshots or copies share its blocks.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +47,18 @@ pub struct TreeFacts {
     /// Left out of plans for now: their deletion failed and is tried again by itself, or the door kept them and the next scan
     /// will say why.
     pub waiting: HashSet<FileIndex>,
+    /// Bytes that snapshots or reflink copies share, of the files that were asked and share any.
+    pub shared: HashMap<FileIndex, Bytes>,
+}
+
+impl TreeFacts {
+    /// What the volume gets back for a file. Less than a tenth is nothing: it is worth no recording.
+    #[must_use]
+    pub fn gives_back(&self, seen: &Recording) -> Bytes {
+        let shared = self.shared.get(&seen.index).copied().unwrap_or_default();
+        let back = seen.bytes.saturating_sub(shared);
+        if back < seen.bytes.scaled(1, 10) { Bytes::ZERO } else { back }
+    }
 }
 
 /// One recording that goes.
@@ -69,6 +81,16 @@ pub struct Spared {
     pub reason: SparedReason,
     /// How much.
     pub tally: Tally,
+}
+
+impl Spared {
+    /// What is spared for one reason in all trees.
+    #[must_use]
+    pub fn sum(all: &[Self], reason: SparedReason) -> Tally {
+        let mut sum = Tally::default();
+        all.iter().filter(|spared| spared.reason == reason).for_each(|spared| sum.merge(spared.tally));
+        sum
+    }
 }
 
 /// A plan for one volume.
@@ -101,6 +123,8 @@ struct Candidate {
     file: FileIndex,
     recorded: Timestamp,
     bytes: Bytes,
+    /// What the volume gets back for it.
+    back: Bytes,
     priority: i32,
     /// Its age less its stream's `keep`.
     beyond: Duration,
@@ -108,6 +132,11 @@ struct Candidate {
 }
 
 impl Candidate {
+    /// Deleting it would give nothing back.
+    fn useless(&self) -> bool {
+        self.back == Bytes::ZERO && self.bytes > Bytes::ZERO
+    }
+
     /// The order of the second and third step. The last two only make it total, so that a plan is the same twice.
     fn order(&self, other: &Self) -> std::cmp::Ordering {
         (self.below_keep, self.priority)
@@ -131,8 +160,8 @@ pub fn plan(volume: &VolumeId, trees: Vec<TreeFacts>, target: Deficit, moment: &
 
     let mut still = target;
     for item in &items {
-        let bytes = trees[item.tree].inventory.get(item.file).bytes;
-        still.bytes = still.bytes.saturating_sub(bytes);
+        let tree = &trees[item.tree];
+        still.bytes = still.bytes.saturating_sub(tree.gives_back(&tree.inventory.get(item.file)));
         still.inodes = still.inodes.saturating_sub(1);
     }
     let mut chosen = HashSet::new();
@@ -143,7 +172,7 @@ pub fn plan(volume: &VolumeId, trees: Vec<TreeFacts>, target: Deficit, moment: &
                 break;
             }
             over = over.saturating_sub(candidate.bytes);
-            still.bytes = still.bytes.saturating_sub(candidate.bytes);
+            still.bytes = still.bytes.saturating_sub(candidate.back);
             still.inodes = still.inodes.saturating_sub(1);
             chosen.insert((index, candidate.file));
             items.push(PlanItem { tree: index, file: candidate.file, rule: RuleKind::Budget });
@@ -153,19 +182,25 @@ pub fn plan(volume: &VolumeId, trees: Vec<TreeFacts>, target: Deficit, moment: &
         if chosen.contains(&(candidate.tree, candidate.file)) {
             continue;
         }
+        // It is worth deleting for its inode alone.
+        if candidate.useless() && still.inodes == 0 {
+            spare(&mut spared, &trees[candidate.tree], SparedReason::Shared, candidate.bytes);
+            continue;
+        }
         if still.is_zero() || (candidate.below_keep && !target.critical) {
             if candidate.below_keep {
                 spare(&mut spared, &trees[candidate.tree], SparedReason::Keep, candidate.bytes);
             }
             continue;
         }
-        still.bytes = still.bytes.saturating_sub(candidate.bytes);
+        still.bytes = still.bytes.saturating_sub(candidate.back);
         still.inodes = still.inodes.saturating_sub(1);
         let rule = if candidate.below_keep { RuleKind::BelowKeep } else { RuleKind::Pressure };
         items.push(PlanItem { tree: candidate.tree, file: candidate.file, rule });
     }
     let next = candidates
         .iter()
+        .filter(|c| !c.useless())
         .take(NEXT)
         .map(|c| PlanItem {
             tree: c.tree,
@@ -224,6 +259,7 @@ fn consider(
                 file: seen.index,
                 recorded: seen.recorded(),
                 bytes: seen.bytes,
+                back: tree.gives_back(seen),
                 priority: rule.map_or(0, |rule| rule.priority),
                 beyond: age.saturating_sub(keep),
                 below_keep: age < keep,
@@ -428,6 +464,14 @@ impl Plan {
     pub fn postpone_retention(&mut self) {
         self.items.retain(|item| item.rule.trigger() != Trigger::Retention);
         self.id = identify(&self.trees, &self.items);
+    }
+
+    /// Leaves only the first of its items.
+    pub fn keep_first(&mut self, count: usize) {
+        if count < self.items.len() {
+            self.items.truncate(count);
+            self.id = identify(&self.trees, &self.items);
+        }
     }
 
     /// The target of an item, as the door needs it.

@@ -54,6 +54,7 @@ fn facts(files: &[File], policy: TreePolicy) -> TreeFacts {
         holds: Vec::new(),
         open: HashSet::new(),
         waiting: HashSet::new(),
+        shared: HashMap::new(),
     }
 }
 
@@ -120,6 +121,29 @@ fn leaves_unfinished_linked_and_the_newest_of_a_lively_stream() {
 fn protected_and_held_recordings_stay() {
     let protect = TreePolicy { protect: vec![Pattern::new("000001*").unwrap()], ..policy(vec![]) };
     check(&[aged(50), aged(60)], protect, u64::MAX, true, &[50], u64::MAX - 4096);
+}
+
+/// As many of the oldest four share all their blocks, or a part of them, as `shared` says.
+fn check_shared(shared: &[u64], target: Deficit, goes: &[i64], shortfall: u64) {
+    let mut tree = facts(&[70, 60, 50, 40].map(aged), policy(vec![]));
+    tree.shared = (0u32..).map(FileIndex).zip(shared.iter().copied().map(Bytes)).collect();
+    let moment = Moment::trusted(Timestamp::from_secs(NOW));
+    let plan = plan(&VolumeId::new("v"), vec![tree], target, &moment);
+    let ages: Vec<i64> = plan.items.iter().map(|i| (NOW - plan.recording(i).recorded().secs()) / HOUR).collect();
+    assert_eq!((ages.as_slice(), plan.shortfall.bytes), (goes, Bytes(shortfall)), "{shared:?}");
+    let useless = shared.iter().filter(|bytes| **bytes == 4096).count() as u64;
+    let spared = Spared::sum(&plan.spared, SparedReason::Shared);
+    assert_eq!(spared.files, useless - target.inodes);
+}
+
+#[test]
+fn what_would_give_nothing_back_stays_and_a_part_counts_as_a_part() {
+    let bytes = |bytes| Deficit { bytes: Bytes(bytes), inodes: 0, critical: true };
+    check_shared(&[], bytes(4096), &[70], 0);
+    check_shared(&[4096], bytes(4096), &[60], 0);
+    check_shared(&[4096, 2048], bytes(4096), &[60, 50], 0);
+    check_shared(&[4096; 4], bytes(4096), &[], 4096);
+    check_shared(&[4096; 4], Deficit { inodes: 2, ..bytes(0) }, &[70, 60], 0);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock_watch::Skew;
-use super::deletion::RunResult;
+use super::deletion::{RunResult, SparedReason};
 use super::layout::Pick;
 use super::limits::Allowance;
 use super::names::VolumeId;
@@ -41,8 +41,23 @@ pub struct VolumeView {
     pub last_run: Option<RunSummary>,
     /// Deleted bytes did not come back, so that no run begins for pressure.
     pub stalled: Option<Stall>,
+    /// What of the deficit others caused.
+    pub foreign: Option<Foreign>,
+    /// When the last probe file was written and deleted, and what was wrong, in words.
+    pub canary: Option<(Timestamp, Option<String>)>,
     /// The clock is not trusted since then.
     pub clock_suspect: Option<Timestamp>,
+}
+
+/// What of a deficit is not ours to give back: it is shared by what grew.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Foreign {
+    /// So many bytes.
+    pub bytes: Bytes,
+    /// The largest directories that are no tree of ours, with their bytes, as far as they were found.
+    pub largest: Vec<(String, Bytes)>,
+    /// Every directory was looked at.
+    pub complete: bool,
 }
 
 /// How a run ended.
@@ -102,6 +117,8 @@ pub struct TreeView {
     pub survey: Survey,
     /// What has gone since that scan.
     pub gone: Tally,
+    /// The kernel gives this process no leases on its files, as far as it was asked.
+    pub unleased: bool,
     /// Why the tree cannot be trusted now.
     pub fault: Option<Unusable>,
 }
@@ -132,6 +149,26 @@ impl VolumeView {
     #[must_use]
     pub fn plan(&self, now: Timestamp) -> Option<Plan> {
         self.basis.as_ref().map(|basis| basis.plan(&self.name, now).0)
+    }
+
+    /// What a person should know before trusting a guard with it.
+    #[must_use]
+    pub fn traps(&self) -> Vec<String> {
+        let mut out = self.traits.traps();
+        let unleased = self.trees.iter().filter(|tree| tree.unleased && self.traits.leases);
+        out.extend(unleased.map(|tree| {
+            format!(
+                "the kernel gives this process no leases in tree `{}`: whether a recording is open cannot be asked, so it goes only once it was seen unchanged twice, its `min_age` apart (files of other owners need CAP_LEASE)",
+                tree.policy.tree
+            )
+        }));
+        out
+    }
+
+    /// What the last plan spared for one reason.
+    #[must_use]
+    pub fn spared_as(&self, reason: SparedReason) -> Tally {
+        Spared::sum(&self.spared, reason)
     }
 
     /// Whether any of its trees may be changed.

@@ -8,5 +8,5 @@ mod settle;
 
 pub use batch::{Engine, Settled, Stop, TreeHandle, Trees};
 pub use brake::Brake;
-pub use run::{Order, Run, RunReport};
+pub use run::{LAG, Order, Run, RunReport};
 pub use settle::{SettleReport, settle};

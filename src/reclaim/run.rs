@@ -13,7 +13,7 @@ use crate::domain::volume::{Marks, Reading, Unusable};
 use crate::store::JournalError;
 
 /// How long space may take to come back once it is synced: it is looked for again after each of these.
-const LAG: [Duration; 5] = [
+pub const LAG: [Duration; 5] = [
     Duration::from_millis(5),
     Duration::from_millis(20),
     Duration::from_millis(75),
@@ -214,8 +214,9 @@ impl Engine {
                 account = self::account(&settled, &before, report.reading.as_ref().ok());
             }
             report.expected = report.expected.saturating_add(account.expected);
-            report.explained = report.explained.saturating_add(account.explained);
-            let shared: Bytes = settled.iter().map(|one| shared(&one.attempt)).sum();
+            report.explained = report.explained.saturating_add(still_open(&settled));
+            let chosen = settled.iter().filter(|one| ends_at_low(&one.intent.target));
+            let shared: Bytes = chosen.map(|one| shared(&one.attempt)).sum();
             report.settled.extend(settled);
             let judgement = run.ledger.enter(&account, before.space.size);
             report.reclaimed = run.ledger.came_back;
@@ -323,6 +324,15 @@ fn conclude(order: &Order, report: &RunReport, measured: bool, needed: Needed) -
     }
 }
 
+/// What was deleted and comes back once it is closed.
+fn still_open(settled: &[Settled]) -> Bytes {
+    let open = settled.iter().map(|one| match &one.attempt {
+        Attempt::Verified { freed, open: true, .. } => *freed,
+        Attempt::Verified { .. } | Attempt::AlreadyGone | Attempt::Kept { .. } | Attempt::Failed { .. } => Bytes::ZERO,
+    });
+    open.sum()
+}
+
 fn shared(attempt: &Attempt) -> Bytes {
     match attempt {
         Attempt::Verified { shared, .. } => *shared,
@@ -348,11 +358,14 @@ fn account(settled: &[Settled], before: &Reading, after: Option<&Reading>) -> Ba
         account.written = new.saturating_sub(old);
     }
     for one in settled {
-        if let Attempt::Verified { freed, open, .. } = &one.attempt {
+        if let Attempt::Verified { freed, open, shared } = &one.attempt {
             account.expected = account.expected.saturating_add(*freed);
-            // What is shared is no promise: it never comes back by itself. It counts as missing, and explains why.
+            // What is shared is no promise: it never comes back by itself. It counts as missing, and explains why; but what retention
+            // or a person chose was not to give back space.
             if *open {
                 account.explained = account.explained.saturating_add(*freed);
+            } else if !ends_at_low(&one.intent.target) {
+                account.explained = account.explained.saturating_add(*shared);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Walks trees and leaves an inventory: through their handles, never following links, never leaving the mount.
 
+mod foreign;
 mod walk;
 
+pub use foreign::{Largest, largest};
 pub use walk::{Progress, Stopped, sample, scan};

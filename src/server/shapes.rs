@@ -67,11 +67,38 @@ pub struct Volume {
     /// Why no run begins for pressure, though one is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stalled_because: Option<String>,
+    /// What of the deficit is not ours to give back, because others filled the volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign_deficit_bytes: Option<u64>,
+    /// The largest directories that are in no tree, as far as they were found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub foreign_directories: Vec<Directory>,
+    /// When a probe file was last written and deleted, to see whether deleting gives space back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_at: Option<String>,
+    /// What was wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_problem: Option<String>,
     /// What a person should know before trusting this filesystem.
     pub traps: Vec<String>,
     /// Calls that the kernel lacks, and that others stand in for: `openat2`, `statx`, `renameat2`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallbacks: Vec<String>,
+}
+
+/// A directory and what it holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Directory {
+    /// Its path.
+    pub path: String,
+    /// Allocated bytes in it and below.
+    pub bytes: u64,
+}
+
+impl Directory {
+    fn of((path, bytes): &(String, crate::domain::units::Bytes)) -> Self {
+        Self { path: path.clone(), bytes: bytes.0 }
+    }
 }
 
 /// The last run of a volume.
@@ -229,8 +256,17 @@ impl Volume {
                 reclaimed_bytes: run.reclaimed.0,
             }),
             stalled_because: volume.stalled.as_ref().map(|stall| stall.why.clone()),
-            traps: volume.traits.traps(),
             fallbacks: volume.traits.fallbacks.iter().map(|call| (*call).to_owned()).collect(),
+            foreign_deficit_bytes: volume.foreign.as_ref().map(|foreign| foreign.bytes.0),
+            foreign_directories: volume
+                .foreign
+                .iter()
+                .flat_map(|foreign| &foreign.largest)
+                .map(Directory::of)
+                .collect(),
+            canary_at: volume.canary.as_ref().map(|(at, _)| at.to_string()),
+            canary_problem: volume.canary.as_ref().and_then(|(_, wrong)| wrong.clone()),
+            traps: volume.traps(),
         }
     }
 }

@@ -230,6 +230,21 @@ pub trait WritableDir: Dir {
     /// # Errors
     /// What the system says.
     fn write_marker(&self, text: &str) -> io::Result<()>;
+    /// Writes a probe file of `bytes` that cannot be compressed into the private folder, durably.
+    ///
+    /// # Errors
+    /// What the system says; whatever was written is removed again, as far as that can be done.
+    fn write_canary(&self, bytes: Bytes) -> io::Result<()> {
+        let _ = bytes;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Removes the probe file; that there is none is no error.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn remove_canary(&self) -> io::Result<()> {
+        Ok(())
+    }
     /// UUID of the filesystem; `None` where the kernel does not tell.
     fn filesystem_uuid(&self) -> Option<String>;
     /// Takes the tree for this process. `Some` is the process that has it already (0 if it cannot be named).

@@ -14,6 +14,7 @@ use super::tree::GuardedTree;
 use super::{Aside, Dir as _, HeldFile, WritableDir, ffi};
 use crate::domain::path::RelPath;
 use crate::domain::recording::FileIdentity;
+use crate::domain::units::Bytes;
 
 /// The private folder at the top of each tree.
 const PRIVATE: &str = ".storage-guard";
@@ -21,6 +22,8 @@ const PRIVATE: &str = ".storage-guard";
 const MARKER: &str = "marker";
 /// The marker while it is written.
 const MARKER_NEW: &str = "marker.new";
+/// The probe file in it. It is no number, so nobody takes it for something that was set aside.
+const CANARY: &str = "canary";
 /// The longest name that a filesystem takes.
 const NAME_MAX: usize = 255;
 /// Flags for files that are looked at: a pipe must not block, and looking must not count as reading.
@@ -57,6 +60,30 @@ impl GuardedTree {
             Err(error) => return Err(error.into()),
         }
         self.private()?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    /// Makes the probe file. It is written as well as allocated, and with noise: what is only promised, or compressed away, tells
+    /// nothing.
+    fn fill_canary(&self, bytes: Bytes) -> io::Result<()> {
+        self.remove_canary()?;
+        let folder = self.private_or_new()?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&folder, CANARY, flags, Mode::RUSR | Mode::WUSR)?;
+        match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes.0) {
+            // Not every filesystem knows how to; the writing allocates as well.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut file = std::fs::File::from(file);
+        let mut noise = vec![0; 1 << 20];
+        let mut left = bytes.0;
+        while left > 0 {
+            fastrand::fill(&mut noise);
+            let now = left.min(noise.len() as u64);
+            file.write_all(&noise[..usize::try_from(now).unwrap_or(noise.len())])?;
+            left -= now;
+        }
+        file.sync_all()
     }
 
     /// The directory that an aside lies in, and its name there; `None` if there is no private folder.
@@ -306,6 +333,25 @@ impl WritableDir for GuardedTree {
         rustix::fs::renameat(&folder, MARKER_NEW, &folder, MARKER)?;
         rustix::fs::fsync(&folder)?;
         Ok(rustix::fs::fsync(self.handle())?)
+    }
+
+    fn write_canary(&self, bytes: Bytes) -> io::Result<()> {
+        let written = self.fill_canary(bytes);
+        if written.is_err() {
+            // A full quota must not stay full because of us.
+            let _ = self.remove_canary();
+        }
+        written
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the probe file is our own")]
+    fn remove_canary(&self) -> io::Result<()> {
+        let Some(folder) = self.private()? else { return Ok(()) };
+        match rustix::fs::unlinkat(&folder, CANARY, AtFlags::empty()) {
+            Ok(()) => Ok(rustix::fs::fsync(&folder)?),
+            Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn filesystem_uuid(&self) -> Option<String> {

@@ -6,6 +6,7 @@ mod crash;
 mod daemon;
 mod io;
 mod mounts;
+mod open;
 mod paths;
 mod space;
 mod starved;

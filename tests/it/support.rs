@@ -62,7 +62,7 @@ impl Mounted {
     }
 
     #[expect(clippy::disallowed_methods, reason = "it makes the test's own image")]
-    fn new(megabytes: u64, mkfs: &str, options: &[&str]) -> Self {
+    pub(crate) fn new(megabytes: u64, mkfs: &str, options: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let (image, point) = (home.path().join("image"), home.path().join("mounted"));
         std::fs::File::create(&image).unwrap().set_len(megabytes << 20).unwrap();

@@ -59,7 +59,7 @@ fn without_memory_a_deletion_fails_and_is_tried_again() {
     let bed = Bed::new(Mounted::ext4(100), 75);
     let config = bed.config("", "");
     let config = config.to_str().unwrap();
-    let inject = ["-f", "-qq", "-o", "/dev/null", "-e", "inject=openat2:error=ENOMEM:when=40..60"];
+    let inject = ["-f", "-qq", "-o", "/dev/null", "-e", "inject=openat2:error=ENOMEM:when=44..64"];
     let first = under("strace", &inject).args(["reclaim", "-c", config]).output().unwrap();
     assert!(matches!(first.status.code(), Some(0 | 4)), "{}", String::from_utf8_lossy(&first.stderr));
     let failures = json(&["failures", "list", "-c", config]);

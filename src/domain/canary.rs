@@ -1,0 +1,83 @@
+//! The reclaim canary: a file that is written and deleted while all is well, to see whether deleting gives space back at all.
+
+use super::units::Bytes;
+use super::volume::{Marks, Space};
+
+/// The probe file, on large volumes.
+const LARGEST: Bytes = Bytes::mib(64);
+/// Less is lost in what every filesystem writes by itself.
+const LEAST: Bytes = Bytes::MIB;
+
+/// How large the probe file may be; `None` where there is too little room for one. It never takes a volume below its low mark.
+#[must_use]
+pub fn size(space: &Space, marks: &Marks) -> Option<Bytes> {
+    let bytes = LARGEST.min(space.size.scaled(1, 100));
+    let left = space.available.saturating_sub(bytes);
+    let roomy = space.available >= bytes.saturating_mul(16) && space.available >= space.size.scaled(1, 20);
+    (bytes >= LEAST && roomy && left >= marks.thresholds(space).low).then_some(bytes)
+}
+
+/// What became of a probe file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Song {
+    /// Its space came back.
+    Back,
+    /// It did not: so much is missing.
+    Missing(Bytes),
+    /// Others wrote so much meanwhile that nobody can tell.
+    Unclear,
+}
+
+/// Judges a probe file of `bytes`: `with` and `without` are the free bytes before and after its deletion, `written` is what was written
+/// to the device between the two.
+#[must_use]
+pub fn judge(bytes: Bytes, with: Bytes, without: Bytes, written: Option<Bytes>) -> Song {
+    let back = without.saturating_sub(with);
+    if back >= bytes.scaled(1, 2) {
+        return Song::Back;
+    }
+    if back.saturating_add(written.unwrap_or_default()) >= bytes.scaled(1, 2) {
+        return Song::Unclear;
+    }
+    Song::Missing(bytes.saturating_sub(back))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_file_is_small_and_never_fills_a_volume() {
+        let check = |size_mib, available_mib, expected: Option<u64>| {
+            let space = Space {
+                size: Bytes::mib(size_mib),
+                free: Bytes::mib(available_mib),
+                available: Bytes::mib(available_mib),
+                ..Space::default()
+            };
+            assert_eq!(size(&space, &Marks::default()), expected.map(Bytes::mib), "{size_mib} {available_mib}");
+        };
+        check(100 << 10, 50 << 10, Some(64));
+        check(400, 200, Some(4));
+        check(99, 99, None);
+        // Too little is left: of the volume, or above its low mark.
+        check(400, 50, None);
+        check(100 << 10, 900, None);
+        check(100 << 10, 12 << 10, None);
+        check(0, 0, None);
+    }
+
+    #[test]
+    fn what_does_not_come_back_is_missing_unless_others_wrote() {
+        let check = |rise: u64, written: Option<u64>, expected| {
+            let with = Bytes::mib(500);
+            let song = judge(Bytes::mib(64), with, with.saturating_add(Bytes::mib(rise)), written.map(Bytes::mib));
+            assert_eq!(song, expected, "{rise} {written:?}");
+        };
+        check(64, Some(0), Song::Back);
+        check(40, Some(500), Song::Back);
+        check(0, Some(1), Song::Missing(Bytes::mib(64)));
+        check(10, None, Song::Missing(Bytes::mib(54)));
+        check(0, Some(60), Song::Unclear);
+    }
+}
