@@ -7,12 +7,12 @@ use super::volume::VolumeWorker;
 use crate::domain::history::History;
 use crate::domain::journal::{Entry, GUARD, NoteKind};
 use crate::domain::limits::{ENDED, Grant, Growth, our_share};
-use crate::domain::pressure::{Deficit, Pressure};
+use crate::domain::pressure::{Deficit, Pressure, assess};
 use crate::domain::units::Bytes;
 use crate::domain::volume::Reading;
 
-/// An inventory that is younger than this tells what grew.
-const FRESH: Duration = Duration::from_secs(120);
+/// Only an inventory of this moment tells what grew: an older one makes our own growth look like that of others.
+const FRESH: Duration = Duration::from_secs(2);
 
 impl VolumeWorker {
     /// Keeps what a later deficit is shared by: what was used and held when all was well, and, since pressure began, what is ours
@@ -22,7 +22,7 @@ impl VolumeWorker {
         match &self.pressure {
             Pressure::Normal => {
                 let boot = self.engine.clock.boottime();
-                if self.trees.iter().all(|tree| tree.scanned_within(Duration::from_secs(1), boot)) {
+                if self.trees.iter().all(|tree| tree.scanned_within(FRESH, boot)) {
                     self.normal = Some((reading.space.used(), self.held()));
                 }
                 self.grant = None;
@@ -44,6 +44,13 @@ impl VolumeWorker {
             self.grant = (!whole).then(|| Grant { bytes, held: self.held(), inodes, files: self.files() });
             self.keep_grant();
         }
+    }
+
+    /// Pressure begins, so that it must be known whose growth it is. A critical volume does not wait for that.
+    pub(super) fn needs_scan(&self) -> bool {
+        let Ok(reading) = &self.reading else { return false };
+        let (above, deficit) = assess(reading, &self.marks, self.inflow());
+        self.pressure == Pressure::Normal && above && !deficit.critical
     }
 
     /// Puts on record what is ours to give back, once for each time that others fill the volume, and that it is over. A note that

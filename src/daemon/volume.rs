@@ -168,7 +168,7 @@ impl VolumeWorker {
         self.watch_clock()?;
         self.reading = self.prober.read(DEADLINE);
         if self.reading.is_ok() {
-            self.scan(all, report);
+            self.scan(all || self.needs_scan(), report);
         }
         self.check_trees()?;
         // One tree that cannot be trusted is left alone; the volume is blind once none can be.
@@ -235,7 +235,7 @@ impl VolumeWorker {
         Ok(())
     }
 
-    fn inflow(&self) -> Bytes {
+    pub(super) fn inflow(&self) -> Bytes {
         self.trees.iter().map(TreeWatch::inflow).sum()
     }
 
