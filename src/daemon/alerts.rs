@@ -138,9 +138,9 @@ pub(super) fn compare(database: &Database, journal: &Journal, before: Seq, hub: 
 }
 
 /// Opens the database; where that cannot be done the guard goes on without one, and says so (promise 13).
-pub(super) fn open_database(path: &std::path::Path, hub: &Hub) -> Result<Arc<Database>, DatabaseError> {
+pub(super) fn open_database(path: &std::path::Path, state: &str, hub: &Hub) -> Result<Arc<Database>, DatabaseError> {
     let remark = |text: String| hub.record(&Event::Remark { text, urgent: false });
-    match Database::open(path) {
+    match Database::of(path, state) {
         Ok(opened) => {
             if let Some(why) = opened.rebuilt {
                 remark(why);

@@ -127,7 +127,7 @@ impl Daemon {
         let operator = operator(&config, &state, &hub);
         let auth = Arc::new(Auth::new(&config.auth, operator.as_ref(), parts.clock.clone()));
         let tokenless = AtomicBool::new(operator.is_none() && config.auth.tokens.is_empty());
-        let database = open_database(&state.join("guard.db"), &hub)?;
+        let database = open_database(&state.join("guard.db"), &parts.state, &hub)?;
         compare(&database, &parts.journal, before, &hub);
         let alerts = Arc::new(Alerts::new(hub.clone(), &config.notify, database, state.join("guard.db")));
         let running = run(config, guard, &hub)?;

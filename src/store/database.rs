@@ -1,7 +1,7 @@
 //! The database: one SQLite file of ours alone, that may be lost.
 //!
 //! 1. OpenedDatabase with an exclusive lock, so that a second guard on the same state is seen, and no shared-memory file is needed.
-//! 2. Checked. A file that is no sound database is moved aside, never deleted, and a new one is made.
+//! 2. Checked. A file that is no sound database, or another state's, is moved aside, never deleted, and a new one is made.
 //! 3. Migrated. A file of a newer version is refused and left as it is.
 //!
 //! A full disk makes writes fail, and every failure is returned: who needs more keeps it in memory.
@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
+
+/// Key of the id of the state that the database belongs to.
+const STATE: &str = "state";
 
 /// Each brings the schema from its index to the next version. Only ever append.
 const MIGRATIONS: &[&str] = &["
@@ -111,7 +114,7 @@ impl Database {
                 Ok(OpenedDatabase { database: Self { connection: Mutex::new(connection) }, fresh, rebuilt })
             }
             Err(DatabaseError::Sql { source, .. }) if corrupt(&source) => {
-                let aside = move_aside(path)?;
+                let aside = move_aside(path, "corrupt")?;
                 let rebuilt = format!("`{}` was corrupt ({source}) and is now `{}`", path.display(), aside.display());
                 make(path)?;
                 let connection = connect(path)?;
@@ -123,6 +126,31 @@ impl Database {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Opens the database of a state. Another state's is moved aside to `PATH.foreign-N`, and the answer says so.
+    ///
+    /// # Errors
+    /// As [`Database::open`].
+    pub fn of(path: &Path, state: &str) -> Result<OpenedDatabase, DatabaseError> {
+        let mut opened = Self::open(path)?;
+        let bears = opened.database.get(STATE)?;
+        if bears.as_deref() == Some(state.as_bytes()) {
+            return Ok(opened);
+        }
+        if bears.is_some() {
+            drop(opened);
+            let aside = move_aside(path, "foreign")?;
+            opened = Self::open(path)?;
+            opened.rebuilt = Some(format!(
+                "`{}` belonged to another state and is now `{}`; was it, or the folder around it, copied?",
+                path.display(),
+                aside.display()
+            ));
+        }
+        // On a full disk it bears no id until the next start.
+        let _ = opened.database.put(STATE, state.as_bytes());
+        Ok(opened)
     }
 
     /// A database in memory: for tests, and for a state directory that cannot be written.
@@ -283,19 +311,19 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), DatabaseError
 
 /// Renames the file, and its log with it: the log of a corrupt database must not be played into the next one.
 #[expect(clippy::disallowed_methods, reason = "the state is the store's own, and no recording")]
-fn move_aside(path: &Path) -> Result<PathBuf, DatabaseError> {
+fn move_aside(path: &Path, why: &str) -> Result<PathBuf, DatabaseError> {
     let beside = |suffix: String| PathBuf::from([path.as_os_str(), suffix.as_ref()].join("".as_ref()));
-    let free = |n: &u32| !beside(format!(".corrupt-{n}")).exists() && !beside(format!(".corrupt-{n}-wal")).exists();
+    let free = |n: &u32| !beside(format!(".{why}-{n}")).exists() && !beside(format!(".{why}-{n}-wal")).exists();
     let number = (1..=u32::MAX).find(free).unwrap_or(u32::MAX);
     for part in ["-wal", "-shm", ""] {
         let from = beside(part.to_owned());
-        match std::fs::rename(&from, beside(format!(".corrupt-{number}{part}"))) {
+        match std::fs::rename(&from, beside(format!(".{why}-{number}{part}"))) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(DatabaseError::File { action: "move aside", path: from, source }),
         }
     }
-    Ok(beside(format!(".corrupt-{number}")))
+    Ok(beside(format!(".{why}-{number}")))
 }
 
 #[cfg(test)]
@@ -368,6 +396,24 @@ mod tests {
         }
         std::fs::write(&path, b"").unwrap();
         assert!(Database::open(&path).unwrap().rebuilt.unwrap().contains("empty"));
+    }
+
+    /// Fault 74.
+    #[test]
+    fn another_states_database_is_moved_aside_and_told() {
+        let (_home, path) = home();
+        let opened = Database::of(&path, "one").unwrap();
+        assert!(opened.fresh && opened.rebuilt.is_none());
+        opened.database.put("a", b"one").unwrap();
+        drop(opened);
+        assert!(Database::of(&path, "one").unwrap().rebuilt.is_none());
+        let opened = Database::of(&path, "two").unwrap();
+        assert!(opened.fresh && opened.rebuilt.unwrap().contains("guard.db.foreign-1"));
+        assert_eq!(opened.database.get("a").unwrap(), None);
+        drop(opened.database);
+        assert!(Database::of(&path, "two").unwrap().rebuilt.is_none());
+        let aside = Database::of(&path.with_file_name("guard.db.foreign-1"), "one").unwrap();
+        assert_eq!(aside.database.get("a").unwrap().as_deref(), Some(&b"one"[..]));
     }
 
     /// Fault 77.

@@ -248,7 +248,7 @@ fn copy(from: &Path, to: &Path) {
     run("cp", &["-a", from.to_str().unwrap(), to.to_str().unwrap()]);
 }
 
-/// Faults 72, 73, 77: whatever became of database or journal is told, nothing is deleted that today's scan does not ask for, and the
+/// Faults 72, 73, 74, 77: whatever became of database or journal is told, nothing is deleted that today's scan does not ask for, and the
 /// guard goes on.
 #[test]
 #[ignore = "needs root and a loop device"]
@@ -279,7 +279,8 @@ fn a_database_or_journal_that_was_lost_spoilt_or_replaced_is_told_of() {
         run("sh", &["-c", &format!("cp -a {}/{part}* {}", old.display(), state.display())]);
     };
     type Case<'a> = (&'a str, &'a dyn Fn(), &'a str);
-    let cases: [Case<'_>; 6] = [
+    let cases: [Case<'_>; 7] = [
+        ("another state's database", &|| give_away(&database), "belonged to another state"),
         ("an older database", &|| restore("guard.db"), "the database is older than the journal"),
         ("a lost database", &|| run("rm", &["-f", database.to_str().unwrap()]), "the database was lost"),
         ("a zeroed header", &|| spoil(&|bytes| bytes[..64].fill(0)), "was corrupt"),
@@ -298,6 +299,12 @@ fn a_database_or_journal_that_was_lost_spoilt_or_replaced_is_told_of() {
         assert!(!start().contains(told), "{what}: told once");
         assert_eq!(bed.gone(), 0, "{what}");
     }
+}
+
+/// Makes a database another state's.
+fn give_away(database: &Path) {
+    let database = storage_guard::store::Database::open(database).unwrap().database;
+    database.put("state", b"0123456789abcdef0123456789abcdef").unwrap();
 }
 
 fn remove_if_there(path: &Path) {
