@@ -195,6 +195,7 @@ fn a_state_whose_disk_fills_goes_on() {
     let daemon = Daemon::start(&config, &state);
     let filler = small.path().join("filler");
     let mut file = File::options().create(true).append(true).open(&filler).unwrap();
+    while file.write_all(&[7; 1 << 20]).and_then(|()| file.sync_all()).is_ok() {}
     while file.write_all(&[7; 4096]).and_then(|()| file.sync_all()).is_ok() {}
     for at in 0..130 {
         recording(&bed.tree(), "live/d", HOUR + Duration::from_secs(at), 1 << 20);

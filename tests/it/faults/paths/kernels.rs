@@ -97,8 +97,8 @@ fn what_another_kernel_left_open_is_kept() {
     let (gone, outcomes) = settled("renameat2:signal=KILL:when=2", |_| (), &["statx:error=ENOSYS"]);
     assert_eq!(gone, 0);
     assert!(!outcomes.is_empty() && outcomes.iter().all(|outcome| outcome == "kept"), "{outcomes:?}");
-    // Killed before the unlink: the file is set aside. The first unlink makes room for the marker.
-    let (gone, outcomes) = settled("unlinkat:signal=KILL:when=2", |_| (), &["statx:error=ENOSYS"]);
+    // Killed before the unlink: the file is set aside. The first unlinks make room for marker and canary.
+    let (gone, outcomes) = settled("unlinkat:signal=KILL:when=3", |_| (), &["statx:error=ENOSYS"]);
     assert_eq!(gone, 0);
     assert!(!outcomes.is_empty() && outcomes.iter().all(|outcome| outcome == "kept"), "{outcomes:?}");
 }
@@ -114,7 +114,7 @@ fn a_crash_between_link_and_unlink_costs_only_our_name() {
         std::fs::hard_link(aside, bed.file(missing)).unwrap();
     };
     for inject in [&[][..], &["renameat2:error=ENOSYS"]] {
-        let (gone, outcomes) = settled("unlinkat:signal=KILL:when=2", twice, inject);
+        let (gone, outcomes) = settled("unlinkat:signal=KILL:when=3", twice, inject);
         assert_eq!(gone, 0);
         assert!(outcomes.iter().all(|outcome| outcome == "kept"), "{outcomes:?}");
     }
