@@ -587,7 +587,7 @@ pub(crate) struct Misbehaving {
 /// From now on what this thread mounts is seen by it and the programs that it starts alone: a mount that hangs must not get in the
 /// way of other tests, nor stay behind. What is to be unmounted at the end must be mounted after this.
 #[expect(deprecated, reason = "of the parts that may be left, only the one that is about descriptors is unsafe")]
-fn unshare_mounts() {
+pub(crate) fn unshare_mounts() {
     use rustix::mount::MountPropagationFlags as Propagation;
     rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNS).unwrap();
     rustix::mount::mount_change("/", Propagation::PRIVATE | Propagation::REC).unwrap();
