@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::misbehaving::unshare_mounts;
 use crate::reclaim::Bed;
-use crate::support::{Daemon, Mounted, guard, json, now, recording, run, wait_for};
+use crate::support::{Daemon, Mounted, guard, json, now, pause, recording, run, wait_for};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -151,4 +151,22 @@ fn a_file_time_that_cannot_be_makes_no_recording_the_oldest() {
     assert!(bed.exists(49), "its name says when it was recorded");
     assert!(bed.exists(0), "it may be written now");
     assert!(!bed.exists(1) && bed.gone() > 5);
+}
+
+/// Fault 89.
+#[test]
+#[ignore = "needs root and a loop device"]
+fn a_tree_that_was_emptied_with_its_marker_is_blind_also_when_it_fills_again() {
+    unshare_mounts();
+    let bed = Bed::new(Mounted::ext4(64), 10);
+    let daemon = Daemon::start(&bed.config("", ""), &bed.state());
+    let pressure = || daemon.status().map(|status| status["volumes"][0]["pressure"].clone());
+    wait_for("it is guarded", || pressure() == Some("normal".into()));
+    let tree = bed.tree();
+    run("find", &[tree.to_str().unwrap(), "-mindepth", "1", "-delete"]);
+    wait_for("it is blind", || pressure() == Some("blind".into()));
+    let new: Vec<_> = (0..50).map(|at| recording(&tree, "live/d", 20 * DAY + at * DAY / 100, 1 << 20)).collect();
+    pause(Duration::from_secs(3));
+    assert_eq!(pressure(), Some("blind".into()));
+    assert!(new.iter().all(|file| tree.join(file).exists()) && !tree.join(".storage-guard").exists());
 }
