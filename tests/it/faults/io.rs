@@ -265,10 +265,19 @@ fn a_slow_filesystem_is_scanned_and_reclaimed_all_the_same() {
     stage.disk.set_all(Trouble::Slow(Duration::from_millis(scale(40, 200))));
     let daemon = stage.daemon("");
     let mut slowest = Duration::ZERO;
-    wait_for("the low mark is reached", || {
-        slowest = slowest.max(ask(&stage.state(), "/api/v1/status").1);
-        ran(&daemon)
+    let mut tree = |what: &str, so: &dyn Fn(&serde_json::Value) -> bool| {
+        wait_for(what, || {
+            let (text, took) = ask(&stage.state(), "/api/v1/status");
+            slowest = slowest.max(took);
+            so(&serde_json::from_str(&text).unwrap())
+        });
+    };
+    tree("all is seen", &|status| status["trees"][0]["files"] == 6);
+    tree("a run is begun", &|status| {
+        let volume = &status["volumes"][0];
+        volume["running_since"].is_string() || volume["last_run"].is_object()
     });
+    tree("the low mark is reached", &|_| ran(&daemon));
     assert!(slowest < Duration::from_secs(5), "the slowest answer took {slowest:?}");
     assert!(stage.gone() > 0 && stage.failures().is_empty());
 }
