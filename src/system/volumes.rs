@@ -1,7 +1,7 @@
 //! Real volumes: `statvfs` for space, mountinfo for everything else.
 
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -80,7 +80,7 @@ fn mount_of(path: &Path) -> io::Result<Mount> {
 /// The kind of disk. A thread that hangs in the kernel keeps the whole process from ending, so the block device is asked first, and nobody
 /// looks at the mounts of others.
 fn disk_kind(mount: &Mount) -> String {
-    let device = PathBuf::from("/sys/dev/block").join(block_device(mount));
+    let Some(device) = block_device(mount) else { return String::new() };
     // A partition has no queue; its disk, the directory above, has.
     let rotational = ["queue/rotational", "../queue/rotational"]
         .iter()
@@ -89,8 +89,7 @@ fn disk_kind(mount: &Mount) -> String {
         Some("1") => "HDD".to_owned(),
         Some("0") => "SSD".to_owned(),
         Some(_) => String::new(),
-        None if mount.source.starts_with("/dev/") => listed_kind(&mount.point),
-        None => String::new(),
+        None => listed_kind(&mount.point),
     }
 }
 
@@ -120,21 +119,22 @@ fn listed_kind(mount_point: &Path) -> String {
     answered.recv_timeout(DISK_KIND).unwrap_or_default().to_owned()
 }
 
-/// `MAJOR:MINOR` of the block device. A filesystem over several devices or subvolumes has none of its own number; its source has.
-fn block_device(mount: &Mount) -> String {
+/// Where the kernel tells of the block device, if there is one. A filesystem over several devices or subvolumes has none of its own number;
+/// its source has.
+fn block_device(mount: &Mount) -> Option<PathBuf> {
+    let blocks = Path::new("/sys/dev/block");
+    if !mount.device.starts_with("0:") {
+        return Some(blocks.join(&mount.device));
+    }
     // What is no device, but looks like a path, may lie anywhere, also on a mount that hangs.
-    let source = Some(&mount.source).filter(|source| mount.device.starts_with("0:") && source.starts_with("/dev/"));
-    let device = source.and_then(|source| Some(std::fs::metadata(source).ok()?.rdev()));
-    device.map_or_else(
-        || mount.device.clone(),
-        |device| format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device)),
-    )
+    let source = std::fs::metadata(Some(&mount.source).filter(|source| source.starts_with("/dev/"))?).ok()?;
+    let (major, minor) = (rustix::fs::major(source.rdev()), rustix::fs::minor(source.rdev()));
+    source.file_type().is_block_device().then(|| blocks.join(format!("{major}:{minor}")))
 }
 
 /// Bytes written to the device: the seventh number of its `stat`, in sectors of 512 bytes.
 fn written(mount: &Mount) -> Option<Bytes> {
-    let stat = PathBuf::from("/sys/dev/block").join(block_device(mount)).join("stat");
-    let text = std::fs::read_to_string(stat).ok()?;
+    let text = std::fs::read_to_string(block_device(mount)?.join("stat")).ok()?;
     let sectors: u64 = text.split_whitespace().nth(6)?.parse().ok()?;
     Some(Bytes(sectors).saturating_mul(512))
 }
