@@ -87,7 +87,8 @@ impl TreeWatch {
         let mut each = |at| report(&policy, at);
         let found = scan(self.dir.as_ref(), &policy.tree, &policy.layout, clock, &mut each).ok()?;
         let ended = clock.boottime();
-        let first = self.scanned.is_none();
+        // What an incomplete scan did not see was not recorded since.
+        let comparable = self.scanned.is_some() && self.inventory.complete();
         let before = self.survey.recordings.bytes.saturating_sub(self.gone_tally.bytes);
         self.scanned = Some((ended, ended.saturating_sub(began)));
         self.survey = survey(&found, self.grace, clock.now());
@@ -102,7 +103,7 @@ impl TreeWatch {
             took: ended.saturating_sub(began),
             files: recordings.files,
             bytes: recordings.bytes,
-            inflow: if first { Bytes::ZERO } else { recordings.bytes.saturating_sub(before) },
+            inflow: if comparable { recordings.bytes.saturating_sub(before) } else { Bytes::ZERO },
             problems: self.inventory.problem_count,
         })
     }

@@ -50,10 +50,14 @@ impl FileIdentity {
         )
     }
 
-    /// When the content last changed.
+    /// When the content last changed; `None` if the file does not know. No clock that is right sets a time before the year 2000: then
+    /// the file's birth counts.
     #[must_use]
-    pub fn modified_at(&self) -> Timestamp {
-        Timestamp::from_millis(self.modified.div_euclid(1_000_000))
+    pub fn modified_at(&self) -> Option<Timestamp> {
+        const YEAR_2000: i64 = 946_684_800;
+        let mut times =
+            [self.modified, self.birth].map(|nanos| Timestamp::from_millis(nanos.div_euclid(1_000_000))).into_iter();
+        times.find(|at| at.secs() >= YEAR_2000)
     }
 }
 
@@ -440,7 +444,8 @@ impl InventoryBuilder {
             inode: seen.identity.inode,
             fingerprint: seen.identity.fingerprint(),
             blocks: u32::try_from(seen.identity.allocated.0 / 512).unwrap_or(u32::MAX),
-            modified: seconds(seen.identity.modified_at()),
+            // A file that does not know how old it is, is as young as can be: when unsure, it is kept.
+            modified: seconds(seen.identity.modified_at().unwrap_or(self.inventory.started)),
             named: seen.named.map_or(0, seconds),
             dir: home,
             middle,

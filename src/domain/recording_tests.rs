@@ -67,3 +67,22 @@ fn a_changed_file_has_another_fingerprint() {
     }
     assert_eq!(base.fingerprint(), FileIdentity { mount: 9, device: 9, ..base }.fingerprint());
 }
+
+#[test]
+fn a_file_time_that_cannot_be_is_not_believed() {
+    let started = Timestamp::from_secs(1_800_000_000);
+    let modified = |identity: FileIdentity| {
+        let mut builder = InventoryBuilder::new(TreeId::new("t"), started);
+        let top = builder.top();
+        let sighting =
+            Sighting { name: b"a.mp4", stream: "one", kind: Kind::Recording, named: None, identity: &identity };
+        builder.file(top, &sighting);
+        let inventory = builder.finish(started);
+        inventory.files().next().unwrap().modified.secs()
+    };
+    let base = identity(1);
+    assert_eq!(modified(base), 1_700_000_000);
+    assert_eq!(modified(FileIdentity { modified: 0, birth: 1_600_000_000_000_000_000, ..base }), 1_600_000_000);
+    assert_eq!(modified(FileIdentity { modified: 0, birth: 0, ..base }), 1_800_000_000, "as young as can be");
+    assert_eq!(modified(FileIdentity { modified: -1, ..base }), 1_800_000_000);
+}

@@ -179,7 +179,7 @@ pub struct FilesystemTraits {
     pub mount_point: String,
     /// Its source: a device, or a remote path.
     pub source: String,
-    /// Kind of disk as `sysinfo` tells it: `SSD`, `HDD`, or empty.
+    /// Kind of disk: `SSD`, `HDD`, or empty where that is not known.
     pub disk: String,
     /// Other machines may change it behind our back, so that leases prove nothing.
     pub network: bool,

@@ -10,13 +10,14 @@
 //! A crash between 1 and 6 leaves intents without an outcome, which `settle` takes up.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::brake::Brake;
 use super::prune;
 use crate::domain::backoff;
-use crate::domain::deletion::{Attempt, Cause, Failure, NOT_BEGUN, OBSERVED, REFUSED, Seq};
+use crate::domain::deletion::{Attempt, Cause, Failure, NOT_BEGUN, OBSERVED, REFUSED, Seq, Target};
 use crate::domain::event::Event;
 use crate::domain::history::History;
 use crate::domain::journal::{Entry, GUARD, Intent, NoteKind};
@@ -27,7 +28,7 @@ use crate::domain::settings::Cleanup;
 use crate::domain::units::Bytes;
 use crate::store::{Journal, JournalError};
 use crate::system::door::{Checked, DoorRules, classify, ready, unlink, verify};
-use crate::system::{Clock, Holders, WritableDir};
+use crate::system::{Aside, Clock, Holders, WritableDir};
 
 /// A tree, as a deletion needs it.
 #[derive(Clone)]
@@ -312,10 +313,49 @@ fn delete(tree: &TreeHandle, intent: &Intent, seq: Seq, rules: DoorRules) -> Att
     if let Some(why) = tree.spares(&intent.target.path) {
         return kept(why);
     }
+    if intent.retry_of.is_some()
+        && let Err(error) = put_back(tree.dir.as_ref(), &intent.target)
+    {
+        let cause = classify(&error);
+        return Attempt::Failed {
+            cause,
+            error: format!("it is set aside, and cannot be put back: {error}"),
+            holder: None,
+        };
+    }
     match verify(tree.dir.as_ref(), &intent.target, seq.0, rules) {
         Checked::Ready(verified) => unlink(verified),
         Checked::Done(attempt) => attempt,
     }
+}
+
+/// An earlier attempt may have set the file aside, and failed both to delete it and to put it back: it goes back before the next,
+/// which would else take it for gone.
+fn put_back(dir: &dyn WritableDir, target: &Target) -> io::Result<()> {
+    if dir.look(&target.path)?.is_some() {
+        return Ok(());
+    }
+    let mut asides = dir.list_aside()?;
+    let (parent, _) = target.path.split();
+    let beside = dir.read(parent.as_ref(), &mut |entry| {
+        if entry.name.starts_with(b".storage-guard-") {
+            let path = parent.as_ref().map_or_else(|| RelPath::new(&entry.name), |dir| Ok(dir.join(&entry.name)));
+            asides.extend(path.ok().map(Aside::Beside));
+        }
+    });
+    match beside {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    for aside in asides {
+        let same = dir
+            .look_aside(&aside)?
+            .is_some_and(|now| (now.inode, now.fingerprint()) == (target.inode, target.fingerprint));
+        if same {
+            return dir.put_back(&aside, &target.path);
+        }
+    }
+    Ok(())
 }
 
 /// Step 4. Another file of the same name is not ours: the recorder may have made it meanwhile.

@@ -5,8 +5,8 @@
 //! 3. Rename it to a name of ours, never over another file, with its origin in an extended attribute.
 //! 4. Look at what now bears that name, and compare again: if somebody swapped the file in between, put it back.
 //! 5. Ask whether the lease is still whole: who began to open the file before it was renamed waits for it, and gets it back.
-//! 6. Unlink, drop the lease, close. Our descriptor stays open until then, since the blocks are freed with the last close,
-//!    and a recorder that waits for the lease must not wait for that too.
+//! 6. Unlink, look whether it is gone, drop the lease, close. Our descriptor stays open until then, since the blocks are freed
+//!    with the last close, and a recorder that waits for the lease must not wait for that too.
 //!
 //! Only [`verify`] makes a [`Verified`], only [`unlink`] takes one, and uses it up. One that is dropped puts its file back.
 
@@ -222,16 +222,30 @@ pub fn unlink(mut verified: Verified<'_>) -> Attempt {
             Err(error) => failed(&error),
         };
     }
-    let result = verified.dir.unlink_aside(&aside);
-    match result {
+    let result = verified.dir.unlink_aside(&aside).map_err(|error| failed(&error));
+    match result.and_then(|()| look_for(verified.dir, &aside, verified.file.as_ref())) {
         Ok(()) => {
             let _ = verified.file.release();
             Attempt::Verified { freed: verified.freed, shared: verified.shared, open: verified.read_by_others }
         }
-        Err(error) => {
+        Err(attempt) => {
             verified.aside = Some(aside);
-            failed(&error)
+            attempt
         }
+    }
+}
+
+/// An answer is not a deletion: a filesystem may say that it was done, and keep the file.
+fn look_for(dir: &dyn WritableDir, aside: &Aside, file: &dyn HeldFile) -> Result<(), Attempt> {
+    let looked = dir.look_aside(aside).and_then(|found| match found {
+        Some(now) => file.identity().map(|held| (now.inode, now.device) == (held.inode, held.device)),
+        None => Ok(false),
+    });
+    let failed = |cause, error| Err(Attempt::Failed { cause, error, holder: None });
+    match looked {
+        Ok(false) => Ok(()),
+        Ok(true) => failed(Cause::Unknown, "the system said that it was deleted, and it is still there".to_owned()),
+        Err(error) => failed(classify(&error), format!("it cannot be looked for after its deletion: {error}")),
     }
 }
 
@@ -260,13 +274,16 @@ pub fn finish(dir: &dyn WritableDir, aside: &Aside, target: &Target, rules: Door
         Ok((file, now.allocated, shared, open))
     })();
     match examined {
-        Ok((file, freed, shared, open)) => match dir.unlink_aside(aside) {
-            Ok(()) => {
-                let _ = file.release();
-                Attempt::Verified { freed, shared, open }
+        Ok((file, freed, shared, open)) => {
+            let result = dir.unlink_aside(aside).map_err(|error| failed(&error));
+            match result.and_then(|()| look_for(dir, aside, file.as_ref())) {
+                Ok(()) => {
+                    let _ = file.release();
+                    Attempt::Verified { freed, shared, open }
+                }
+                Err(attempt) => attempt,
             }
-            Err(error) => failed(&error),
-        },
+        }
         Err(attempt) => attempt,
     }
 }

@@ -1,14 +1,20 @@
 //! Real volumes: `statvfs` for space, mountinfo for everything else.
 
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use super::mountinfo::{self, Mount};
 use super::{GuardedTree, Kernel, VolumeKey, Volumes, WritableDir};
 use crate::domain::units::{Bytes, Timestamp};
 use crate::domain::volume::{FilesystemTraits, Reading, Space, Unusable};
+
+/// How long the list of disks is waited for: the kind is only shown.
+const DISK_KIND: Duration = Duration::from_secs(1);
 
 /// The volumes of this machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -24,7 +30,7 @@ impl Volumes for SystemVolumes {
         // Each btrfs subvolume has a device number of its own, though they share their space.
         let key = if mount.kind == "btrfs" { mount.source.clone() } else { mount.device.clone() };
         let traits = FilesystemTraits {
-            disk: disk_kind(&mount.point),
+            disk: disk_kind(&mount),
             network: mount.network(),
             union_mount: mount.union(),
             copy_on_write: mount.copy_on_write(),
@@ -71,24 +77,64 @@ fn mount_of(path: &Path) -> io::Result<Mount> {
     })
 }
 
-fn disk_kind(mount_point: &Path) -> String {
-    let Ok(disks) = sysinfo::Disks::new_with_refreshed_list() else { return String::new() };
-    let found = disks.iter().find(|disk| disk.mount_point() == mount_point);
-    found.map_or_else(String::new, |disk| match disk.kind() {
-        sysinfo::DiskKind::HDD => "HDD".to_owned(),
-        sysinfo::DiskKind::SSD => "SSD".to_owned(),
-        sysinfo::DiskKind::Unknown(_) => String::new(),
-    })
+/// The kind of disk. A thread that hangs in the kernel keeps the whole process from ending, so the block device is asked first, and nobody
+/// looks at the mounts of others.
+fn disk_kind(mount: &Mount) -> String {
+    let Some(device) = block_device(mount) else { return String::new() };
+    // A partition has no queue; its disk, the directory above, has.
+    let rotational = ["queue/rotational", "../queue/rotational"]
+        .iter()
+        .find_map(|name| std::fs::read_to_string(device.join(name)).ok());
+    match rotational.as_deref().map(str::trim) {
+        Some("1") => "HDD".to_owned(),
+        Some("0") => "SSD".to_owned(),
+        Some(_) => String::new(),
+        None => listed_kind(&mount.point),
+    }
+}
+
+/// The kind of disk, if that can be told soon. `sysinfo` looks at every mount of the machine, also at one that hangs: then a thread stays
+/// with it, and nobody asks again before it has come back.
+fn listed_kind(mount_point: &Path) -> String {
+    static ASKED: AtomicBool = AtomicBool::new(false);
+    if ASKED.swap(true, Ordering::AcqRel) {
+        return String::new();
+    }
+    let (answer, answered) = sync_channel(1);
+    let point = mount_point.to_owned();
+    let asked = std::thread::Builder::new().name("disk kind".to_owned()).spawn(move || {
+        let only = sysinfo::DiskRefreshKind::nothing().with_kind();
+        let disks = sysinfo::Disks::new_with_refreshed_list_specifics(only).ok();
+        let kind = disks.and_then(|disks| Some(disks.iter().find(|disk| disk.mount_point() == point)?.kind()));
+        ASKED.store(false, Ordering::Release);
+        let _ = answer.send(match kind {
+            Some(sysinfo::DiskKind::HDD) => "HDD",
+            Some(sysinfo::DiskKind::SSD) => "SSD",
+            Some(sysinfo::DiskKind::Unknown(_)) | None => "",
+        });
+    });
+    if asked.is_err() {
+        ASKED.store(false, Ordering::Release);
+    }
+    answered.recv_timeout(DISK_KIND).unwrap_or_default().to_owned()
+}
+
+/// Where the kernel tells of the block device, if there is one. A filesystem over several devices or subvolumes has none of its own number;
+/// its source has.
+fn block_device(mount: &Mount) -> Option<PathBuf> {
+    let blocks = Path::new("/sys/dev/block");
+    if !mount.device.starts_with("0:") {
+        return Some(blocks.join(&mount.device));
+    }
+    // What is no device, but looks like a path, may lie anywhere, also on a mount that hangs.
+    let source = std::fs::metadata(Some(&mount.source).filter(|source| source.starts_with("/dev/"))?).ok()?;
+    let (major, minor) = (rustix::fs::major(source.rdev()), rustix::fs::minor(source.rdev()));
+    source.file_type().is_block_device().then(|| blocks.join(format!("{major}:{minor}")))
 }
 
 /// Bytes written to the device: the seventh number of its `stat`, in sectors of 512 bytes.
 fn written(mount: &Mount) -> Option<Bytes> {
-    let stat = |device: &str| std::fs::read_to_string(PathBuf::from("/sys/dev/block").join(device).join("stat")).ok();
-    let text = stat(&mount.device).or_else(|| {
-        // A filesystem over several devices or subvolumes has no block device of its own number; its source has.
-        let device = std::fs::metadata(&mount.source).ok()?.rdev();
-        stat(&format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device)))
-    })?;
+    let text = std::fs::read_to_string(block_device(mount)?.join("stat")).ok()?;
     let sectors: u64 = text.split_whitespace().nth(6)?.parse().ok()?;
     Some(Bytes(sectors).saturating_mul(512))
 }
