@@ -58,8 +58,17 @@ pub(super) fn lease(file: BorrowedFd<'_>) -> io::Result<libc::c_int> {
 
 /// Ignores SIGIO, which the kernel sends when somebody opens a leased file and which ends a process by default.
 pub(super) fn ignore_sigio() {
+    ignore(libc::SIGIO);
+}
+
+/// Ignores SIGTERM: who must finish what it is at ends by other means.
+pub(super) fn ignore_sigterm() {
+    ignore(libc::SIGTERM);
+}
+
+fn ignore(signal: libc::c_int) {
     // SAFETY: SIG_IGN installs no handler, so no code of ours runs in signal context.
-    unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
 /// Bytes of a file's extents that other files share.

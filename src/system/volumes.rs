@@ -20,21 +20,7 @@ impl Volumes for SystemVolumes {
     }
 
     fn describe(&self, path: &Path) -> io::Result<(VolumeKey, FilesystemTraits)> {
-        let mount = mount_of(path)?;
-        // Each btrfs subvolume has a device number of its own, though they share their space.
-        let key = if mount.kind == "btrfs" { mount.source.clone() } else { mount.device.clone() };
-        let traits = FilesystemTraits {
-            disk: disk_kind(&mount.point),
-            network: mount.network(),
-            union_mount: mount.union(),
-            copy_on_write: mount.copy_on_write(),
-            leases: !mount.network(),
-            fallbacks: Kernel::current().missing(),
-            kind: mount.kind,
-            mount_point: mount.point.to_string_lossy().into_owned(),
-            source: mount.source,
-        };
-        Ok((VolumeKey(key), traits))
+        Ok(describe_mount(mount_of(path)?))
     }
 
     fn read(&self, path: &Path, at: Timestamp) -> Result<Reading, Unusable> {
@@ -63,6 +49,24 @@ impl Volumes for SystemVolumes {
     }
 }
 
+/// What kind of filesystem a mount is. Nothing of it is touched.
+pub(super) fn describe_mount(mount: Mount) -> (VolumeKey, FilesystemTraits) {
+    // Each btrfs subvolume has a device number of its own, though they share their space.
+    let key = if mount.kind == "btrfs" { mount.source.clone() } else { mount.device.clone() };
+    let traits = FilesystemTraits {
+        disk: disk_kind(&mount.point),
+        network: mount.network(),
+        union_mount: mount.union(),
+        copy_on_write: mount.copy_on_write(),
+        leases: !mount.network(),
+        fallbacks: Kernel::current().missing(),
+        kind: mount.kind,
+        mount_point: mount.point.to_string_lossy().into_owned(),
+        source: mount.source,
+    };
+    (VolumeKey(key), traits)
+}
+
 fn mount_of(path: &Path) -> io::Result<Mount> {
     let path = std::fs::canonicalize(path)?;
     let mounts = mountinfo::parse(&std::fs::read("/proc/self/mountinfo")?);
@@ -72,7 +76,9 @@ fn mount_of(path: &Path) -> io::Result<Mount> {
 }
 
 fn disk_kind(mount_point: &Path) -> String {
-    let Ok(disks) = sysinfo::Disks::new_with_refreshed_list() else { return String::new() };
+    // Only the kind: for the sizes every mount of the machine would be asked, also one that hangs.
+    let only = sysinfo::DiskRefreshKind::nothing().with_kind();
+    let Ok(disks) = sysinfo::Disks::new_with_refreshed_list_specifics(only) else { return String::new() };
     let found = disks.iter().find(|disk| disk.mount_point() == mount_point);
     found.map_or_else(String::new, |disk| match disk.kind() {
         sysinfo::DiskKind::HDD => "HDD".to_owned(),
