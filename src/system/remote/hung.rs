@@ -65,9 +65,9 @@ impl Hung {
 /// The lines of a file, each as its words; a file that cannot be read has none.
 pub(super) fn read_words(file: &Path) -> Vec<Vec<Vec<u8>>> {
     let text = std::fs::read(file).unwrap_or_default();
-    let lines = text.split(|byte| *byte == b'\n').map(|line| {
-        line.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).map(unescape).collect::<Vec<_>>()
-    });
+    let lines = text
+        .split(|byte| *byte == b'\n')
+        .map(|line| line.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).map(unescape).collect::<Vec<_>>());
     lines.filter(|words| !words.is_empty()).collect()
 }
 

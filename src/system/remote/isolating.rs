@@ -39,8 +39,8 @@ pub struct Deadlines {
 impl Default for Deadlines {
     fn default() -> Self {
         Self {
-            call: Duration::from_secs(30),
-            sync: Duration::from_secs(300),
+            call: Duration::from_secs(20),
+            sync: Duration::from_secs(120),
             reading: Duration::from_secs(4),
             opening: Duration::from_secs(4),
         }
@@ -135,6 +135,8 @@ impl Isolating {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn WritableDir>> {
+        // Also where it is no child's business any more: an old one may still be at it.
+        self.yard.clear(path)?;
         let wanted = path.to_owned();
         let (place, tree) = self.visit(path, move || {
             let tree = GuardedTree::open(&wanted)?;
@@ -272,7 +274,9 @@ impl Volumes for Isolating {
         };
         match lock(&self.refusals).get(path).cloned() {
             Some(why) => Err(Unusable::Failed(why)),
-            None if isolated => Err(Unusable::Failed("it hung, and is opened again by a process of its own".to_owned())),
+            None if isolated => {
+                Err(Unusable::Failed("it hung, and is opened again by a process of its own".to_owned()))
+            }
             None => SystemVolumes.read(path, at),
         }
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Deadlines;
-use super::shapes::{Answer, EntryShape, Question, receive, send};
+use super::shapes::{Answer, EntryShape, Question, misfit, receive, send};
 use super::yard::{Started, Yard};
 use crate::domain::recording::FileIdentity;
 use crate::domain::units::Timestamp;
@@ -113,23 +113,16 @@ impl Link {
         if state.replaced.is_some() && state.process.is_some() {
             return Err(io::Error::other(format!("`{}` is not the directory it was", self.path.display())));
         }
-        match self.converse(&mut state, question, self.deadlines.call, &mut |_| ())? {
-            Answer::Number(number) => Ok(number.map(|number| (state.generation, number))),
-            _other => Err(io::Error::other("the answer fits no file")),
-        }
+        let held = number(self.converse(&mut state, question, self.deadlines.call, &mut |_| ())?)?;
+        Ok(held.map(|number| (state.generation, number)))
     }
 
     /// Takes the tree for this guard. `Some` is the process that has it.
     pub(super) fn lock(&self) -> io::Result<Option<u64>> {
         let mut state = self.state();
-        match self.converse(&mut state, &Question::Lock, self.deadlines.call, &mut |_| ())? {
-            Answer::Number(None) => {
-                state.locked = true;
-                Ok(None)
-            }
-            Answer::Number(held) => Ok(held),
-            _other => Err(io::Error::other("the answer fits no lock")),
-        }
+        let holder = number(self.converse(&mut state, &Question::Lock, self.deadlines.call, &mut |_| ())?)?;
+        state.locked |= holder.is_none();
+        Ok(holder)
     }
 
     /// Reads the volume, with a new child if the last one is dead.
@@ -141,7 +134,7 @@ impl Link {
         match self.converse(&mut state, &question, deadline, &mut |_| ()) {
             Ok(Answer::Reading(reading)) => Ok(reading.at(at)),
             Ok(Answer::Unusable(why)) => Err(why.into()),
-            Ok(_other) => Err(Unusable::Failed("the answer fits no reading".to_owned())),
+            Ok(_) => Err(Unusable::Failed(misfit().to_string())),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Unusable::TimedOut(deadline)),
             Err(error) => Err(Unusable::Failed(error.to_string())),
         }
@@ -157,7 +150,7 @@ impl Link {
         match self.converse(&mut state, &Question::StillThere, self.deadlines.call, &mut |_| ()) {
             Ok(Answer::Done) => Ok(()),
             Ok(Answer::Unusable(why)) => Err(why.into()),
-            Ok(_other) => Err(Unusable::Failed("the answer fits no question".to_owned())),
+            Ok(_) => Err(Unusable::Failed(misfit().to_string())),
             Err(error) => Err(Unusable::Failed(error.to_string())),
         }
     }
@@ -192,7 +185,7 @@ impl Link {
     fn reopen(&self, state: &mut State) -> io::Result<()> {
         let question = Question::Open(self.path.as_os_str().as_bytes().to_vec());
         let answer = self.converse(state, &question, self.deadlines.opening, &mut |_| ())?;
-        let Answer::Identity(Some(now)) = answer else { return Err(io::Error::other("the answer fits no tree")) };
+        let Answer::Identity(Some(now)) = answer else { return Err(misfit()) };
         let now = FileIdentity::from(now);
         if let Some(top) = state.top {
             let differs = [
@@ -207,12 +200,9 @@ impl Link {
         }
         state.top = Some(now);
         if state.locked {
-            match self.converse(state, &Question::Lock, self.deadlines.opening, &mut |_| ())? {
-                Answer::Number(None) => {}
-                Answer::Number(Some(pid)) => {
-                    return Err(io::Error::other(format!("another storage-guard (process {pid}) guards it now")));
-                }
-                _other => return Err(io::Error::other("the answer fits no lock")),
+            let holder = number(self.converse(state, &Question::Lock, self.deadlines.opening, &mut |_| ())?)?;
+            if let Some(pid) = holder {
+                return Err(io::Error::other(format!("another storage-guard (process {pid}) guards it now")));
             }
         }
         Ok(())
@@ -283,6 +273,11 @@ impl Link {
         let text = format!("the process that works `{}` is lost: {why}", self.path.display());
         io::Error::new(io::ErrorKind::BrokenPipe, text)
     }
+}
+
+fn number(answer: Answer) -> io::Result<Option<u64>> {
+    let Answer::Number(number) = answer else { return Err(misfit()) };
+    Ok(number)
 }
 
 impl Drop for Link {

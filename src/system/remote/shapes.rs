@@ -87,11 +87,7 @@ pub(super) struct Refusal {
 
 impl From<&io::Error> for Refusal {
     fn from(error: &io::Error) -> Self {
-        Self {
-            number: error.raw_os_error(),
-            missing: error.kind() == io::ErrorKind::NotFound,
-            text: error.to_string(),
-        }
+        Self { number: error.raw_os_error(), missing: error.kind() == io::ErrorKind::NotFound, text: error.to_string() }
     }
 }
 
@@ -303,11 +299,9 @@ impl From<Unusable> for UnusableShape {
             Unusable::NoSize => Self::NoSize,
             Unusable::Replaced { path, detail } => Self::Replaced { path, detail },
             Unusable::Failed(text) => Self::Failed(text),
-            why @ (Unusable::NotYet
-            | Unusable::TimedOut(_)
-            | Unusable::Marker { .. }
-            | Unusable::ReadOnly
-            | Unusable::Clock(_)) => Self::Failed(why.to_string()),
+            why @ (Unusable::NotYet | Unusable::TimedOut(_) | Unusable::Marker { .. } | Unusable::ReadOnly) => {
+                Self::Failed(why.to_string())
+            }
         }
     }
 }
@@ -320,6 +314,11 @@ impl From<UnusableShape> for Unusable {
             UnusableShape::Failed(text) => Self::Failed(text),
         }
     }
+}
+
+/// What is said of an answer that answers something else.
+pub(super) fn misfit() -> io::Error {
+    io::Error::other("the answer does not fit the question")
 }
 
 /// The path that a name stands for; what is none was not said by us.

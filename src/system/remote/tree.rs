@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::link::Link;
-use super::shapes::{Answer, AsideShape, FileQuestion, Question};
+use super::shapes::{Answer, AsideShape, FileQuestion, Question, misfit};
 use crate::domain::path::RelPath;
 use crate::domain::recording::FileIdentity;
 use crate::domain::units::Bytes;
@@ -17,10 +17,6 @@ pub(super) struct IsolatedTree(pub(super) Arc<Link>);
 
 fn name(path: &RelPath) -> Vec<u8> {
     path.as_bytes().to_vec()
-}
-
-fn misfit() -> io::Error {
-    io::Error::other("the answer does not fit the question")
 }
 
 fn done(answer: Answer) -> io::Result<()> {

@@ -119,7 +119,7 @@ impl Yard {
     }
 
     /// Kills what works a path, and waits until it is dead.
-    fn clear(&self, path: &Path) -> io::Result<()> {
+    pub(super) fn clear(&self, path: &Path) -> io::Result<()> {
         loop {
             let now = self.clock.boottime();
             {
@@ -206,7 +206,6 @@ fn start_of(pid: u32) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,7 +228,8 @@ mod tests {
         let line = |pid: u32, start: u64, path: &[u8]| {
             vec![pid.to_string().into_bytes(), start.to_string().into_bytes(), path.to_vec()]
         };
-        write_words(&record, &[line(left.id(), start, b"/a b"), line(other.id(), start + 1_000_000, b"/other")]).unwrap();
+        write_words(&record, &[line(left.id(), start, b"/a b"), line(other.id(), start + 1_000_000, b"/other")])
+            .unwrap();
         let yard = Yard::open(Some(record.clone()), Arc::new(SystemClock));
         yard.clear(Path::new("/other")).unwrap();
         assert!(other.try_wait().unwrap().is_none(), "it has the number, and is another");
