@@ -61,6 +61,13 @@ pub(super) fn ignore_sigio() {
     ignore(libc::SIGIO);
 }
 
+/// Closes every descriptor but the standard three, for a process that has opened none yet: whoever started us may have handed down
+/// others by mistake.
+pub(super) fn close_all_but_standard() {
+    // SAFETY: it is called before this process has opened anything, so nothing in it owns one of these descriptors.
+    unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+}
+
 /// Ignores SIGTERM: who must finish what it is at ends by other means.
 pub(super) fn ignore_sigterm() {
     ignore(libc::SIGTERM);

@@ -4,11 +4,17 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use super::mountinfo::{self, Mount};
 use super::{GuardedTree, Kernel, VolumeKey, Volumes, WritableDir};
 use crate::domain::units::{Bytes, Timestamp};
 use crate::domain::volume::{FilesystemTraits, Reading, Space, Unusable};
+
+/// How long the kind of disk is waited for: it is only shown.
+const DISK_KIND: Duration = Duration::from_secs(1);
 
 /// The volumes of this machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -75,16 +81,30 @@ fn mount_of(path: &Path) -> io::Result<Mount> {
     })
 }
 
+/// The kind of disk, if that can be told soon. `sysinfo` looks at every mount of the machine, also at one that hangs: then a thread stays
+/// with it, and nobody asks again before it has come back.
 fn disk_kind(mount_point: &Path) -> String {
-    // Only the kind: for the sizes every mount of the machine would be asked, also one that hangs.
-    let only = sysinfo::DiskRefreshKind::nothing().with_kind();
-    let Ok(disks) = sysinfo::Disks::new_with_refreshed_list_specifics(only) else { return String::new() };
-    let found = disks.iter().find(|disk| disk.mount_point() == mount_point);
-    found.map_or_else(String::new, |disk| match disk.kind() {
-        sysinfo::DiskKind::HDD => "HDD".to_owned(),
-        sysinfo::DiskKind::SSD => "SSD".to_owned(),
-        sysinfo::DiskKind::Unknown(_) => String::new(),
-    })
+    static ASKED: AtomicBool = AtomicBool::new(false);
+    if ASKED.swap(true, Ordering::AcqRel) {
+        return String::new();
+    }
+    let (answer, answered) = sync_channel(1);
+    let point = mount_point.to_owned();
+    let asked = std::thread::Builder::new().name("disk kind".to_owned()).spawn(move || {
+        let only = sysinfo::DiskRefreshKind::nothing().with_kind();
+        let disks = sysinfo::Disks::new_with_refreshed_list_specifics(only).ok();
+        let kind = disks.and_then(|disks| Some(disks.iter().find(|disk| disk.mount_point() == point)?.kind()));
+        ASKED.store(false, Ordering::Release);
+        let _ = answer.send(match kind {
+            Some(sysinfo::DiskKind::HDD) => "HDD",
+            Some(sysinfo::DiskKind::SSD) => "SSD",
+            Some(sysinfo::DiskKind::Unknown(_)) | None => "",
+        });
+    });
+    if asked.is_err() {
+        ASKED.store(false, Ordering::Release);
+    }
+    answered.recv_timeout(DISK_KIND).unwrap_or_default().to_owned()
 }
 
 /// Bytes written to the device: the seventh number of its `stat`, in sectors of 512 bytes.
@@ -92,7 +112,8 @@ fn written(mount: &Mount) -> Option<Bytes> {
     let stat = |device: &str| std::fs::read_to_string(PathBuf::from("/sys/dev/block").join(device).join("stat")).ok();
     let text = stat(&mount.device).or_else(|| {
         // A filesystem over several devices or subvolumes has no block device of its own number; its source has.
-        let device = std::fs::metadata(&mount.source).ok()?.rdev();
+        // What is no device, but looks like a path, may lie anywhere, also on a mount that hangs.
+        let device = std::fs::metadata(Some(&mount.source).filter(|source| source.starts_with("/dev/"))?).ok()?.rdev();
         stat(&format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device)))
     })?;
     let sectors: u64 = text.split_whitespace().nth(6)?.parse().ok()?;

@@ -24,11 +24,12 @@ struct Child {
     next: u64,
 }
 
-/// Answers what is asked until the questions end.
+/// Answers what is asked until the questions end. The process must do nothing else, and have opened nothing.
 ///
 /// # Errors
 /// If the guard cannot be understood, or does not listen any more.
 pub fn serve(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
+    ffi::close_all_but_standard();
     ffi::ignore_sigio();
     // Whoever stops the guard lets it finish its file; the child ends when its questions do.
     ffi::ignore_sigterm();

@@ -296,17 +296,26 @@ fn files_in_private_folder(bed: &Bed) -> usize {
     entries.filter(|entry| entry.as_ref().unwrap().file_name() != "marker").count()
 }
 
-/// No intent is open, the chain is whole, nothing is left aside, and only the oldest went.
+/// The chain is whole, no intent is open, nothing is left aside, and what is gone is on record, once.
 fn check_settled(bed: &Bed, config: &Path) {
     let config = config.to_str().unwrap();
     let verified = guard(&["journal", "verify", "-c", config]);
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
     let entries = json(&["journal", "list", "-c", config]);
     let items = entries["items"].as_array().unwrap();
-    let open = items.iter().filter(|item| item["kind"] == "intent" && item["outcome"].is_null()).count();
-    assert_eq!(open, 0, "{entries}");
+    let deletions: Vec<_> = items.iter().filter(|item| item["kind"] == "deletion").collect();
+    assert!(!deletions.is_empty() && deletions.iter().all(|item| item["outcome"].is_string()), "{entries}");
+    let mut on_record: Vec<&str> = deletions
+        .iter()
+        .filter(|item| item["outcome"] == "verified")
+        .map(|item| item["path"].as_str().unwrap())
+        .collect();
+    on_record.sort_unstable();
+    let mut gone: Vec<&str> =
+        (0..bed.made.len()).filter(|at| !bed.exists(*at)).map(|at| bed.made[at].as_str()).collect();
+    gone.sort_unstable();
+    assert_eq!(on_record, gone);
     assert_eq!(files_in_private_folder(bed), 0);
-    bed.oldest_are_gone(&BTreeSet::new());
 }
 
 /// Fault 60: a reclaim through a child ends like one without.
@@ -319,6 +328,7 @@ fn a_reclaim_through_a_child_ends_like_one_without() {
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
         bed.at_the_low_mark();
         check_settled(&bed, &config);
+        bed.oldest_are_gone(&BTreeSet::new());
         assert!(children(&bed.state()).is_empty(), "the child ended with the command");
         bed.gone()
     };
