@@ -8,7 +8,7 @@ use super::exit::{Failure, complain, print};
 use super::source::{configuration, flags};
 use crate::config;
 use crate::daemon::{self, Marked};
-use crate::store::{OpenStateError, StateDir, StateError, openstate};
+use crate::store::{OpenStateError, StateDir, StateError, open_state};
 use crate::system::{Isolating, SystemClock};
 
 /// `check`.
@@ -47,7 +47,7 @@ pub(super) fn init(place: &Place, accept: bool, names: &[String]) -> Result<(), 
         return Err(Failure::Usage(format!("there is no tree `{unknown}`; there are: {}", known.join(", "))));
     }
     // A running guard has the state; then only its id is read, and the guard takes note of the markers itself.
-    let (id, journal, state) = match openstate(&config.state) {
+    let (id, journal, state) = match open_state(&config.state) {
         Ok(opened) => (opened.dir.id().to_owned(), Some(opened.journal), Some(opened.dir)),
         Err(OpenStateError::Dir(StateError::Locked { path, .. })) => (StateDir::id_of(&path)?, None, None),
         Err(error) => return Err(error.into()),
@@ -56,7 +56,7 @@ pub(super) fn init(place: &Place, accept: bool, names: &[String]) -> Result<(), 
         journal.as_ref().is_some_and(|journal| journal.with_history(|history| history.marked.contains(tree)))
     };
     let mut refused = false;
-    let machine = Isolating::new(state.as_ref().map(StateDir::path), Arc::new(SystemClock));
+    let machine = Isolating::new(state.as_ref().map(|state| state.path()), Arc::new(SystemClock));
     for (tree, marked) in daemon::init(&config, &machine, &id, &names, accept, &lost)? {
         match marked {
             Marked::Already => print(&format!("tree {tree}: bears the marker of this guard already\n"))?,

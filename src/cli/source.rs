@@ -145,7 +145,7 @@ impl Local {
         let clock = Arc::new(SystemClock);
         let hub = Arc::new(Hub::new(journal.clone(), clock.clone()));
         let parts = Parts {
-            machine: Arc::new(Isolating::new(state.as_ref().map(StateDir::path), clock.clone())),
+            machine: Arc::new(Isolating::new(state.as_ref().map(|state| state.path()), clock.clone())),
             clock,
             holders: Arc::new(ProcHolders),
             journal,

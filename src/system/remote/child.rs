@@ -82,6 +82,9 @@ impl Child {
                 self.hold(file)
             }
             Question::SetAside(name, seq) => Answer::Aside((&self.tree()?.set_aside(&path(&name)?, seq)?).into()),
+            Question::SetAsideOnRecord(name, seq) => {
+                Answer::Aside((&self.tree()?.set_aside_on_record(&path(&name)?, seq)?).into())
+            }
             Question::LookAside(aside) => {
                 Answer::Identity(self.tree()?.look_aside(&aside.try_into()?)?.map(Into::into))
             }

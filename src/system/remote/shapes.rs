@@ -28,6 +28,7 @@ pub(super) enum Question {
     StillThere,
     OpenFile(Name),
     SetAside(Name, u64),
+    SetAsideOnRecord(Name, u64),
     LookAside(AsideShape),
     OpenAside(AsideShape),
     PutBack(AsideShape, Name),

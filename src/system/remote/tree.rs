@@ -84,6 +84,13 @@ impl WritableDir for IsolatedTree {
         aside.try_into()
     }
 
+    fn set_aside_on_record(&self, path: &RelPath, seq: u64) -> io::Result<Aside> {
+        let Answer::Aside(aside) = self.ask(&Question::SetAsideOnRecord(name(path), seq))? else {
+            return Err(misfit());
+        };
+        aside.try_into()
+    }
+
     fn look_aside(&self, aside: &Aside) -> io::Result<Option<FileIdentity>> {
         identity(self.ask(&Question::LookAside(aside.into()))?)
     }

@@ -149,7 +149,8 @@ fn check(tree: &dyn WritableDir) -> Vec<String> {
     say(error(tree.put_back(&aside, &b)));
     tree.put_back(&aside, &path("new/folder/a.mp4")).unwrap();
     say(error(tree.set_aside(&a, 7)));
-    let aside = tree.set_aside(&path("new/folder/a.mp4"), 8).unwrap();
+    let aside = tree.set_aside_on_record(&path("new/folder/a.mp4"), 8).unwrap();
+    say(format!("{aside:?}"));
     assert_eq!(tree.open_aside(&aside).unwrap().unwrap().identity().unwrap().size, 8192);
     tree.unlink_aside(&aside).unwrap();
     say(format!("{} {:?}", error(tree.unlink_aside(&aside)), tree.look_aside(&aside).unwrap()));
