@@ -316,4 +316,21 @@ mod tests {
         assert_eq!(find("loop", &nothing).unwrap_err().raw_os_error(), Some(libc::ELOOP));
         assert_eq!(find("missing", &nothing).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
+
+    #[test]
+    fn a_first_touch_that_hangs_ends_with_its_deadline_and_is_not_tried_again() {
+        let home = tempfile::tempdir().unwrap();
+        let opening = Duration::from_millis(50);
+        let deadlines = Deadlines { opening, ..Deadlines::default() };
+        let clock: Arc<dyn Clock> = Arc::new(crate::system::SystemClock);
+        let machine = Isolating::with(Path::new("/nonexistent"), None, clock, deadlines);
+        let (let_go, held) = sync_channel::<()>(0);
+        let touched = machine.visit(home.path(), move || held.recv().map_err(io::Error::other));
+        assert_eq!(touched.err().map(|error| error.kind()), Some(io::ErrorKind::TimedOut));
+        let (place, touched) = machine.visit(home.path(), || Ok(())).unwrap();
+        assert!(place.isolated && touched.is_none(), "no thread of this process goes there again");
+        assert!(machine.open_tree(home.path()).is_err(), "there is no such program for a child");
+        assert!(matches!(machine.read(home.path(), Timestamp::default()), Err(Unusable::Failed(_))));
+        drop(let_go);
+    }
 }

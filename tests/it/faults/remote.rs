@@ -18,7 +18,7 @@ use storage_guard::system::{
 };
 
 use crate::reclaim::Bed;
-use crate::support::{Daemon, Mounted, guard, json, recording, run, total, wait_for};
+use crate::support::{Daemon, Mounted, guard, json, pause, recording, run, scale, total, wait_for};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_storage-guard");
 const HOUR: Duration = Duration::from_secs(3600);
@@ -483,5 +483,33 @@ fn a_process_that_hangs_in_the_kernel_makes_only_its_tree_blind_also_after_a_res
     wait_for("the run goes on to its end", || pressure(&again, "live").0 == "normal" && bed.gone() > gone + 20);
     assert!(!lives(pid));
     drop(again);
+    check_settled(&bed, &config);
+}
+
+/// Fault 60: a thread of the guard itself hangs in the kernel, in a volume that was well until then. The others are opened again and go on;
+/// its tree is blind until the thread lets go, and is worked by a child from then on.
+#[test]
+#[ignore = "needs root, a loop device and fsfreeze"]
+fn a_thread_that_hangs_in_the_kernel_is_left_behind_and_its_tree_gets_a_child() {
+    // The guard gives a silent worker two minutes.
+    if scale(0, 1) == 0 {
+        return;
+    }
+    let bed = Bed::new(Mounted::ext4(400), 300);
+    let config = with_a_neighbour(&bed);
+    slowly(&config, 10);
+    let daemon = Daemon::start(&config, &bed.state());
+    wait_for("a run is under way", || bed.gone() >= 3);
+    assert!(children(&bed.state()).is_empty());
+    let frozen = Frozen::new(bed.volume.path());
+    pause(Duration::from_secs(110));
+    wait_for("its volume is blind", || pressure(&daemon, "live").0 == "blind");
+    assert!(pressure(&daemon, "live").1.contains("hangs in the kernel"), "{:?}", pressure(&daemon, "live"));
+    assert_eq!(pressure(&daemon, "neighbour").0, "normal");
+    let gone = bed.gone();
+    drop(frozen);
+    wait_for("the run goes on to its end", || pressure(&daemon, "live").0 == "normal" && bed.gone() > gone + 20);
+    assert!(lives(child(&bed.state())));
+    drop(daemon);
     check_settled(&bed, &config);
 }
