@@ -23,7 +23,7 @@ use crate::domain::volume::{FilesystemTraits, Marks, Reading, Unusable};
 use crate::probe::Prober;
 use crate::reclaim::{Engine, Stop, Trees, settle};
 use crate::store::{Journal, JournalError};
-use crate::system::{VolumeKey, Volumes};
+use crate::system::{VolumeKey, Volumes, WritableDir};
 
 /// How long a volume may take to answer.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
@@ -362,8 +362,14 @@ impl VolumeWorker {
         let absent = self.traits.kind == "absent";
         self.trees.iter().any(|tree| {
             (absent || matches!(tree.fault, Some(Unusable::Replaced { .. })))
-                && self.machine.open_tree(tree.dir.path()).is_ok()
+                && self.machine.open_tree(tree.dir.path()).is_ok_and(|dir| !self.held_by_us(tree, dir.as_ref()))
         })
+    }
+
+    /// A thread of ours that was left behind has the tree still.
+    fn held_by_us(&self, tree: &TreeWatch, dir: &dyn WritableDir) -> bool {
+        let taken = self.writes && tree.policy.mode == Mode::Enforce;
+        taken && dir.lock().is_ok_and(|holder| holder == Some(std::process::id()))
     }
 
     /// Settles what a crash left open; `false` while the volume is blind, when nothing is touched.
