@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::shapes::{Answer, EntryShape, FileQuestion, Question, Refusal, path, receive, send};
 use crate::domain::path::RelPath;
-use crate::domain::units::Timestamp;
+use crate::domain::units::{Bytes, Timestamp};
 use crate::system::{Dir as _, GuardedTree, HeldFile, SystemVolumes, Volumes as _, WritableDir as _, ffi};
 
 /// The argument that makes our program a child. It is no command: nobody but the guard can use it.
@@ -85,6 +85,10 @@ impl Child {
             Question::SetAsideOnRecord(name, seq) => {
                 Answer::Aside((&self.tree()?.set_aside_on_record(&path(&name)?, seq)?).into())
             }
+            Question::SetAsideOnly(name, seq, file, on_record) => {
+                let aside = self.tree()?.set_aside_only(&path(&name)?, seq, &file.into(), on_record)?;
+                Answer::Aside((&aside).into())
+            }
             Question::LookAside(aside) => {
                 Answer::Identity(self.tree()?.look_aside(&aside.try_into()?)?.map(Into::into))
             }
@@ -120,6 +124,14 @@ impl Child {
             Question::ReadMarker => Answer::Text(self.tree()?.read_marker()?),
             Question::WriteMarker(text) => {
                 self.tree()?.write_marker(&text)?;
+                Answer::Done
+            }
+            Question::WriteCanary(bytes) => {
+                self.tree()?.write_canary(Bytes(bytes))?;
+                Answer::Done
+            }
+            Question::RemoveCanary => {
+                self.tree()?.remove_canary()?;
                 Answer::Done
             }
             Question::FilesystemUuid => Answer::Text(self.tree()?.filesystem_uuid()),

@@ -135,6 +135,11 @@ impl Isolating {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn WritableDir>> {
+        // Somebody else looks at a tree that is worked already.
+        let link = lock(&self.seats).get(path).and_then(|seat| seat.link.upgrade());
+        if let Some(link) = link.filter(|link| link.whole()) {
+            return Ok(Arc::new(IsolatedTree(link)));
+        }
         // Also where it is no child's business any more: an old one may still be at it.
         self.yard.clear(path)?;
         let wanted = path.to_owned();

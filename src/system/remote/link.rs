@@ -84,6 +84,15 @@ impl Link {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether its child answers, and has the tree open that it had at first.
+    pub(super) fn whole(&self) -> bool {
+        // Who holds it waits for an answer.
+        let Ok(mut state) = self.state.try_lock() else { return false };
+        let open = state.process.is_some() && state.replaced.is_none();
+        let deadline = self.deadlines.reading;
+        open && matches!(self.converse(&mut state, &Question::StillThere, deadline, &mut |_| ()), Ok(Answer::Done))
+    }
+
     /// Asks something about the tree. With a `generation`, only the child of that number.
     pub(super) fn ask(&self, generation: Option<u64>, question: &Question, deadline: Duration) -> io::Result<Answer> {
         self.ask_for(generation, question, deadline, &mut |_| ())

@@ -91,6 +91,12 @@ impl WritableDir for IsolatedTree {
         aside.try_into()
     }
 
+    fn set_aside_only(&self, path: &RelPath, seq: u64, file: &FileIdentity, on_record: bool) -> io::Result<Aside> {
+        let question = Question::SetAsideOnly(name(path), seq, (*file).into(), on_record);
+        let Answer::Aside(aside) = self.ask(&question)? else { return Err(misfit()) };
+        aside.try_into()
+    }
+
     fn look_aside(&self, aside: &Aside) -> io::Result<Option<FileIdentity>> {
         identity(self.ask(&Question::LookAside(aside.into()))?)
     }
@@ -138,6 +144,14 @@ impl WritableDir for IsolatedTree {
 
     fn write_marker(&self, text: &str) -> io::Result<()> {
         done(self.ask(&Question::WriteMarker(text.to_owned()))?)
+    }
+
+    fn write_canary(&self, bytes: Bytes) -> io::Result<()> {
+        done(self.0.ask(None, &Question::WriteCanary(bytes.0), self.0.deadlines.sync)?)
+    }
+
+    fn remove_canary(&self) -> io::Result<()> {
+        done(self.0.ask(None, &Question::RemoveCanary, self.0.deadlines.sync)?)
     }
 
     fn filesystem_uuid(&self) -> Option<String> {
