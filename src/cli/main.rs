@@ -1,16 +1,33 @@
 //! Which command, and its exit code.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
 use super::args::{Cli, Command};
-use super::exit::Failure;
+use super::exit::{Failure, complain};
 use super::{look, reclaim, records, run, setup};
+use crate::system::remote::{ARGUMENT, serve};
+
+/// A child of the guard: it is asked over its standard input, and answers over its standard output.
+fn work_a_tree() -> ExitCode {
+    if std::io::stdin().is_terminal() {
+        complain(&format!("`{ARGUMENT}` is no command: the guard starts it by itself, for trees that may hang"));
+        return ExitCode::from(2);
+    }
+    match serve(&mut std::io::stdin().lock(), &mut std::io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
 
 /// Runs the command that the arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == ARGUMENT) {
+        return work_a_tree();
+    }
     let result = match Cli::parse().command {
         Command::Run { place, listen } => run::run(&place, listen),
         Command::Check { place, environment } => setup::check(&place, environment),

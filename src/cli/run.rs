@@ -13,7 +13,7 @@ use crate::daemon::{Daemon, Hub, Parts};
 use crate::domain::event::Event;
 use crate::server::Plans;
 use crate::store::{OpenState, open_state};
-use crate::system::{ProcHolders, SystemClock, SystemVolumes, survive_lease_breaks};
+use crate::system::{Isolating, ProcHolders, SystemClock, survive_lease_breaks};
 
 /// Log lines that may wait to be written.
 const LINES: usize = 16_384;
@@ -35,7 +35,7 @@ pub(super) fn run(place: &Place, listen: Option<SocketAddr>) -> Result<(), Failu
     }
     let recorder = hub.clone();
     let parts = Parts {
-        machine: Arc::new(SystemVolumes),
+        machine: Arc::new(Isolating::new(Some(state.path()), clock.clone())),
         clock,
         holders: Arc::new(ProcHolders),
         journal,

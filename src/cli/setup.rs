@@ -1,6 +1,7 @@
 //! `check` and `init`: before the guard runs.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::args::Place;
 use super::exit::{Failure, complain, print};
@@ -8,7 +9,7 @@ use super::source::{configuration, flags};
 use crate::config;
 use crate::daemon::{self, Marked};
 use crate::store::{OpenStateError, StateDir, StateError, open_state};
-use crate::system::SystemVolumes;
+use crate::system::{Isolating, SystemClock};
 
 /// `check`.
 pub(super) fn check(place: &Place, environment: bool) -> Result<(), Failure> {
@@ -46,7 +47,7 @@ pub(super) fn init(place: &Place, accept: bool, names: &[String]) -> Result<(), 
         return Err(Failure::Usage(format!("there is no tree `{unknown}`; there are: {}", known.join(", "))));
     }
     // A running guard has the state; then only its id is read, and the guard takes note of the markers itself.
-    let (id, journal, _state) = match open_state(&config.state) {
+    let (id, journal, state) = match open_state(&config.state) {
         Ok(opened) => (opened.dir.id().to_owned(), Some(opened.journal), Some(opened.dir)),
         Err(OpenStateError::Dir(StateError::Locked { path, .. })) => (StateDir::id_of(&path)?, None, None),
         Err(error) => return Err(error.into()),
@@ -55,7 +56,8 @@ pub(super) fn init(place: &Place, accept: bool, names: &[String]) -> Result<(), 
         journal.as_ref().is_some_and(|journal| journal.with_history(|history| history.marked.contains(tree)))
     };
     let mut refused = false;
-    for (tree, marked) in daemon::init(&config, &SystemVolumes, &id, &names, accept, &lost)? {
+    let machine = Isolating::new(state.as_ref().map(|state| state.path()), Arc::new(SystemClock));
+    for (tree, marked) in daemon::init(&config, &machine, &id, &names, accept, &lost)? {
         match marked {
             Marked::Already => print(&format!("tree {tree}: bears the marker of this guard already\n"))?,
             Marked::Written => print(&format!("tree {tree}: the marker was written\n"))?,

@@ -17,7 +17,7 @@ use crate::config::{self, Config, Flags, Problem, ProblemKind};
 use crate::daemon::{Guard, Hub, Parts};
 use crate::domain::event::Event;
 use crate::store::{Journal, StateDir, open_state};
-use crate::system::{ProcHolders, SystemClock, SystemVolumes, survive_lease_breaks};
+use crate::system::{Isolating, ProcHolders, SystemClock, survive_lease_breaks};
 
 /// The configuration where nothing else is said.
 const USUAL: &str = "/etc/storage-guard/storage-guard.yaml";
@@ -92,7 +92,7 @@ fn refused_or_wrong(problems: Vec<Problem>) -> Failure {
 }
 
 fn setup_pick(tree: &crate::domain::settings::TreeSettings) -> Option<String> {
-    crate::daemon::picked(&SystemVolumes, tree).map(|error| error.to_string())
+    crate::daemon::picked(&Isolating::new(None, Arc::new(SystemClock)), tree).map(|error| error.to_string())
 }
 
 /// The state's folder that a command is told of.
@@ -145,7 +145,7 @@ impl Local {
         let clock = Arc::new(SystemClock);
         let hub = Arc::new(Hub::new(journal.clone(), clock.clone()));
         let parts = Parts {
-            machine: Arc::new(SystemVolumes),
+            machine: Arc::new(Isolating::new(state.as_ref().map(|state| state.path()), clock.clone())),
             clock,
             holders: Arc::new(ProcHolders),
             journal,

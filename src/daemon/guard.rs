@@ -236,11 +236,18 @@ fn open_tree(settings: &TreeSettings, parts: &Parts) -> Result<Opened, GuardErro
         Err(error) if parts.patient => return Ok(absent(settings, &error)),
         Err(error) => return Err(failed(error)),
     };
-    if settings.policy.mode == Mode::Enforce
-        && parts.writes
-        && let Some(pid) = dir.lock().map_err(failed)?
-    {
-        return Err(GuardError::Guarded { tree: settings.name.clone(), pid });
+    if settings.policy.mode == Mode::Enforce && parts.writes {
+        match dir.lock() {
+            Ok(None) => {}
+            // A thread of ours hangs in it. It is opened once that lets go, and until then nobody else may work in it.
+            Ok(Some(pid)) if parts.patient && pid == std::process::id() => {
+                let error = io::Error::new(io::ErrorKind::TimedOut, "a thread that worked it hangs in the kernel");
+                return Ok(absent(settings, &error));
+            }
+            Ok(Some(pid)) => return Err(GuardError::Guarded { tree: settings.name.clone(), pid }),
+            Err(error) if parts.patient => return Ok(absent(settings, &error)),
+            Err(error) => return Err(failed(error)),
+        }
     }
     Ok(Opened { settings: settings.clone(), dir, key, traits })
 }

@@ -26,7 +26,7 @@ impl VolumeWorker {
     /// If the journal cannot be written.
     pub(super) fn retry(&mut self, only: Option<u64>, stop: Stop<'_>) -> Result<usize, JournalError> {
         let due = self.due(only);
-        if due.is_empty() {
+        if due.is_empty() || !self.steady()? {
             return Ok(0);
         }
         let Some(basis) = self.basis() else { return Ok(0) };

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,6 +23,8 @@ use crate::domain::event::Event;
 use crate::domain::history::History;
 use crate::domain::journal::{Entry, JournalQuery, NoteKind};
 use crate::domain::secret::Secret;
+use crate::domain::status::TreeView;
+use crate::domain::units::show_duration;
 use crate::metrics::{Known, render};
 use crate::reclaim::Brake;
 use crate::server::records::{Alert, Cap, FailureItem, Job, JobItem, JournalEntry, Verification};
@@ -36,6 +38,8 @@ use crate::system::raise_open_files;
 
 /// Tasks that do not end are left behind after this.
 const GRACE: Duration = Duration::from_secs(6);
+/// A worker that has been silent for so long hangs.
+const STUCK: Duration = Duration::from_secs(120);
 
 /// Between attempts to make the control socket on a disk without room for it.
 const CONTROL: Duration = Duration::from_secs(2);
@@ -231,6 +235,7 @@ impl Daemon {
             tokio::select! {
                 _ = ticks.tick() => {
                     self.make_token();
+                    self.isolate_what_is_stuck();
                     if self.hub.take_reopen() || self.lost_a_worker() {
                         let daemon = self.clone();
                         tokio::task::spawn_blocking(move || daemon.reopen());
@@ -271,6 +276,24 @@ impl Daemon {
         running.stop.store(true, Ordering::Relaxed);
         for worker in std::mem::take(&mut running.workers) {
             let _ = worker.end(self.parts.clock.as_ref());
+        }
+    }
+
+    /// A worker that has made no progress for long hangs in a call: its trees are opened again, each by a process of its own. The
+    /// worker is left behind, and its trees stay blind until it lets go of them.
+    fn isolate_what_is_stuck(&self) {
+        let Some((volume, silent)) = self.hub.slowest().filter(|(_, silent)| *silent > STUCK) else { return };
+        let isolate = |tree: &TreeView| self.parts.machine.isolate(Path::new(&tree.path));
+        let views = self.hub.views();
+        let isolated =
+            views.iter().filter(|view| view.name == volume).flat_map(|view| &view.trees).filter(|t| isolate(t));
+        if isolated.count() > 0 {
+            let text = format!(
+                "the worker of volume {volume} has hung for {}; a process of its own works it from now on",
+                show_duration(silent)
+            );
+            self.hub.record(&Event::Remark { text, urgent: true });
+            self.hub.ask_reopen();
         }
     }
 

@@ -51,6 +51,8 @@ pub(super) struct TreeWatch {
     unleased: bool,
     /// The marker was seen, or written, by this process.
     marked: bool,
+    /// What was left open is settled, and its process was lost so often by then; `None` before it was settled once.
+    pub(super) settled_at: Option<u64>,
 }
 
 impl TreeWatch {
@@ -71,6 +73,7 @@ impl TreeWatch {
             shared: HashMap::new(),
             unleased: false,
             marked: false,
+            settled_at: None,
         }
     }
 

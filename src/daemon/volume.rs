@@ -23,7 +23,7 @@ use crate::domain::volume::{FilesystemTraits, Marks, Reading, Unusable};
 use crate::probe::Prober;
 use crate::reclaim::{Engine, Stop, Trees, settle};
 use crate::store::{Journal, JournalError};
-use crate::system::{VolumeKey, Volumes};
+use crate::system::{VolumeKey, Volumes, WritableDir};
 
 /// How long a volume may take to answer.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
@@ -350,11 +350,26 @@ impl VolumeWorker {
 
     /// A tree that could not be opened, or was mounted again, can be opened now; its marker will tell whether it is the right one.
     pub(super) fn returned(&self) -> bool {
+        // A mount that did not answer is worked by a process of its own from now on. The trees are told of first: all are isolated.
+        if matches!(self.reading, Err(Unusable::TimedOut(_))) {
+            let isolated = self.trees.iter().filter(|tree| self.machine.isolate(tree.dir.path())).count();
+            if isolated > 0 {
+                let text = format!("volume {} did not answer; a process of its own works it from now on", self.name);
+                self.emit(Event::Remark { text, urgent: true });
+                return true;
+            }
+        }
         let absent = self.traits.kind == "absent";
         self.trees.iter().any(|tree| {
             (absent || matches!(tree.fault, Some(Unusable::Replaced { .. })))
-                && self.machine.open_tree(tree.dir.path()).is_ok()
+                && self.machine.open_tree(tree.dir.path()).is_ok_and(|dir| !self.held_by_us(tree, dir.as_ref()))
         })
+    }
+
+    /// A thread of ours that was left behind has the tree still.
+    fn held_by_us(&self, tree: &TreeWatch, dir: &dyn WritableDir) -> bool {
+        let taken = self.writes && tree.policy.mode == Mode::Enforce;
+        taken && dir.lock().is_ok_and(|holder| holder == Some(std::process::id()))
     }
 
     /// Settles what a crash left open; `false` while the volume is blind, when nothing is touched.
@@ -365,15 +380,32 @@ impl VolumeWorker {
         if self.reading.is_err() || self.reading.as_ref().is_ok_and(|reading| reading.readonly) {
             return Ok(false);
         }
+        let breaks: Vec<u64> = self.trees.iter().map(|tree| tree.dir.breaks()).collect();
         let report = settle(&self.engine, &self.handles())?;
         self.remove_canaries();
         for text in report.left {
             self.emit(Event::Remark { text, urgent: false });
         }
-        for tree in &mut self.trees {
+        for (tree, breaks) in self.trees.iter_mut().zip(breaks) {
             tree.settled(&report.settled);
+            if tree.fault.is_none() && !report.lost.contains(&tree.policy.tree) {
+                tree.settled_at = Some(breaks);
+            }
         }
         Ok(true)
+    }
+
+    /// Settles what a process that was lost in the middle of its work left open, before anything else is begun; `false` while that
+    /// cannot be done.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub(super) fn steady(&mut self) -> Result<bool, JournalError> {
+        let open = |tree: &TreeWatch| tree.fault.is_none() && tree.settled_at != Some(tree.dir.breaks());
+        if self.trees.iter().any(open) {
+            self.settle()?;
+        }
+        Ok(!self.trees.iter().any(open))
     }
 
     /// Does what is due: retries, closed files, and the run that the plan asks for.
@@ -389,6 +421,9 @@ impl VolumeWorker {
         self.look_for_foreign();
         self.sing();
         self.retry(None, stop)?;
+        if !self.steady()? {
+            return Ok(());
+        }
         let now = self.now();
         let Some(basis) = self.basis() else { return Ok(()) };
         // Without pressure only a new scan can bring something past its retention.

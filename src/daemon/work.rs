@@ -163,7 +163,7 @@ fn serve(
             let Some(cancelled) = hub.with_jobs(|jobs| jobs.begin(job, hub.now())) else { return Ok(()) };
             let ended = || stop.asked() || cancelled.load(Ordering::Relaxed);
             let result = look(volume, stop).and_then(|()| {
-                if volume.reading.is_err() {
+                if volume.reading.is_err() || !volume.steady()? {
                     return Ok(None);
                 }
                 volume

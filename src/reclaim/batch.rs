@@ -7,7 +7,8 @@
 //! 5. Directories that became empty are removed.
 //! 6. The outcomes are on record, with one sync.
 //!
-//! A crash between 1 and 6 leaves intents without an outcome, which `settle` takes up.
+//! A crash between 1 and 6 leaves intents without an outcome, which `settle` takes up. So does an answer that is lost with the process
+//! that works the tree: nobody knows what it did, so nothing is said of its targets until it was looked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -105,7 +106,7 @@ impl Engine {
     ///
     /// # Errors
     /// If intents or outcomes cannot be put on record. In the first case nothing was touched; in the second, settling takes up
-    /// what was.
+    /// what was. What a lost process left open is not among what is returned: it is settled later.
     pub fn batch(&self, trees: &Trees, intents: Vec<Intent>, stop: Stop<'_>) -> Result<Vec<Settled>, JournalError> {
         self.brake.began(self.clock.as_ref());
         let entries = intents.iter().cloned().map(Entry::Intent).collect();
@@ -115,6 +116,7 @@ impl Engine {
             n => Duration::from_secs(1) / n,
         };
         let mut settled: Vec<Settled> = Vec::with_capacity(intents.len());
+        let whole = breaks(trees);
         // A directory that refuses two deletions refuses all: two failures stand for it. One may be the file's own.
         let mut refusing: BTreeMap<(TreeId, Option<RelPath>), usize> = BTreeMap::new();
         self.journal.with_history(|history| {
@@ -126,6 +128,7 @@ impl Engine {
             let attempt = match trees.get(&intent.target.tree) {
                 _ if stop() => kept(NOT_BEGUN),
                 None => kept("its tree is not guarded any more"),
+                Some(tree) if broken(&whole, &intent.target.tree, tree) => kept(NOT_BEGUN),
                 Some(_)
                     if intent.retry_of.is_none() && refusing.get(&place(&intent)).is_some_and(|count| *count >= 2) =>
                 {
@@ -148,6 +151,7 @@ impl Engine {
         look(trees, &mut settled);
         self.name_holders(trees, &mut settled);
         let pruned = self.prune(trees, &settled);
+        self.leave_open(trees, &whole, &mut settled);
         let outcomes = settled.iter().map(|s| Entry::Outcome { intent: s.seq, attempt: s.attempt.clone() });
         self.journal.append_synced(outcomes.chain(pruned).collect(), self.clock.now())?;
         self.journal.with_history_mut(|history| self.plan_retries(history, &settled));
@@ -209,6 +213,21 @@ impl Engine {
             return Ok(Vec::new());
         }
         self.batch(trees, intents, stop)
+    }
+
+    /// Leaves the intents open of which nobody knows what became of them.
+    fn leave_open(&self, trees: &Trees, whole: &Breaks, settled: &mut Vec<Settled>) {
+        for (name, tree) in trees.iter().filter(|(name, tree)| broken(whole, name, tree)) {
+            let before = settled.len();
+            settled.retain(|one| one.intent.target.tree != *name || one.attempt == kept(NOT_BEGUN));
+            let open = before - settled.len();
+            let path = tree.dir.path().display();
+            let text = format!(
+                "tree `{name}`: the process that works `{path}` was lost in the middle of a batch; what became of {open} deletions is \
+                 looked for once it answers again"
+            );
+            (self.events)(Event::Remark { text, urgent: false });
+        }
     }
 
     /// Step 3. What cannot be made durable is not done (fault 59).
@@ -297,6 +316,18 @@ impl Engine {
             }
         }
     }
+}
+
+/// How often each tree's process was lost.
+pub(super) type Breaks = BTreeMap<TreeId, u64>;
+
+pub(super) fn breaks(trees: &Trees) -> Breaks {
+    trees.iter().map(|(name, tree)| (name.clone(), tree.dir.breaks())).collect()
+}
+
+/// The process that works a tree was lost since then.
+pub(super) fn broken(since: &Breaks, name: &TreeId, tree: &TreeHandle) -> bool {
+    since.get(name).is_some_and(|count| *count != tree.dir.breaks())
 }
 
 /// The directory of a target.

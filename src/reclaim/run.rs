@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::batch::{Engine, Settled, Stop, Trees};
+use super::batch::{Engine, Settled, Stop, Trees, breaks, broken};
 use crate::domain::deletion::{Attempt, RuleKind, RunResult, Target};
 use crate::domain::event::Event;
 use crate::domain::journal::{Entry, Intent, NoteKind};
@@ -201,6 +201,7 @@ impl Engine {
                 run: order.run,
                 retry_of: None,
             });
+            let whole = breaks(trees);
             let settled = self.batch(trees, intents.collect(), stop)?;
             report.reading = measure(trees, probe);
             let mut account = account(&settled, &before, report.reading.as_ref().ok());
@@ -221,6 +222,10 @@ impl Engine {
             let judgement = run.ledger.enter(&account, before.space.size);
             report.reclaimed = run.ledger.came_back;
             (self.events)(Event::Measured { volume: order.volume.clone(), account, judgement });
+            // What is open must be settled before anything is chosen again.
+            if let Some((name, _)) = trees.iter().find(|(name, tree)| broken(&whole, name, tree)) {
+                break (RunResult::Failed, format!("the process that works tree `{name}` was lost"));
+            }
             // Nearly all of a batch is shared, and it shows: there is no need to delete another to be sure.
             let futile = shared >= account.expected.scaled(9, 10)
                 && shared > Bytes::ZERO

@@ -7,6 +7,9 @@
 //!
 //! In a tree that is only observed nothing is touched: what was set aside is reported, and settled once the tree is enforced.
 
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+
 use super::batch::{Engine, Settled, TreeHandle, Trees};
 use crate::domain::deletion::{Attempt, NOT_BEGUN, Seq};
 use crate::domain::event::Event;
@@ -26,6 +29,8 @@ pub struct SettleReport {
     pub settled: Vec<Settled>,
     /// What could not be settled, in words.
     pub left: Vec<String>,
+    /// Trees whose process was lost meanwhile: they must be settled again.
+    pub lost: BTreeSet<TreeId>,
 }
 
 /// Settles everything that concerns these trees.
@@ -44,6 +49,7 @@ pub fn settle(engine: &Engine, trees: &Trees) -> Result<SettleReport, JournalErr
                 "intent {} in tree `{name}`: `{}` is set aside, and is settled once the tree is enforced",
                 open.seq.0, open.intent.target.path
             )),
+            Err(error) if is_lost(&error) => drop(report.lost.insert(name.clone())),
             Err(error) => report.left.push(format!(
                 "intent {} in tree `{name}`: `{}` cannot be settled: {error}",
                 open.seq.0, open.intent.target.path
@@ -75,6 +81,11 @@ pub fn settle(engine: &Engine, trees: &Trees) -> Result<SettleReport, JournalErr
         (engine.events)(Event::Settled { target: one.intent.target.clone(), attempt: one.attempt.clone() });
     }
     Ok(report)
+}
+
+/// The process that works the tree did not answer, or is gone.
+fn is_lost(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::BrokenPipe)
 }
 
 /// Settles one intent; `None` if its tree may not be touched now.
@@ -114,6 +125,10 @@ fn strays(engine: &Engine, name: &TreeId, tree: &TreeHandle, report: &mut Settle
     let mut asides: Vec<Aside> = tree.beside.iter().cloned().map(Aside::Beside).collect();
     match tree.dir.list_aside() {
         Ok(private) => asides.extend(private),
+        Err(error) if is_lost(&error) => {
+            report.lost.insert(name.clone());
+            return;
+        }
         Err(error) => report.left.push(format!("the private folder of tree `{name}` cannot be read: {error}")),
     }
     for aside in asides {

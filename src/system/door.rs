@@ -330,6 +330,8 @@ pub fn classify(error: &io::Error) -> Cause {
         Some(libc::EBUSY | libc::ETXTBSY) => Cause::Busy,
         Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => Cause::TooManyFiles,
         Some(libc::ELOOP | libc::EXDEV | libc::EINVAL | libc::ENOTDIR) => Cause::Changed,
+        // A process that works the tree does not answer, or is gone.
+        None if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::BrokenPipe) => Cause::Io,
         _ => Cause::Unknown,
     }
 }

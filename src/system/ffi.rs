@@ -58,8 +58,24 @@ pub(super) fn lease(file: BorrowedFd<'_>) -> io::Result<libc::c_int> {
 
 /// Ignores SIGIO, which the kernel sends when somebody opens a leased file and which ends a process by default.
 pub(super) fn ignore_sigio() {
+    ignore(libc::SIGIO);
+}
+
+/// Closes every descriptor but the standard three, for a process that has opened none yet: whoever started us may have handed down
+/// others by mistake.
+pub(super) fn close_all_but_standard() {
+    // SAFETY: it is called before this process has opened anything, so nothing in it owns one of these descriptors.
+    unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+}
+
+/// Ignores SIGTERM: who must finish what it is at ends by other means.
+pub(super) fn ignore_sigterm() {
+    ignore(libc::SIGTERM);
+}
+
+fn ignore(signal: libc::c_int) {
     // SAFETY: SIG_IGN installs no handler, so no code of ours runs in signal context.
-    unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
 /// Bytes of a file's extents that other files share.

@@ -31,6 +31,13 @@ impl Mount {
         KINDS.contains(&self.kind.as_str())
     }
 
+    /// Somebody else must answer for every call: another machine, or a process. If they do not, the call hangs.
+    #[must_use]
+    pub fn remote(&self) -> bool {
+        const OTHERS: [&str; 7] = ["autofs", "smbfs", "afs", "beegfs", "gpfs", "virtiofs", "fuse"];
+        self.network() || OTHERS.contains(&self.kind.as_str()) || self.kind.starts_with("fuse.")
+    }
+
     /// It has layers.
     #[must_use]
     pub fn union(&self) -> bool {
@@ -77,8 +84,20 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Writes blank, tab, newline and backslash as `\NNN` in octal, as the kernel does: a path is then one word of a line.
+pub(super) fn escape(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    for byte in bytes {
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\\' => out.extend_from_slice(format!("\\{byte:03o}").as_bytes()),
+            byte => out.push(*byte),
+        }
+    }
+    out
+}
+
 /// Blank, tab, newline and backslash are written `\NNN` in octal.
-fn unescape(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn unescape(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let Some((first, after)) = rest.split_first() {
@@ -124,6 +143,14 @@ mod tests {
         check(b"/data/record", 32);
         check(b"/data/with blank/x", 31);
         check(b"/odd\xff/x", 34);
+    }
+
+    #[test]
+    fn a_path_is_one_word_and_comes_back_whole() {
+        let path = b"/a b\tc\nd\\040e\xff";
+        let word = escape(path);
+        assert!(!word.iter().any(u8::is_ascii_whitespace));
+        assert_eq!(unescape(&word), path);
     }
 
     #[test]

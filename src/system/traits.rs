@@ -141,6 +141,10 @@ pub trait Dir: Send + Sync {
     fn still_there(&self) -> Result<(), Unusable>;
     /// The path that it was opened by, to show.
     fn path(&self) -> &Path;
+    /// How often the answer to a call was lost, so that nobody knows what it did. Never where this process makes the calls itself.
+    fn breaks(&self) -> u64 {
+        0
+    }
 }
 
 /// A guarded tree in which recordings may be set aside and deleted. Only `door` and settling use it.
@@ -274,6 +278,11 @@ pub trait Volumes: Send + Sync {
     /// # Errors
     /// Why there is no reading.
     fn read(&self, path: &Path, at: Timestamp) -> Result<Reading, Unusable>;
+    /// A volume did not answer in time: from now on a process of its own works it, once its trees are opened again. `false` if one
+    /// does already, or the volume cannot be isolated.
+    fn isolate(&self, _: &Path) -> bool {
+        false
+    }
     /// Share of the last ten seconds in which some task waited for I/O (PSI), in percent; `None` without PSI.
     fn io_pressure(&self) -> Option<f64>;
     /// Whether the disks are so busy that what can wait should.

@@ -270,13 +270,7 @@ impl WritableDir for GuardedTree {
     }
 
     fn beside(&self, path: &RelPath, seq: u64) -> Aside {
-        let (parent, name) = path.split();
-        let mut new = format!("{PRIVATE}-{seq}-").into_bytes();
-        new.extend_from_slice(&name[..name.len().min(NAME_MAX - new.len())]);
-        Aside::Beside(match parent {
-            Some(parent) => parent.join(&new),
-            None => RelPath::new(&new).expect("a name of ours is a component"),
-        })
+        beside(path, seq)
     }
 
     #[expect(clippy::disallowed_methods, reason = "an empty directory, by rmdir alone")]
@@ -369,6 +363,17 @@ impl WritableDir for GuardedTree {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// The name that `path` is set aside under beside itself.
+pub(super) fn beside(path: &RelPath, seq: u64) -> Aside {
+    let (parent, name) = path.split();
+    let mut new = format!("{PRIVATE}-{seq}-").into_bytes();
+    new.extend_from_slice(&name[..name.len().min(NAME_MAX - new.len())]);
+    Aside::Beside(match parent {
+        Some(parent) => parent.join(&new),
+        None => RelPath::new(&new).expect("a name of ours is a component"),
+    })
 }
 
 /// The process that `/proc/locks` names for a lock on an inode of a device.

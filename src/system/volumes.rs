@@ -26,21 +26,7 @@ impl Volumes for SystemVolumes {
     }
 
     fn describe(&self, path: &Path) -> io::Result<(VolumeKey, FilesystemTraits)> {
-        let mount = mount_of(path)?;
-        // Each btrfs subvolume has a device number of its own, though they share their space.
-        let key = if mount.kind == "btrfs" { mount.source.clone() } else { mount.device.clone() };
-        let traits = FilesystemTraits {
-            disk: disk_kind(&mount),
-            network: mount.network(),
-            union_mount: mount.union(),
-            copy_on_write: mount.copy_on_write(),
-            leases: !mount.network(),
-            fallbacks: Kernel::current().missing(),
-            kind: mount.kind,
-            mount_point: mount.point.to_string_lossy().into_owned(),
-            source: mount.source,
-        };
-        Ok((VolumeKey(key), traits))
+        Ok(describe_mount(mount_of(path)?))
     }
 
     fn read(&self, path: &Path, at: Timestamp) -> Result<Reading, Unusable> {
@@ -67,6 +53,24 @@ impl Volumes for SystemVolumes {
         let some = text.lines().find(|line| line.starts_with("some "))?;
         some.split_whitespace().find_map(|word| word.strip_prefix("avg10="))?.parse().ok()
     }
+}
+
+/// What kind of filesystem a mount is. Nothing of it is touched.
+pub(super) fn describe_mount(mount: Mount) -> (VolumeKey, FilesystemTraits) {
+    // Each btrfs subvolume has a device number of its own, though they share their space.
+    let key = if mount.kind == "btrfs" { mount.source.clone() } else { mount.device.clone() };
+    let traits = FilesystemTraits {
+        disk: disk_kind(&mount),
+        network: mount.network(),
+        union_mount: mount.union(),
+        copy_on_write: mount.copy_on_write(),
+        leases: !mount.network(),
+        fallbacks: Kernel::current().missing(),
+        kind: mount.kind,
+        mount_point: mount.point.to_string_lossy().into_owned(),
+        source: mount.source,
+    };
+    (VolumeKey(key), traits)
 }
 
 fn mount_of(path: &Path) -> io::Result<Mount> {
