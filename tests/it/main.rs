@@ -8,6 +8,7 @@ mod crash;
 mod faults;
 mod notify;
 mod reclaim;
+mod reclaim_model;
 mod safety;
 mod server;
 mod support;
