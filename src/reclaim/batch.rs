@@ -2,9 +2,9 @@
 //!
 //! 1. The intents are on record, with one sync.
 //! 2. Each target goes through the door: opened beneath, compared, leased, set aside, compared again, unlinked.
-//! 3. The directories that were touched, and the private folders, are synced.
-//! 4. Each name is looked for; only what is not found counts as deleted (promise 4). What was not deleted stands where it stood, or goes
-//!    back there.
+//! 3. What was not deleted stands where it stood, or goes back there; the directories that were touched, and the private folders, are
+//!    synced.
+//! 4. Each name is looked for; only what is not found counts as deleted (promise 4).
 //! 5. Directories that became empty are removed.
 //! 6. The outcomes are on record, with one sync.
 //!
@@ -145,9 +145,9 @@ impl Engine {
             }
             settled.push(Settled { seq, intent, attempt });
         }
-        let mut unsure = self.sync(trees, &mut settled);
+        let mut unsure = return_set_aside(trees, &mut settled);
+        self.sync(trees, &mut settled, &mut unsure);
         look(trees, &mut settled);
-        return_set_aside(trees, &mut settled, &mut unsure);
         self.name_holders(trees, &mut settled);
         let pruned = self.prune(trees, &settled);
         let known = settled.iter().filter(|one| !unsure.contains(&one.seq));
@@ -218,15 +218,14 @@ impl Engine {
         self.batch(trees, intents, stop)
     }
 
-    /// Step 3. What cannot be made durable is not done (fault 59), also where an earlier attempt did it. Returns what may have been put
-    /// back, and is not durably there.
-    fn sync(&self, trees: &Trees, settled: &mut [Settled]) -> BTreeSet<Seq> {
+    /// Step 3. What cannot be made durable is not done (fault 59), also where an earlier attempt did it. What may have been put
+    /// back, and is not durably there, is unsure.
+    fn sync(&self, trees: &Trees, settled: &mut [Settled], unsure: &mut BTreeSet<Seq>) {
         let mut touched: BTreeMap<TreeId, BTreeSet<Option<RelPath>>> = BTreeMap::new();
         for one in settled.iter().filter(|one| begun(one)) {
             let parent = one.intent.target.path.split().0;
             touched.entry(one.intent.target.tree.clone()).or_default().insert(parent);
         }
-        let mut unsure = BTreeSet::new();
         for (name, dirs) in touched {
             let Some(tree) = trees.get(&name) else { continue };
             let aside = tree.dir.sync_aside();
@@ -249,7 +248,6 @@ impl Engine {
                 }
             }
         }
-        unsure
     }
 
     /// Says who holds what could not be deleted because it is open: one sweep for all.
@@ -319,9 +317,10 @@ fn begun(one: &Settled) -> bool {
     matches!(one.attempt, Attempt::Failed { .. }) || one.attempt.is_final()
 }
 
-/// Step 4, for what was not deleted: an error may have come after the rename, or have kept the file from being put back. Where it cannot
-/// be put back now, or nobody can tell, `unsure` learns of it.
-fn return_set_aside(trees: &Trees, settled: &mut [Settled], unsure: &mut BTreeSet<Seq>) {
+/// Puts back what was not deleted: an error may have come after the rename, or have kept the file from going back. Returns what cannot
+/// be put back now, or where nobody can tell.
+fn return_set_aside(trees: &Trees, settled: &mut [Settled]) -> BTreeSet<Seq> {
+    let mut unsure = BTreeSet::new();
     let kept = settled.iter_mut().filter(|one| begun(one) && !matches!(one.attempt, Attempt::Verified { .. }));
     for one in kept {
         let Some(tree) = trees.get(&one.intent.target.tree) else { continue };
@@ -333,6 +332,7 @@ fn return_set_aside(trees: &Trees, settled: &mut [Settled], unsure: &mut BTreeSe
             }
         }
     }
+    unsure
 }
 
 /// Whether a file is, or may be, set aside after it could not be put back.
