@@ -25,11 +25,15 @@ use crate::reclaim::{Engine, Stop, Trees, settle};
 use crate::store::{Journal, JournalError};
 use crate::system::{VolumeKey, Volumes};
 
+/// Between two attempts to settle what could not be settled.
+const RESETTLE: Duration = Duration::from_secs(60);
 /// How long a volume may take to answer.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 
 /// A volume with its trees.
 pub(super) struct VolumeWorker {
+    /// When it was last settled, by the clock that does not jump.
+    settled_at: Duration,
     pub(super) name: VolumeId,
     pub(super) key: VolumeKey,
     pub(super) traits: FilesystemTraits,
@@ -92,6 +96,7 @@ impl VolumeWorker {
         writes: bool,
     ) -> Self {
         Self {
+            settled_at: Duration::ZERO,
             name,
             key,
             traits,
@@ -365,6 +370,7 @@ impl VolumeWorker {
         if self.reading.is_err() || self.reading.as_ref().is_ok_and(|reading| reading.readonly) {
             return Ok(false);
         }
+        self.settled_at = self.engine.clock.boottime();
         let report = settle(&self.engine, &self.handles())?;
         self.remove_canaries();
         for text in report.left {
@@ -374,6 +380,13 @@ impl VolumeWorker {
             tree.settled(&report.settled);
         }
         Ok(true)
+    }
+
+    /// A deletion was left open because nobody could tell where its file stands, and it is time to look again.
+    pub(super) fn unsettled(&self) -> bool {
+        let names = self.names();
+        self.engine.clock.boottime().saturating_sub(self.settled_at) >= RESETTLE
+            && self.journal().with_history(|h| h.open.values().any(|open| names.contains(&open.intent.target.tree)))
     }
 
     /// Does what is due: retries, closed files, and the run that the plan asks for.

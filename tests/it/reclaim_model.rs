@@ -374,6 +374,7 @@ impl Guard {
             holds: Vec::new(),
             open: HashSet::new(),
             waiting: HashSet::new(),
+            shared: Default::default(),
         };
         let now = self.clock.shows();
         let Ok(reading) = self.volumes.read(self.dir.path(), now) else { return Ok(()) };
