@@ -14,3 +14,5 @@ pub mod scan;
 pub mod server;
 pub mod store;
 pub mod system;
+#[cfg(feature = "testkit")]
+pub mod testkit;

@@ -42,7 +42,7 @@ impl VolumeWorker {
     }
 
     /// Writes and deletes a probe file in each tree, if that is due and the volume is well.
-    pub(super) fn sing(&mut self) {
+    pub(super) fn run_canary(&mut self) {
         let boot = self.engine.clock.boottime();
         if boot < self.canary.due || self.pressure != Pressure::Normal || self.machine.busy() {
             return;

@@ -52,7 +52,7 @@ pub(super) struct TreeWatch {
     /// The marker was seen, or written, by this process.
     marked: bool,
     /// What was left open is settled, and its process was lost so often by then; `None` before it was settled once.
-    pub(super) settled_at: Option<u64>,
+    pub(super) settled_breaks: Option<u64>,
 }
 
 impl TreeWatch {
@@ -73,7 +73,7 @@ impl TreeWatch {
             shared: HashMap::new(),
             unleased: false,
             marked: false,
-            settled_at: None,
+            settled_breaks: None,
         }
     }
 

@@ -25,11 +25,15 @@ use crate::reclaim::{Engine, Stop, Trees, settle};
 use crate::store::{Journal, JournalError};
 use crate::system::{VolumeKey, Volumes, WritableDir};
 
+/// Between two attempts to settle what could not be settled.
+const RESETTLE: Duration = Duration::from_secs(60);
 /// How long a volume may take to answer.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 
 /// A volume with its trees.
 pub(super) struct VolumeWorker {
+    /// When it was last settled, by the clock that does not jump.
+    settled_at: Duration,
     pub(super) name: VolumeId,
     pub(super) key: VolumeKey,
     pub(super) traits: FilesystemTraits,
@@ -92,6 +96,7 @@ impl VolumeWorker {
         writes: bool,
     ) -> Self {
         Self {
+            settled_at: Duration::ZERO,
             name,
             key,
             traits,
@@ -380,6 +385,7 @@ impl VolumeWorker {
         if self.reading.is_err() || self.reading.as_ref().is_ok_and(|reading| reading.readonly) {
             return Ok(false);
         }
+        self.settled_at = self.engine.clock.boottime();
         let breaks: Vec<u64> = self.trees.iter().map(|tree| tree.dir.breaks()).collect();
         let report = settle(&self.engine, &self.handles())?;
         self.remove_canaries();
@@ -389,7 +395,7 @@ impl VolumeWorker {
         for (tree, breaks) in self.trees.iter_mut().zip(breaks) {
             tree.settled(&report.settled);
             if tree.fault.is_none() && !report.lost.contains(&tree.policy.tree) {
-                tree.settled_at = Some(breaks);
+                tree.settled_breaks = Some(breaks);
             }
         }
         Ok(true)
@@ -401,11 +407,18 @@ impl VolumeWorker {
     /// # Errors
     /// If the journal cannot be written.
     pub(super) fn steady(&mut self) -> Result<bool, JournalError> {
-        let open = |tree: &TreeWatch| tree.fault.is_none() && tree.settled_at != Some(tree.dir.breaks());
+        let open = |tree: &TreeWatch| tree.fault.is_none() && tree.settled_breaks != Some(tree.dir.breaks());
         if self.trees.iter().any(open) {
             self.settle()?;
         }
         Ok(!self.trees.iter().any(open))
+    }
+
+    /// A deletion was left open because nobody could tell where its file stands, and it is time to look again.
+    pub(super) fn unsettled(&self) -> bool {
+        let names = self.names();
+        self.engine.clock.boottime().saturating_sub(self.settled_at) >= RESETTLE
+            && self.journal().with_history(|h| h.open.values().any(|open| names.contains(&open.intent.target.tree)))
     }
 
     /// Does what is due: retries, closed files, and the run that the plan asks for.
@@ -419,7 +432,7 @@ impl VolumeWorker {
             return Ok(());
         }
         self.look_for_foreign();
-        self.sing();
+        self.run_canary();
         self.retry(None, stop)?;
         if !self.steady()? {
             return Ok(());

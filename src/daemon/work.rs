@@ -143,7 +143,7 @@ fn tick(
     if volume.returned() {
         hub.ask_reopen();
     }
-    *settled = *settled || volume.settle()?;
+    *settled = (*settled && !volume.unsettled()) || volume.settle()?;
     if *settled {
         volume.act(&|| stop.asked(), publish)?;
         publish(volume);

@@ -2,13 +2,14 @@
 //!
 //! 1. The intents are on record, with one sync.
 //! 2. Each target goes through the door: opened beneath, compared, leased, set aside, compared again, unlinked.
-//! 3. The directories that were touched, and the private folders, are synced.
+//! 3. What was not deleted stands where it stood, or goes back there; the directories that were touched, and the private folders, are
+//!    synced.
 //! 4. Each name is looked for; only what is not found counts as deleted (promise 4).
 //! 5. Directories that became empty are removed.
 //! 6. The outcomes are on record, with one sync.
 //!
-//! A crash between 1 and 6 leaves intents without an outcome, which `settle` takes up. So does an answer that is lost with the process
-//! that works the tree: nobody knows what it did, so nothing is said of its targets until it was looked.
+//! A crash between 1 and 6 leaves intents without an outcome, which `settle` takes up. So do a failure after which nobody knows where
+//! the file stands, and an answer that is lost with the process that works the tree: an outcome on record would make it forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -28,7 +29,7 @@ use crate::domain::retention::{Mode, TreePolicy};
 use crate::domain::settings::Cleanup;
 use crate::domain::units::Bytes;
 use crate::store::{Journal, JournalError};
-use crate::system::door::{Checked, DoorRules, classify, ready, unlink, verify};
+use crate::system::door::{CHANGED, Checked, DoorRules, classify, ready, unlink, verify};
 use crate::system::{Aside, Clock, Holders, WritableDir};
 
 /// A tree, as a deletion needs it.
@@ -147,12 +148,14 @@ impl Engine {
             }
             settled.push(Settled { seq, intent, attempt });
         }
-        self.sync(trees, &mut settled);
+        let mut unsure = return_set_aside(trees, &mut settled);
+        self.sync(trees, &mut settled, &mut unsure);
         look(trees, &mut settled);
         self.name_holders(trees, &mut settled);
         let pruned = self.prune(trees, &settled);
         self.leave_open(trees, &whole, &mut settled);
-        let outcomes = settled.iter().map(|s| Entry::Outcome { intent: s.seq, attempt: s.attempt.clone() });
+        let known = settled.iter().filter(|one| !unsure.contains(&one.seq));
+        let outcomes = known.map(|s| Entry::Outcome { intent: s.seq, attempt: s.attempt.clone() });
         self.journal.append_synced(outcomes.chain(pruned).collect(), self.clock.now())?;
         self.journal.with_history_mut(|history| self.plan_retries(history, &settled));
         for one in &settled {
@@ -178,7 +181,11 @@ impl Engine {
         if self.brake.due(self.clock.as_ref()).is_some() {
             return Ok(Vec::new());
         }
-        for failure in failures {
+        // Where the last attempt is not settled, nobody knows what there is to try.
+        let open: BTreeSet<Seq> = self
+            .journal
+            .with_history(|history| history.open.values().filter_map(|open| open.intent.retry_of).collect());
+        for failure in failures.into_iter().filter(|failure| !open.contains(&Seq(failure.id))) {
             let intent = Intent {
                 target: failure.target.clone(),
                 who: GUARD.to_owned(),
@@ -230,10 +237,11 @@ impl Engine {
         }
     }
 
-    /// Step 3. What cannot be made durable is not done (fault 59).
-    fn sync(&self, trees: &Trees, settled: &mut [Settled]) {
+    /// Step 3. What cannot be made durable is not done (fault 59), also where an earlier attempt did it. What may have been put
+    /// back, and is not durably there, is unsure.
+    fn sync(&self, trees: &Trees, settled: &mut [Settled], unsure: &mut BTreeSet<Seq>) {
         let mut touched: BTreeMap<TreeId, BTreeSet<Option<RelPath>>> = BTreeMap::new();
-        for one in settled.iter().filter(|s| matches!(s.attempt, Attempt::Verified { .. })) {
+        for one in settled.iter().filter(|one| begun(one)) {
             let parent = one.intent.target.path.split().0;
             touched.entry(one.intent.target.tree.clone()).or_default().insert(parent);
         }
@@ -246,10 +254,15 @@ impl Engine {
                     Err(error) => Err(error.to_string()),
                 };
                 let Err(error) = synced else { continue };
-                for one in settled.iter_mut().filter(|s| s.intent.target.tree == name) {
-                    if one.intent.target.path.split().0 == dir && matches!(one.attempt, Attempt::Verified { .. }) {
-                        let error = format!("its directory cannot be synced: {error}");
-                        one.attempt = Attempt::Failed { cause: Cause::Io, error, holder: None };
+                let there =
+                    |one: &&mut Settled| one.intent.target.tree == name && one.intent.target.path.split().0 == dir;
+                for one in settled.iter_mut().filter(there).filter(|one| begun(one)) {
+                    match &one.attempt {
+                        Attempt::Verified { .. } | Attempt::AlreadyGone => {
+                            let error = format!("its directory cannot be synced: {error}");
+                            one.attempt = Attempt::Failed { cause: Cause::Io, error, holder: None };
+                        }
+                        Attempt::Kept { .. } | Attempt::Failed { .. } => drop(unsure.insert(one.seq)),
                     }
                 }
             }
@@ -330,6 +343,42 @@ pub(super) fn broken(since: &Breaks, name: &TreeId, tree: &TreeHandle) -> bool {
     since.get(name).is_some_and(|count| *count != tree.dir.breaks())
 }
 
+/// The door was opened for it, so that it may have been set aside.
+fn begun(one: &Settled) -> bool {
+    matches!(one.attempt, Attempt::Failed { .. }) || one.attempt.is_final()
+}
+
+/// Puts back what was not deleted: an error may have come after the rename, or have kept the file from going back. Returns what cannot
+/// be put back now, or where nobody can tell.
+fn return_set_aside(trees: &Trees, settled: &mut [Settled]) -> BTreeSet<Seq> {
+    let mut unsure = BTreeSet::new();
+    let kept = settled.iter_mut().filter(|one| begun(one) && !matches!(one.attempt, Attempt::Verified { .. }));
+    for one in kept {
+        let Some(tree) = trees.get(&one.intent.target.tree) else { continue };
+        if is_set_aside(tree.dir.as_ref(), &one.intent.target, one.seq) {
+            unsure.insert(one.seq);
+            if !matches!(one.attempt, Attempt::Failed { .. }) {
+                let error = "it may be set aside; that is settled once it can be looked for".to_owned();
+                one.attempt = Attempt::Failed { cause: Cause::Unknown, error, holder: None };
+            }
+        }
+    }
+    unsure
+}
+
+/// Whether a file is, or may be, set aside after it could not be put back.
+fn is_set_aside(dir: &dyn WritableDir, target: &Target, seq: Seq) -> bool {
+    if dir.look(&target.path).is_ok_and(|found| found.is_some_and(|now| now.inode == target.inode)) {
+        return false;
+    }
+    let places = [Aside::Private(seq.0), dir.beside(&target.path, seq.0)];
+    places.iter().any(|aside| match dir.look_aside(aside) {
+        Ok(None) => false,
+        Ok(Some(_)) => dir.put_back(aside, &target.path).is_err(),
+        Err(_) => true,
+    })
+}
+
 /// The directory of a target.
 fn place(intent: &Intent) -> (TreeId, Option<RelPath>) {
     (intent.target.tree.clone(), intent.target.path.split().0)
@@ -391,7 +440,15 @@ fn put_back(dir: &dyn WritableDir, target: &Target) -> io::Result<()> {
 
 /// Step 4. Another file of the same name is not ours: the recorder may have made it meanwhile.
 fn look(trees: &Trees, settled: &mut [Settled]) {
-    for one in settled.iter_mut().filter(|s| matches!(s.attempt, Attempt::Verified { .. })) {
+    // An earlier attempt may have deleted the file and failed only afterwards.
+    for one in settled.iter_mut().filter(|s| s.intent.retry_of.is_some() && s.attempt == kept(CHANGED)) {
+        let target = &one.intent.target;
+        let found = trees.get(&target.tree).and_then(|tree| tree.dir.look(&target.path).ok().flatten());
+        if found.is_some_and(|now| now.inode != target.inode) {
+            one.attempt = Attempt::AlreadyGone;
+        }
+    }
+    for one in settled.iter_mut().filter(|s| matches!(s.attempt, Attempt::Verified { .. } | Attempt::AlreadyGone)) {
         let target = &one.intent.target;
         let Some(tree) = trees.get(&target.tree) else { continue };
         let found = match tree.dir.look(&target.path) {
@@ -399,7 +456,7 @@ fn look(trees: &Trees, settled: &mut [Settled]) {
             Ok(Some(now)) if (now.inode, now.fingerprint()) != (target.inode, target.fingerprint) => continue,
             Ok(Some(_)) => Attempt::Failed {
                 cause: Cause::Unknown,
-                error: "the system said that it was deleted, and it is still there".to_owned(),
+                error: "the system said that it is gone, and it is still there".to_owned(),
                 holder: None,
             },
             Err(error) => Attempt::Failed {

@@ -7,7 +7,7 @@
 //!
 //! In a tree that is only observed nothing is touched: what was set aside is reported, and settled once the tree is enforced.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 
 use super::batch::{Engine, Settled, TreeHandle, Trees};
@@ -59,20 +59,12 @@ pub fn settle(engine: &Engine, trees: &Trees) -> Result<SettleReport, JournalErr
     for (name, tree) in trees {
         strays(engine, name, tree, &mut report);
     }
+    sync(trees, &mut report);
     let mut entries: Vec<Entry> = Vec::new();
     for one in &report.settled {
         entries.push(Entry::Outcome { intent: one.seq, attempt: one.attempt.clone() });
     }
     if !entries.is_empty() {
-        for tree in trees.values().filter(|tree| tree.policy.mode == Mode::Enforce) {
-            // What cannot be synced shows at the next start.
-            let _ = tree.dir.sync_aside();
-        }
-        for one in &report.settled {
-            if let Some(tree) = trees.get(&one.intent.target.tree) {
-                let _ = tree.dir.sync_dir(one.intent.target.path.split().0.as_ref());
-            }
-        }
         let text = format!("{} intents that the last run left open were settled", entries.len());
         entries.push(Entry::note(NoteKind::Settled, text));
         engine.journal.append_synced(entries, engine.clock.now())?;
@@ -86,6 +78,27 @@ pub fn settle(engine: &Engine, trees: &Trees) -> Result<SettleReport, JournalErr
 /// The process that works the tree did not answer, or is gone.
 fn is_lost(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::BrokenPipe)
+}
+
+/// Makes what was settled durable. What cannot be is not settled: on record as deleted, it might come back.
+fn sync(trees: &Trees, report: &mut SettleReport) {
+    let mut synced: BTreeMap<(TreeId, Option<RelPath>), Option<String>> = BTreeMap::new();
+    let mut whole = Vec::with_capacity(report.settled.len());
+    for one in std::mem::take(&mut report.settled) {
+        let (name, dir) = (one.intent.target.tree.clone(), one.intent.target.path.split().0);
+        let error = synced.entry((name.clone(), dir.clone())).or_insert_with(|| {
+            let tree = trees.get(&name)?;
+            tree.dir.sync_aside().and_then(|()| tree.dir.sync_dir(dir.as_ref())).err().map(|error| error.to_string())
+        });
+        match error {
+            None => whole.push(one),
+            Some(error) => report.left.push(format!(
+                "intent {} in tree `{name}`: `{}` cannot be settled, since its directory cannot be synced: {error}",
+                one.seq.0, one.intent.target.path
+            )),
+        }
+    }
+    report.settled = whole;
 }
 
 /// Settles one intent; `None` if its tree may not be touched now.

@@ -23,6 +23,9 @@ use crate::domain::units::Bytes;
 /// Extended attribute that keeps a set aside file's origin.
 pub const ORIGIN_ATTRIBUTE: &str = "user.storage_guard.origin";
 
+/// Why a file is kept that is no longer the one that was planned.
+pub const CHANGED: &str = "changed";
+
 /// What the policy says about a deletion at the door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DoorRules {
@@ -94,7 +97,7 @@ fn examine(dir: &dyn WritableDir, target: &Target, rules: DoorRules) -> Result<E
 fn as_planned(file: &dyn HeldFile, target: &Target) -> Result<FileIdentity, Attempt> {
     let now = file.identity().map_err(|error| failed(&error))?;
     if (now.inode, now.fingerprint()) != (target.inode, target.fingerprint) {
-        return Err(kept("changed"));
+        return Err(kept(CHANGED));
     }
     if now.links != 1 {
         return Err(kept("linked"));
@@ -155,7 +158,7 @@ fn set_aside<'d>(
     let renamed = file.identity().and_then(|this| dir.set_aside_only(&target.path, seq, &this, rules.name_is_record));
     let aside = match renamed {
         Ok(aside) => aside,
-        Err(error) if classify(&error) == Cause::Changed => return give_up(kept("changed")),
+        Err(error) if classify(&error) == Cause::Changed => return give_up(kept(CHANGED)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return give_up(Attempt::AlreadyGone),
         Err(error) => return give_up(failed(&error)),
     };
@@ -172,7 +175,7 @@ fn set_aside<'d>(
         }
         // Whatever was set aside instead is somebody's: it goes back.
         Ok(false) => match put_back(dir, &aside, &target.path) {
-            Ok(()) => give_up(kept("changed")),
+            Ok(()) => give_up(kept(CHANGED)),
             Err(error) => {
                 // It does not bear its origin yet, without which settling could not put it back.
                 if let Ok(Some(other)) = dir.open_aside(&aside) {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Which rooms each room may import.
-const RULE: [(&str, &[&str]); 12] = [
+const RULE: [(&str, &[&str]); 13] = [
     ("domain", &[]),
     ("config", &["domain"]),
     ("system", &["domain"]),
@@ -15,6 +15,7 @@ const RULE: [(&str, &[&str]); 12] = [
     ("notify", &["domain", "system", "store"]),
     ("server", &["domain", "system", "store", "metrics"]),
     ("daemon", &["domain", "config", "system", "probe", "scan", "server", "store", "metrics", "reclaim", "notify"]),
+    ("testkit", &["domain", "system", "store"]),
     ("cli", &["config", "daemon", "domain", "server", "store", "system"]),
 ];
 

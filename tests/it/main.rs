@@ -9,6 +9,7 @@ mod faults;
 mod misbehaving;
 mod notify;
 mod reclaim;
+mod reclaim_model;
 mod safety;
 mod server;
 mod support;
