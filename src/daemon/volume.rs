@@ -386,7 +386,6 @@ impl VolumeWorker {
         if self.reading.is_err() || !self.trees.iter().any(|tree| tree.policy.mode == Mode::Enforce) {
             return Ok(());
         }
-        self.look_for_foreign();
         self.sing();
         self.retry(None, stop)?;
         let now = self.now();
