@@ -29,7 +29,7 @@ use crate::domain::retention::{Mode, TreePolicy};
 use crate::domain::settings::Cleanup;
 use crate::domain::units::Bytes;
 use crate::store::{Journal, JournalError};
-use crate::system::door::{CHANGED, Checked, DoorRules, classify, ready, unlink, verify};
+use crate::system::door::{Checked, DoorRules, classify, ready, unlink, verify};
 use crate::system::{Aside, Clock, Holders, WritableDir};
 
 /// A tree, as a deletion needs it.
@@ -440,12 +440,20 @@ fn put_back(dir: &dyn WritableDir, target: &Target) -> io::Result<()> {
 
 /// Step 4. Another file of the same name is not ours: the recorder may have made it meanwhile.
 fn look(trees: &Trees, settled: &mut [Settled]) {
-    // An earlier attempt may have deleted the file and failed only afterwards.
-    for one in settled.iter_mut().filter(|s| s.intent.retry_of.is_some() && s.attempt == kept(CHANGED)) {
+    // An earlier attempt may have deleted the file and failed only afterwards: what is gone is not kept, whatever today's rules say.
+    let kept_again = |s: &&mut Settled| {
+        s.intent.retry_of.is_some() && matches!(s.attempt, Attempt::Kept { .. }) && s.attempt.is_final()
+    };
+    for one in settled.iter_mut().filter(kept_again) {
         let target = &one.intent.target;
-        let found = trees.get(&target.tree).and_then(|tree| tree.dir.look(&target.path).ok().flatten());
-        if found.is_some_and(|now| now.inode != target.inode) {
-            one.attempt = Attempt::AlreadyGone;
+        let Some(tree) = trees.get(&target.tree) else { continue };
+        match tree.dir.look(&target.path) {
+            Ok(Some(now)) if now.inode == target.inode => {}
+            Ok(None | Some(_)) => one.attempt = Attempt::AlreadyGone,
+            Err(error) => {
+                let (cause, error) = (classify(&error), format!("it cannot be looked for: {error}"));
+                one.attempt = Attempt::Failed { cause, error, holder: None };
+            }
         }
     }
     for one in settled.iter_mut().filter(|s| matches!(s.attempt, Attempt::Verified { .. } | Attempt::AlreadyGone)) {

@@ -81,6 +81,9 @@ struct Life {
     power: Option<u16>,
     /// How much of a batch that was being written to the journal stays.
     torn: u16,
+    /// Today's rules: nothing is changed; the `vip` files are protected.
+    observe: bool,
+    protect: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -88,7 +91,6 @@ struct Case {
     files: Vec<FileSpec>,
     enforce: bool,
     delete_open: bool,
-    protect: bool,
     keep: u64,
     max_files: Option<u64>,
     critical: bool,
@@ -133,45 +135,29 @@ fn strike() -> impl Strategy<Value = Strike> {
 fn life() -> impl Strategy<Value = Life> {
     // A short life has few calls: the strikes lie within what it is likely to come to.
     let strikes = prop::collection::btree_map(1u64..160, strike(), 0..5);
-    (strikes, prop::option::of(any::<u16>()), any::<u16>()).prop_map(|(strikes, power, torn)| Life {
-        strikes,
-        power,
-        torn,
-    })
+    // A disk that fails, fails for a while.
+    let outage = prop::option::weighted(0.3, (1u64..160, 2u64..40, proptest::sample::select(ERRORS.to_vec())));
+    let rules = (prop::bool::weighted(0.1), any::<bool>());
+    (strikes, outage, prop::option::of(any::<u16>()), any::<u16>(), rules).prop_map(
+        |(mut strikes, outage, power, torn, (observe, protect))| {
+            if let Some((from, count, error)) = outage {
+                for call in from..from + count {
+                    strikes.entry(call).or_insert(Strike::Refuse(error));
+                }
+            }
+            Life { strikes, power, torn, observe, protect }
+        },
+    )
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    let policy = (
-        prop::bool::weighted(0.93),
-        any::<bool>(),
-        any::<bool>(),
-        0u64..600,
-        prop::option::weighted(0.2, 1u64..4),
-        any::<bool>(),
-    );
+    let policy =
+        (prop::bool::weighted(0.93), any::<bool>(), 0u64..600, prop::option::weighted(0.2, 1u64..4), any::<bool>());
     let place = (prop::bool::weighted(0.3), prop::bool::weighted(0.8), any::<bool>());
     let work = (prop::collection::vec(file(), 1..14), 0u64..60, 1usize..6, prop::collection::vec(life(), 1..4));
     (policy, place, work).prop_map(
-        |(
-            (enforce, delete_open, protect, keep, max_files, critical),
-            (apart, leases, lags),
-            (files, wanted, batch, lives),
-        )| {
-            Case {
-                files,
-                enforce,
-                delete_open,
-                protect,
-                keep,
-                max_files,
-                critical,
-                wanted,
-                batch,
-                apart,
-                leases,
-                lags,
-                lives,
-            }
+        |((enforce, delete_open, keep, max_files, critical), (apart, leases, lags), (files, wanted, batch, lives))| {
+            Case { files, enforce, delete_open, keep, max_files, critical, wanted, batch, apart, leases, lags, lives }
         },
     )
 }
@@ -243,7 +229,8 @@ impl World {
             // A power cut closes every file.
             let lasts = !matches!(file.nature, Nature::Read | Nature::Written)
                 || case.lives.iter().all(|life| life.power.is_none());
-            if !case.enforce || (safe && lasts) || (case.protect && DIRS[file.dir] == "vip") {
+            let protected = DIRS[file.dir] == "vip" && case.lives.iter().all(|life| life.protect);
+            if !case.enforce || (safe && lasts) || protected {
                 known.safe.insert(inode);
             }
             born.insert(inode, path.clone());
@@ -264,7 +251,7 @@ impl World {
             layout: Layout::parse("plain", &["mp4".to_owned()], jiff::tz::TimeZone::UTC).unwrap(),
             min_age: Duration::from_secs(6 * 3600),
             when_open: if case.delete_open { WhenOpen::Delete } else { WhenOpen::Wait },
-            protect: if case.protect { vec![Pattern::new("vip/**").unwrap()] } else { Vec::new() },
+            protect: Vec::new(),
             retention: vec![rule],
             budget: None,
             max_share: Percent::WHOLE,
@@ -290,6 +277,33 @@ impl World {
             known: Arc::new(Mutex::new(known)),
             now: Timestamp::from_secs(NOW),
         }
+    }
+
+    /// Today's rules.
+    fn rule(&mut self, observe: bool, protect: bool) {
+        let enforce = self.case.enforce && !observe;
+        self.policy = Arc::new(TreePolicy {
+            mode: if enforce { Mode::Enforce } else { Mode::Observe },
+            protect: if protect { vec![Pattern::new("vip/**").unwrap()] } else { Vec::new() },
+            ..TreePolicy::clone(&self.policy)
+        });
+    }
+
+    /// What today's rules say may not go did not, whatever they said yesterday.
+    fn spared(&self, before: &BTreeMap<RelPath, u64>) -> Result<(), String> {
+        let (names, known) = (self.disk.names(), self.known.lock().unwrap());
+        let there: BTreeSet<u64> = names.values().copied().collect();
+        for (name, inode) in before.iter().filter(|(_, inode)| !known.others.contains(inode)) {
+            let origin = self.born.get(inode).or_else(|| known.made.get(inode));
+            let protected = origin.is_some_and(|path| self.policy.protect.iter().any(|p| p.matches_path(path)));
+            if protected && !there.contains(inode) {
+                return Err(format!("{name} was deleted, though it is protected now"));
+            }
+            if self.policy.mode == Mode::Observe && names.get(name) != Some(inode) {
+                return Err(format!("{name} was touched, though its tree is only observed now"));
+            }
+        }
+        Ok(())
     }
 
     /// Somebody else does something to a file.
@@ -360,7 +374,7 @@ impl Guard {
         settle(&self.engine, &self.trees)?;
         let inventory = self.scan(&world.policy, world.case.leases);
         let failures: Vec<_> = self.engine.journal.with_history(|history| history.failures.values().cloned().collect());
-        if world.case.enforce {
+        if world.policy.mode == Mode::Enforce {
             self.engine.retry(&self.trees, failures, 1, &|| false)?;
         }
         let failing: HashSet<RelPath> = self
@@ -446,6 +460,8 @@ fn done(lines: &[JournalLine]) -> BTreeSet<u64> {
 impl World {
     /// One life, up to its end; says whether it was cut short.
     fn live(&mut self, life: &Life) -> Result<bool, String> {
+        self.rule(life.observe, life.protect);
+        let before = self.disk.names();
         let mut guard = self.begin(life.strikes.clone());
         let ended = catch_unwind(AssertUnwindSafe(|| guard.live(self)));
         let cut = match ended {
@@ -461,6 +477,7 @@ impl World {
             tear(self.home.path(), &guard, life.torn);
         }
         drop(guard);
+        self.spared(&before)?;
         if let Some(keep) = life.power {
             self.lose_power(keep)?;
         }
@@ -530,6 +547,7 @@ fn check(case: &Case) -> Result<u64, String> {
     for life in &case.lives {
         cuts += u64::from(world.live(life)?);
     }
+    world.rule(false, case.lives.last().is_some_and(|life| life.protect));
     let mut guard = world.begin(BTreeMap::new());
     let failed = |error: JournalError| error.to_string();
     guard.scan(&world.policy, case.leases);
@@ -571,4 +589,29 @@ fn whatever_fails_and_whenever_it_is_cut_off_store_and_disk_agree() {
     }
     total("model cases", cases);
     total("model cuts", cuts.get());
+}
+
+/// Fault 59: a deletion of which only the last step failed is no less done because a new rule protects the file.
+#[test]
+fn what_is_gone_is_not_kept_by_a_rule_that_came_later() {
+    let files = [0, 3, 4].map(|dir| FileSpec { dir, age: 99, blocks: 1, nature: Nature::Plain }).to_vec();
+    let life = |strikes, protect| Life { strikes, power: None, torn: 0, observe: false, protect };
+    for call in 1..100 {
+        let failing = life(BTreeMap::from([(call, Strike::Refuse(libc::EIO))]), false);
+        let case = Case {
+            files: files.clone(),
+            enforce: true,
+            delete_open: false,
+            keep: 0,
+            max_files: None,
+            critical: true,
+            wanted: 3,
+            batch: 2,
+            apart: false,
+            leases: true,
+            lags: false,
+            lives: vec![failing, life(BTreeMap::new(), true)],
+        };
+        check(&case).unwrap_or_else(|why| panic!("call {call}: {why}"));
+    }
 }
