@@ -253,6 +253,16 @@ impl TreeWatch {
                 waiting.extend(there.map(|seen| seen.index));
             }
         }
+        // What an open intent speaks of is settled first: chosen again, it would be counted twice.
+        let intended = history.open.values().map(|open| &open.intent.target);
+        let unsettled: HashSet<(u64, u64)> = intended
+            .filter(|target| target.tree == self.policy.tree)
+            .map(|target| (target.inode, target.fingerprint))
+            .collect();
+        if !unsettled.is_empty() {
+            let there = self.inventory.files().filter(|seen| unsettled.contains(&(seen.inode, seen.fingerprint)));
+            waiting.extend(there.map(|seen| seen.index));
+        }
         TreeFacts {
             policy: self.policy.clone(),
             inventory: self.inventory.clone(),

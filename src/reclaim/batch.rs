@@ -355,28 +355,46 @@ fn return_set_aside(trees: &Trees, settled: &mut [Settled]) -> BTreeSet<Seq> {
     let kept = settled.iter_mut().filter(|one| begun(one) && !matches!(one.attempt, Attempt::Verified { .. }));
     for one in kept {
         let Some(tree) = trees.get(&one.intent.target.tree) else { continue };
-        if is_set_aside(tree.dir.as_ref(), &one.intent.target, one.seq) {
-            unsure.insert(one.seq);
-            if !matches!(one.attempt, Attempt::Failed { .. }) {
-                let error = "it may be set aside; that is settled once it can be looked for".to_owned();
-                one.attempt = Attempt::Failed { cause: Cause::Unknown, error, holder: None };
+        match bring_back(tree.dir.as_ref(), &one.intent.target, one.seq) {
+            Ok(()) => {}
+            // It is known where it is: that is a failure like another, and the next attempt begins with putting it back.
+            Err(Astray::SetAside(error)) => {
+                let text = format!("it is set aside, and cannot be put back: {error}");
+                one.attempt = Attempt::Failed { cause: classify(&error), error: text, holder: None };
+            }
+            Err(Astray::Unknown) => {
+                unsure.insert(one.seq);
+                if !matches!(one.attempt, Attempt::Failed { .. }) {
+                    let error = "it may be set aside; that is settled once it can be looked for".to_owned();
+                    one.attempt = Attempt::Failed { cause: Cause::Unknown, error, holder: None };
+                }
             }
         }
     }
     unsure
 }
 
-/// Whether a file is, or may be, set aside after it could not be put back.
-fn is_set_aside(dir: &dyn WritableDir, target: &Target, seq: Seq) -> bool {
+/// A file that is not where it was.
+enum Astray {
+    /// It is set aside, and does not go back.
+    SetAside(io::Error),
+    /// Nobody can tell.
+    Unknown,
+}
+
+/// Puts a file back if it is still set aside.
+fn bring_back(dir: &dyn WritableDir, target: &Target, seq: Seq) -> Result<(), Astray> {
     if dir.look(&target.path).is_ok_and(|found| found.is_some_and(|now| now.inode == target.inode)) {
-        return false;
+        return Ok(());
     }
-    let places = [Aside::Private(seq.0), dir.beside(&target.path, seq.0)];
-    places.iter().any(|aside| match dir.look_aside(aside) {
-        Ok(None) => false,
-        Ok(Some(_)) => dir.put_back(aside, &target.path).is_err(),
-        Err(_) => true,
-    })
+    for aside in [Aside::Private(seq.0), dir.beside(&target.path, seq.0)] {
+        match dir.look_aside(&aside) {
+            Ok(None) => {}
+            Ok(Some(_)) => return dir.put_back(&aside, &target.path).map_err(Astray::SetAside),
+            Err(_) => return Err(Astray::Unknown),
+        }
+    }
+    Ok(())
 }
 
 /// The directory of a target.

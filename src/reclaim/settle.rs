@@ -162,7 +162,7 @@ fn strays(engine: &Engine, name: &TreeId, tree: &TreeHandle, report: &mut Settle
             report.left.push(format!("tree `{name}`: {shown} is set aside, and is put back once the tree is enforced"));
             continue;
         }
-        let path = origin(tree, &aside);
+        let path = origin(engine, tree, &aside);
         let done = match &path {
             Some(path) => tree.dir.put_back(&aside, path).map_err(|error| error.to_string()),
             None => Err("it does not say where it came from".to_owned()),
@@ -179,8 +179,20 @@ fn strays(engine: &Engine, name: &TreeId, tree: &TreeHandle, report: &mut Settle
     }
 }
 
-/// Where a file that was set aside came from: as its attribute says, or, beside itself, as its name does.
-fn origin(tree: &TreeHandle, aside: &Aside) -> Option<RelPath> {
+/// Where a file that was set aside came from: as a failed deletion of it knows, or its attribute says, or, beside itself, its name.
+fn origin(engine: &Engine, tree: &TreeHandle, aside: &Aside) -> Option<RelPath> {
+    if let Some(now) = tree.dir.look_aside(aside).ok().flatten() {
+        let known = engine.journal.with_history(|history| {
+            let failing = history.failures.values().map(|failure| &failure.target);
+            let mut same = failing.filter(|target| {
+                (&target.tree, target.inode, target.fingerprint) == (&tree.policy.tree, now.inode, now.fingerprint())
+            });
+            same.next().map(|target| target.path.clone())
+        });
+        if known.is_some() {
+            return known;
+        }
+    }
     let attribute = tree.dir.open_aside(aside).ok().flatten().and_then(|file| file.attribute(ORIGIN_ATTRIBUTE).ok()?);
     let told = attribute.and_then(|bytes| {
         let path = bytes.splitn(4, |byte| *byte == b'\n').nth(3)?.to_vec();

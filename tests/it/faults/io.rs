@@ -116,6 +116,7 @@ fn what_cannot_be_synced_does_not_count_as_deleted() {
     assert_eq!(sure, gone - unsynced, "{unsynced} of {gone} may come back after a power loss");
     let failed = metric(&stage.state(), "storage_guard_deletions_total", "outcome=\"failed\"");
     assert_eq!(failed, unsynced);
+    stage.disk.behave();
     wait_for("they are looked for again", || stage.failures().is_empty());
     assert_eq!(verified(&stage), sure, "what was not there at the second look was not deleted by it");
 }

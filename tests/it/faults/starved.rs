@@ -13,18 +13,19 @@ fn under(program: &str, args: &[&str]) -> Command {
     command
 }
 
-/// No deletion is without its outcome, and the chain is whole.
-fn nothing_is_lost(bed: &Bed, config: &str) {
+/// Every deletion is on record with its outcome, but for so many that are still to be settled, and the chain is whole.
+fn nothing_is_lost(bed: &Bed, config: &str, most_open: usize) {
     let verified = guard(&["journal", "verify", "-c", config]);
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
     let listed = json(&["journal", "list", "-c", config]);
     let deletions = listed["items"].as_array().unwrap().iter().filter(|entry| entry["kind"] == "deletion");
-    let mut deleted = 0;
+    let (mut deleted, mut open) = (0, 0);
     for entry in deletions {
-        assert!(!entry["outcome"].is_null(), "{entry} is open");
+        open += usize::from(entry["outcome"].is_null());
         deleted += usize::from(entry["outcome"] == "verified");
     }
-    assert_eq!(deleted, bed.gone());
+    assert!(open <= most_open, "{open} are open");
+    assert!((deleted..=deleted + open).contains(&bed.gone()), "{deleted} of {}", bed.gone());
 }
 
 /// Fault 56.
@@ -44,7 +45,7 @@ fn with_few_descriptors_and_many_connections_it_reclaims_and_answers() {
     wait_for("the low mark is reached", || daemon.pressure() == "normal" && bed.gone() > 0);
     assert!(daemon.get("/metrics").contains("storage_guard_build_info"));
     run_down(&mut daemon);
-    nothing_is_lost(&bed, config.to_str().unwrap());
+    nothing_is_lost(&bed, config.to_str().unwrap(), 0);
 }
 
 fn run_down(daemon: &mut Daemon) {
@@ -65,10 +66,10 @@ fn without_memory_a_deletion_fails_and_is_tried_again() {
     let failures = json(&["failures", "list", "-c", config]);
     let causes: Vec<_> = failures["items"].as_array().unwrap().iter().map(|item| item["cause"].clone()).collect();
     assert!(causes.iter().all(|cause| cause == "too_many_files") && !causes.is_empty(), "{causes:?}");
-    nothing_is_lost(&bed, config);
+    nothing_is_lost(&bed, config, 30);
     let retried = guard(&["failures", "retry", "-c", config]);
     assert!(matches!(retried.status.code(), Some(0 | 4)), "{}", String::from_utf8_lossy(&retried.stderr));
-    nothing_is_lost(&bed, config);
+    nothing_is_lost(&bed, config, 0);
 }
 
 /// Fault 84: a log on a full disk, and one that nobody reads.
@@ -89,7 +90,7 @@ fn a_log_that_takes_nothing_holds_nobody_up() {
             assert!(daemon.get("/metrics").contains("storage_guard_build_info"));
         }
         run_down(&mut daemon);
-        nothing_is_lost(&bed, config.to_str().unwrap());
+        nothing_is_lost(&bed, config.to_str().unwrap(), 0);
     }
     drop(unread);
 }

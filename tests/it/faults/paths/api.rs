@@ -63,7 +63,7 @@ fn a_path_in_a_request_never_leads_out_of_the_tree() {
     assert!(!trace.contains("passwd"), "{trace}");
 }
 
-/// Fault 16: no name ever meets a shell.
+/// Fault 16: no name ever meets a shell. The one program that is started is our own, for a volume that may hang.
 #[test]
 fn no_program_is_started() {
     let mut pending = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
@@ -75,8 +75,13 @@ fn no_program_is_started() {
         if at.to_str().unwrap().ends_with("_tests.rs") {
             continue;
         }
+        let ours = at.ends_with("system/remote/yard.rs");
         let text = std::fs::read_to_string(&at).unwrap();
         let code = text.split("#[cfg(test)]").next().unwrap();
+        if ours {
+            assert_eq!(code.matches("Command::new").count(), 1);
+            continue;
+        }
         assert!(!code.contains("Command::new"), "{} starts a program", at.display());
         assert!(!code.contains("process::Command"), "{} starts a program", at.display());
     }
