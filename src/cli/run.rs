@@ -13,7 +13,7 @@ use crate::daemon::{Daemon, Hub, Parts};
 use crate::domain::event::Event;
 use crate::server::Plans;
 use crate::store::{OpenState, open_state};
-use crate::system::{Isolating, ProcHolders, SystemClock, survive_lease_breaks};
+use crate::system::{Isolating, Kernel, ProcHolders, SystemClock, survive_lease_breaks};
 
 /// Log lines that may wait to be written.
 const LINES: usize = 16_384;
@@ -21,6 +21,8 @@ const LINES: usize = 16_384;
 /// `run`.
 pub(super) fn run(place: &Place, listen: Option<SocketAddr>) -> Result<(), Failure> {
     survive_lease_breaks();
+    // Asked here, so that every thread finds the answer.
+    let _ = Kernel::current();
     let _log = begin_log();
     let mut config = configuration(place)?;
     if let Some(address) = listen {

@@ -17,7 +17,7 @@ use crate::config::{self, Config, Flags, Problem, ProblemKind};
 use crate::daemon::{Guard, Hub, Parts};
 use crate::domain::event::Event;
 use crate::store::{Journal, StateDir, open_state};
-use crate::system::{Isolating, ProcHolders, SystemClock, survive_lease_breaks};
+use crate::system::{Isolating, Kernel, ProcHolders, SystemClock, survive_lease_breaks};
 
 /// The configuration where nothing else is said.
 const USUAL: &str = "/etc/storage-guard/storage-guard.yaml";
@@ -133,6 +133,8 @@ impl Source {
 impl Local {
     fn open(config: &Config, access: Access) -> Result<Self, Failure> {
         survive_lease_breaks();
+        // Asked here, so that every thread finds the answer.
+        let _ = Kernel::current();
         let folder = config.state.join("journal");
         let (state, journal) = if access == Access::Write || folder.is_dir() {
             let opened = open_state(&config.state)?;

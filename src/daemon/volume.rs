@@ -375,8 +375,13 @@ impl VolumeWorker {
         })
     }
 
-    /// A thread of ours that was left behind has the tree still.
+    /// A thread of ours that was left behind has the tree still. What this worker has, it gives back when everything is opened again:
+    /// the same directory, mounted again.
     fn held_by_us(&self, tree: &TreeWatch, dir: &dyn WritableDir) -> bool {
+        let place = |dir: &dyn WritableDir| dir.top().ok().map(|top| (top.device, top.inode));
+        if place(dir).is_some_and(|there| place(tree.dir.as_ref()) == Some(there)) {
+            return false;
+        }
         let taken = self.writes && tree.policy.mode == Mode::Enforce;
         taken && dir.lock().is_ok_and(|holder| holder == Some(std::process::id()))
     }

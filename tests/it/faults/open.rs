@@ -211,7 +211,8 @@ fn who_opens_a_file_that_a_stopped_guard_has_leased_gets_it() {
     wait_for("the guard stands still", || {
         std::fs::read_to_string(&trace).is_ok_and(|text| text.contains("stopped by SIGSTOP"))
     });
-    let pid = std::fs::read_to_string(&trace).unwrap().split_whitespace().next().unwrap().to_owned();
+    let text = std::fs::read_to_string(&trace).unwrap();
+    let pid = text.lines().find(|line| line.contains("fsetxattr(")).unwrap().split(' ').next().unwrap().to_owned();
     let began = now();
     let file = bed.file(0);
     let opener = std::thread::spawn(move || (std::fs::read(file).map(|bytes| bytes.len()), now()));
