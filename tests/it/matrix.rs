@@ -60,18 +60,8 @@ const CALLS: [&str; 34] = [
 /// A filesystem that is copied for every point.
 pub(crate) struct Template {
     home: tempfile::TempDir,
-    kind: Kind,
     /// Recordings that the policy lets go, and their allocated bytes.
     pub(crate) planned: BTreeMap<String, u64>,
-}
-
-/// What an image holds.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// An ext4; without a journal of its own where only processes die.
-    Ext4 { journal: bool },
-    /// An XFS.
-    Xfs,
 }
 
 /// A copy of a template, mounted; unmounted when dropped.
@@ -80,8 +70,6 @@ pub(crate) struct Bench {
     home: tempfile::TempDir,
     /// The image.
     ram: tempfile::TempDir,
-    /// Where the state lies, if it lies elsewhere.
-    state: Option<PathBuf>,
     /// Before anything ran: each recording's inode and allocated bytes.
     before: BTreeMap<String, (u64, u64)>,
 }
@@ -121,20 +109,13 @@ impl Template {
     /// An image with two streams: of `live/a` all three go, and their directory; of `live/b` two of three, and then two of another
     /// day; `live/c` stays.
     #[expect(clippy::disallowed_methods, reason = "it makes the test's own image")]
-    pub(crate) fn new(kind: Kind) -> Self {
-        let mut template = Self { home: ram(), kind, planned: BTreeMap::new() };
+    pub(crate) fn new() -> Self {
+        let mut template = Self { home: ram(), planned: BTreeMap::new() };
         let image = template.image();
-        let megabytes = if kind == Kind::Xfs { 320 } else { MEGABYTES };
-        std::fs::File::create(&image).unwrap().set_len(megabytes << 20).unwrap();
+        std::fs::File::create(&image).unwrap().set_len(MEGABYTES << 20).unwrap();
         let image = image.to_str().unwrap();
         // Inodes with room for our attribute: a block of its own for it would be given back too.
-        match kind {
-            Kind::Ext4 { journal: true } => run("mkfs.ext4", &["-q", "-m", "0", "-b", "4096", "-I", "512", image]),
-            Kind::Ext4 { journal: false } => {
-                run("mkfs.ext4", &["-q", "-m", "0", "-b", "4096", "-I", "512", "-O", "^has_journal", image])
-            }
-            Kind::Xfs => run("mkfs.xfs", &["-q", image]),
-        }
+        run("mkfs.ext4", &["-q", "-m", "0", "-b", "4096", "-I", "512", "-O", "^has_journal", image]);
         let bench = Bench::mount(&template);
         let mut planned = Vec::new();
         for (stream, days, count, goes) in
@@ -176,23 +157,15 @@ impl Bench {
     pub(crate) fn mount(template: &Template) -> Self {
         let (home, ram) = (tempfile::tempdir().unwrap(), ram());
         run("cp", &["--sparse=always", template.image().to_str().unwrap(), ram.path().to_str().unwrap()]);
-        #[expect(clippy::disallowed_methods, reason = "it makes the test's own mount point")]
         std::fs::create_dir(home.path().join("mounted")).unwrap();
-        let mut bench = Self { home, ram, state: None, before: BTreeMap::new() };
-        bench.mount_again(template.kind);
+        let mut bench = Self { home, ram, before: BTreeMap::new() };
+        let image = bench.ram.path().join("image");
+        run("mount", &["-o", "loop", image.to_str().unwrap(), bench.point().to_str().unwrap()]);
         bench.before = bench.recordings();
         bench
     }
 
-    /// Mounts it, again.
-    pub(crate) fn mount_again(&self, kind: Kind) {
-        let options = if kind == Kind::Xfs { "loop,nouuid" } else { "loop" };
-        let image = self.ram.path().join("image");
-        run("mount", &["-o", options, image.to_str().unwrap(), self.point().to_str().unwrap()]);
-    }
-
-    /// Whatever still runs in it keeps it from being unmounted for a moment.
-    pub(crate) fn unmount(&self) {
+    fn unmount(&self) {
         run("umount", &[self.point().to_str().unwrap()]);
     }
 
@@ -227,16 +200,9 @@ impl Bench {
         self.home.path().join("guard.yaml")
     }
 
-    /// The state goes to another filesystem, as it is.
-    pub(crate) fn move_state(&mut self) {
-        let to = self.home.path().join("state");
-        run("cp", &["-a", self.point().join("state").to_str().unwrap(), to.to_str().unwrap()]);
-        self.state = Some(to);
-    }
-
     #[expect(clippy::disallowed_methods, reason = "it makes the test's own file")]
     pub(crate) fn write_config(&self, tree: &str, cleanup: &str) {
-        let state = self.state.clone().unwrap_or_else(|| self.point().join("state"));
+        let state = self.point().join("state");
         let share = if cleanup.contains("max_share") { "" } else { "max_share: 100%, " };
         let text = format!(
             "mode: enforce\nlisten: 127.0.0.1:0\nstate: {{ path: {} }}\nprobe_interval: 1s\n\
@@ -285,16 +251,6 @@ impl Bench {
             .output()
             .unwrap();
         (String::from_utf8_lossy(&std::fs::read(&out).unwrap()).into_owned(), output)
-    }
-
-    pub(crate) fn trace_command(&self, args: &[&str], options: &[&str]) -> Command {
-        let mut command = Command::new("strace");
-        command
-            .args(["-f", "-y", "-qq", "-o", self.home.path().join("trace").to_str().unwrap()])
-            .args(options)
-            .arg(env!("CARGO_BIN_EXE_storage-guard"))
-            .args(self.args(args));
-        command
     }
 
     /// The calls of a run that touch the tree or the state: each by name and by its number among those of its thread.
