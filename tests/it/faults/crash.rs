@@ -114,15 +114,15 @@ fn a_cap_survives_each_call_failing_or_being_the_last() {
 #[test]
 #[ignore = "needs root, loop devices and strace"]
 fn closing_a_failure_survives_each_call_failing_or_being_the_last() {
-    const CLOSE: &[&str] = &["failures", "close", "5", "--reason", "let it be"];
-    const AFTER: &[(&[&str], &[i32])] = &[(CLOSE, &[0, 5])];
+    let mut id = String::new();
     let template = Template::new().then(|bench, template| {
         lock(bench, template, "+i");
         bench.write_config("", "");
         bench.must(RECLAIM);
-        let found = bench.json(&["failures", "list"]).unwrap();
-        let ids: Vec<_> = found["items"].as_array().unwrap().iter().map(|item| item["id"].clone()).collect();
-        assert!(ids.contains(&5.into()), "{found}");
+        id = bench.json(&["failures", "list"]).unwrap()["items"][0]["id"].to_string();
     });
-    check(&template, &Scenario { after: AFTER, stay: locked, ..plain("failures close", CLOSE) }, 10, 150);
+    // The scenario lives as long as the test's process.
+    let close: &'static [&'static str] = vec!["failures", "close", &*id.leak(), "--reason", "let it be"].leak();
+    let after: &'static [(&[&str], &[i32])] = vec![(close, &[0, 5][..])].leak();
+    check(&template, &Scenario { after, stay: locked, ..plain("failures close", close) }, 10, 150);
 }
