@@ -186,6 +186,9 @@ fn teller() -> impl Fn(Event) + Send + Sync {
     }
     move |event| match event {
         Event::Remark { text, .. } => complain(&text),
+        Event::CapTripped { tree, cap, wanted, allowed } => complain(&format!(
+            "the cap {cap} of tree {tree} allows {allowed} of the {wanted} that are to go; if they may: `storage-guard cap acknowledge {tree} {cap}`"
+        )),
         Event::RunStarted { files, .. } => {
             bar.set_length(files as u64);
             bar.set_position(0);
@@ -197,7 +200,6 @@ fn teller() -> impl Fn(Event) + Send + Sync {
         | Event::Measured { .. }
         | Event::Pruned { .. }
         | Event::Closed { .. }
-        | Event::CapTripped { .. }
         | Event::CapAcknowledged { .. }
         | Event::FailureClosed { .. }
         | Event::Clock { .. }

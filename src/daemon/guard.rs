@@ -182,9 +182,12 @@ impl Guard {
         for (volume, plan) in self.volumes.iter_mut().zip(plans) {
             let Some(plan) = plan.filter(|plan| wanted.is_none_or(|id| plan.id == id)) else { continue };
             let enforced = plan.trees.iter().all(|tree| tree.policy.mode == Mode::Enforce);
+            if enforced {
+                // Also where a cap takes all out of the plan: somebody has to hear of that.
+                volume.trip_caps()?;
+            }
             let report = match enforced && !plan.items.is_empty() {
                 true => {
-                    volume.trip_caps()?;
                     let run = volume.next_run();
                     Some(volume.carry_out(
                         &plan,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::volume::VolumeWorker;
-use crate::domain::deletion::{Attempt, Failure, Trigger};
+use crate::domain::deletion::{Attempt, Failure, Seq, Trigger};
 use crate::domain::event::Event;
 use crate::domain::journal::{Entry, GUARD, NoteKind};
 use crate::domain::plan::spared_now;
@@ -90,8 +90,11 @@ impl VolumeWorker {
             .map(|tree| tree.policy.tree.clone())
             .collect();
         self.journal().with_history(|history| {
+            let open: HashSet<_> = history.open.values().filter_map(|open| open.intent.retry_of).collect();
             let due = history.failures.values().filter(|failure| {
                 enforced.contains(&failure.target.tree)
+                    // Its last try is to be settled first.
+                    && !open.contains(&Seq(failure.id))
                     && only.map_or(failure.next_attempt <= now, |id| failure.id == id)
             });
             due.take(self.engine.cleanup.batch_files).cloned().collect()

@@ -92,7 +92,10 @@ impl VolumeWorker {
         let names = self.names();
         // What fails already is tried again by itself.
         let failing: std::collections::HashSet<_> = self.journal().with_history(|history| {
-            history.failures.values().map(|f| (f.target.tree.clone(), f.target.path.clone())).collect()
+            let failing = history.failures.values().map(|failure| &failure.target);
+            // What an earlier intent is still open for would be counted twice.
+            let open = history.open.values().map(|open| &open.intent.target);
+            failing.chain(open).map(|target| (target.tree.clone(), target.path.clone())).collect()
         });
         let targets = plan.items.iter().map(|item| plan.target_of(item));
         let targets = targets.filter(|target| !failing.contains(&(target.tree.clone(), target.path.clone()))).collect();

@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod crash;
 mod faults;
+mod matrix;
 mod misbehaving;
 mod notify;
 mod reclaim;
