@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::volume::VolumeWorker;
-use crate::domain::canary::{Song, judge, size};
+use crate::domain::canary::{Measured, judge, size};
 use crate::domain::names::TreeId;
 use crate::domain::pressure::Pressure;
 use crate::domain::retention::Mode;
@@ -83,20 +83,20 @@ impl VolumeWorker {
             return Ok(Some(format!("a probe file could not be deleted in tree `{tree}`: {error}")));
         }
         let with = with.map_err(|_| Unclear)?;
-        let mut heard = Song::Unclear;
+        let mut heard = Measured::Unclear;
         for pause in std::iter::once(Duration::ZERO).chain(LAG) {
             self.engine.clock.sleep(pause);
             let without = self.read_synced(dir).map_err(|_| Unclear)?;
             let written = without.written.zip(with.written).map(|(new, old)| new.saturating_sub(old));
             heard = judge(bytes, with.space.free, without.space.free, written);
-            if heard == Song::Back {
+            if heard == Measured::Back {
                 break;
             }
         }
         match heard {
-            Song::Back => Ok(None),
-            Song::Unclear => Err(Unclear),
-            Song::Missing(missing) => Ok(Some(format!(
+            Measured::Back => Ok(None),
+            Measured::Unclear => Err(Unclear),
+            Measured::Missing(missing) => Ok(Some(format!(
                 "{missing} of a probe file of {bytes} did not come back when it was deleted in tree `{tree}`"
             ))),
         }

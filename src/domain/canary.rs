@@ -8,18 +8,18 @@ const LARGEST: Bytes = Bytes::mib(64);
 /// Less is lost in what every filesystem writes by itself.
 const LEAST: Bytes = Bytes::MIB;
 
-/// How large the probe file may be; `None` where there is too little room for one. It never takes a volume below its low mark.
+/// How large the probe file may be; `None` where there is too little room for one. It never brings a volume to its high mark.
 #[must_use]
 pub fn size(space: &Space, marks: &Marks) -> Option<Bytes> {
     let bytes = LARGEST.min(space.size.scaled(1, 100));
     let left = space.available.saturating_sub(bytes);
     let roomy = space.available >= bytes.saturating_mul(16) && space.available >= space.size.scaled(1, 20);
-    (bytes >= LEAST && roomy && left >= marks.thresholds(space).low).then_some(bytes)
+    (bytes >= LEAST && roomy && left > marks.thresholds(space).high).then_some(bytes)
 }
 
 /// What became of a probe file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Song {
+pub enum Measured {
     /// Its space came back.
     Back,
     /// It did not: so much is missing.
@@ -31,15 +31,15 @@ pub enum Song {
 /// Judges a probe file of `bytes`: `with` and `without` are the free bytes before and after its deletion, `written` is what was written
 /// to the device between the two.
 #[must_use]
-pub fn judge(bytes: Bytes, with: Bytes, without: Bytes, written: Option<Bytes>) -> Song {
+pub fn judge(bytes: Bytes, with: Bytes, without: Bytes, written: Option<Bytes>) -> Measured {
     let back = without.saturating_sub(with);
     if back >= bytes.scaled(1, 2) {
-        return Song::Back;
+        return Measured::Back;
     }
     if back.saturating_add(written.unwrap_or_default()) >= bytes.scaled(1, 2) {
-        return Song::Unclear;
+        return Measured::Unclear;
     }
-    Song::Missing(bytes.saturating_sub(back))
+    Measured::Missing(bytes.saturating_sub(back))
 }
 
 #[cfg(test)]
@@ -60,10 +60,12 @@ mod tests {
         check(100 << 10, 50 << 10, Some(64));
         check(400, 200, Some(4));
         check(99, 99, None);
-        // Too little is left: of the volume, or above its low mark.
+        // A rolling recorder's volume lives between its marks.
+        check(100 << 10, 12 << 10, Some(64));
+        // Too little is left: of the volume, or above its high mark.
         check(400, 50, None);
         check(100 << 10, 900, None);
-        check(100 << 10, 12 << 10, None);
+        check(100 << 10, 10 << 10, None);
         check(0, 0, None);
     }
 
@@ -71,13 +73,13 @@ mod tests {
     fn what_does_not_come_back_is_missing_unless_others_wrote() {
         let check = |rise: u64, written: Option<u64>, expected| {
             let with = Bytes::mib(500);
-            let song = judge(Bytes::mib(64), with, with.saturating_add(Bytes::mib(rise)), written.map(Bytes::mib));
-            assert_eq!(song, expected, "{rise} {written:?}");
+            let measured = judge(Bytes::mib(64), with, with.saturating_add(Bytes::mib(rise)), written.map(Bytes::mib));
+            assert_eq!(measured, expected, "{rise} {written:?}");
         };
-        check(64, Some(0), Song::Back);
-        check(40, Some(500), Song::Back);
-        check(0, Some(1), Song::Missing(Bytes::mib(64)));
-        check(10, None, Song::Missing(Bytes::mib(54)));
-        check(0, Some(60), Song::Unclear);
+        check(64, Some(0), Measured::Back);
+        check(40, Some(500), Measured::Back);
+        check(0, Some(1), Measured::Missing(Bytes::mib(64)));
+        check(10, None, Measured::Missing(Bytes::mib(54)));
+        check(0, Some(60), Measured::Unclear);
     }
 }
