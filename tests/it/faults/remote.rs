@@ -407,6 +407,11 @@ fn pressure(daemon: &Daemon, tree: &str) -> (String, String) {
     (text("pressure"), text("blind_because"))
 }
 
+/// The volume of a tree is not blind. The neighbour's is the machine's own disk, which may be as full as it likes.
+fn judged(daemon: &Daemon, tree: &str) -> bool {
+    ["normal", "reclaiming", "exhausted"].contains(&pressure(daemon, tree).0.as_str())
+}
+
 /// Fault 60: a child that hangs makes only its own volume blind, and is replaced; it inherited nothing, and ends with the guard, also
 /// with one that is killed.
 #[test]
@@ -415,7 +420,7 @@ fn a_child_that_hangs_is_replaced_and_nothing_else_waits() {
     let bed = isolated_bed(100);
     let config = with_a_neighbour(&bed);
     let mut daemon = Daemon::start(&config, &bed.state());
-    wait_for("both are well", || ["live", "neighbour"].iter().all(|tree| pressure(&daemon, tree).0 == "normal"));
+    wait_for("both are well", || judged(&daemon, "neighbour") && pressure(&daemon, "live").0 == "normal");
     let first = child(&bed.state());
     let inherited: Vec<PathBuf> = std::fs::read_dir(format!("/proc/{first}/fd"))
         .unwrap()
@@ -431,7 +436,7 @@ fn a_child_that_hangs_is_replaced_and_nothing_else_waits() {
     let blind = "A volume cannot be judged";
     wait_for("its volume is blind", || std::fs::read_to_string(&log).unwrap().contains(blind));
     assert_eq!(std::fs::read_to_string(&log).unwrap().matches(blind).count(), 1, "and no other is");
-    assert_eq!(pressure(&daemon, "neighbour").0, "normal");
+    assert!(judged(&daemon, "neighbour"));
     assert!(daemon.get("/metrics").contains("storage_guard_"));
     wait_for("another child works it", || pressure(&daemon, "live").0 == "normal");
     let second = child(&bed.state());
@@ -484,14 +489,14 @@ fn a_process_that_hangs_in_the_kernel_makes_only_its_tree_blind_also_after_a_res
     let gone = bed.gone();
     assert!(lives(pid), "it hangs in the kernel");
     wait_for("it is said which process hangs", || pressure(&daemon, "live").1.contains(&format!("process {pid}")));
-    assert_eq!(pressure(&daemon, "neighbour").0, "normal");
+    assert!(judged(&daemon, "neighbour"));
     assert!(daemon.get("/metrics").contains("storage_guard_"));
     signal("-KILL", daemon.pid());
     daemon.ended();
 
     let again = Daemon::start(&config, &bed.state());
     wait_for("its volume is known to be blind", || pressure(&again, "live").1.contains(&format!("process {pid}")));
-    assert_eq!(pressure(&again, "neighbour").0, "normal");
+    assert!(judged(&again, "neighbour"));
     assert!(lives(pid) && bed.gone() == gone);
     drop(frozen);
     wait_for("the run goes on to its end", || pressure(&again, "live").0 == "normal" && bed.gone() > gone + 20);
@@ -519,7 +524,7 @@ fn a_thread_that_hangs_in_the_kernel_is_left_behind_and_its_tree_gets_a_child() 
     pause(Duration::from_secs(110));
     wait_for("its volume is blind", || pressure(&daemon, "live").0 == "blind");
     assert!(pressure(&daemon, "live").1.contains("it hung"), "{:?}", pressure(&daemon, "live"));
-    assert_eq!(pressure(&daemon, "neighbour").0, "normal");
+    assert!(judged(&daemon, "neighbour"));
     let gone = bed.gone();
     pause(Duration::from_secs(5));
     let log = std::fs::read_to_string(config.with_extension("log")).unwrap();
