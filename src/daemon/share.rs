@@ -89,7 +89,11 @@ impl VolumeWorker {
             None => self.our_share(reading, deficit),
         };
         let inodes = match self.grant {
-            Some(grant) => deficit.inodes.min(grant.inodes.saturating_add(self.files()).saturating_sub(grant.files)),
+            Some(grant) => {
+                let left = grant.inodes.saturating_add(self.files()).saturating_sub(grant.files);
+                let least = if deficit.critical { self.engine.cleanup.batch_files as u64 } else { 0 };
+                deficit.inodes.min(left.max(least))
+            }
             None => self.our_inodes(reading, deficit),
         };
         Deficit { bytes, inodes, ..deficit }

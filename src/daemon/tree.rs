@@ -233,24 +233,32 @@ impl TreeWatch {
         if !failing.is_empty() {
             let by_file: HashMap<(u64, u64), _> =
                 failing.iter().map(|f| ((f.target.inode, f.target.fingerprint), f)).collect();
-            // A directory that refuses two deletions refuses all; their retries will tell when it does not.
-            let mut refusing: HashMap<_, usize> = HashMap::new();
             for seen in self.inventory.files() {
                 let Some(failure) = by_file.get(&(seen.inode, seen.fingerprint)) else { continue };
-                if failure.cause.is_shared() {
-                    *refusing.entry(self.inventory.directory(seen.index)).or_default() += 1;
-                }
                 if failure.cause == crate::domain::deletion::Cause::InUse {
                     open.insert(seen.index);
                 } else {
                     waiting.insert(seen.index);
                 }
             }
+            // A directory that refuses two deletions refuses all; their retries will tell when it does not. Counted by path, as a
+            // batch does: what failed may be set aside, and in no inventory.
+            let mut refusing: HashMap<_, usize> = HashMap::new();
+            for failure in failing.iter().filter(|failure| failure.cause.is_shared(&failure.error)) {
+                *refusing.entry(failure.target.path.split().0).or_default() += 1;
+            }
             refusing.retain(|_, count| *count >= 2);
             if !refusing.is_empty() {
-                let there =
-                    self.inventory.files().filter(|seen| refusing.contains_key(&self.inventory.directory(seen.index)));
-                waiting.extend(there.map(|seen| seen.index));
+                let mut known = HashMap::new();
+                for seen in self.inventory.files() {
+                    let dir = self.inventory.directory(seen.index);
+                    let refuses = known
+                        .entry(dir)
+                        .or_insert_with(|| refusing.contains_key(&self.inventory.path(seen.index).split().0));
+                    if *refuses {
+                        waiting.insert(seen.index);
+                    }
+                }
             }
         }
         // What an open intent speaks of is settled first: chosen again, it would be counted twice.

@@ -10,7 +10,7 @@ use super::tree::{Report, TreeWatch};
 use crate::domain::clock_watch::{ClockWatch, Moment};
 use crate::domain::deletion::Cap;
 use crate::domain::event::Event;
-use crate::domain::history::History;
+use crate::domain::history::{History, clock_text};
 use crate::domain::journal::{Entry, GUARD, NoteKind};
 use crate::domain::limits::{Allowance, CapFacts, Grant, Line};
 use crate::domain::names::{TreeId, VolumeId};
@@ -192,12 +192,28 @@ impl VolumeWorker {
         let now = self.now();
         let recorded = self.journal().with_history(|history| history.last_at);
         self.clock.set_min_age(self.trees.iter().map(|tree| tree.policy.min_age).max().unwrap_or_default());
-        let was = self.clock.suspect().is_some();
-        self.clock.observe(now, self.engine.clock.boottime(), recorded);
-        let suspect = self.clock.suspect().map(|(since, text)| (since, format!("the clock {text}")));
-        if was != suspect.is_some() {
-            let text = suspect.as_ref().map_or("the clock is trusted again".to_owned(), |(_, text)| text.clone());
-            self.journal().append_synced(vec![Entry::note(NoteKind::Clock, text.clone())], now)?;
+        let boot = self.engine.clock.boottime();
+        // A restart makes no clock right.
+        let left = self.journal().with_history(|history| history.clocks.get(&self.name).cloned());
+        if let (Some((text, offsets)), true) = (left, self.clock.is_new()) {
+            self.clock.remember(&text, &offsets, now, boot);
+            let suspect = self.clock.suspect().map(|(since, _)| since);
+            self.emit(Event::Clock { suspect, text: format!("the clock {text}, before the guard was started") });
+        }
+        let (was, clocks) = (self.clock.suspect().is_some(), self.clock.offsets().len());
+        self.clock.observe(now, boot, recorded);
+        let suspect = self.clock.suspect().map(|(since, text)| (since, text.to_owned()));
+        if was != suspect.is_some() || clocks != self.clock.offsets().len() {
+            let text = match &suspect {
+                Some((_, text)) => clock_text(text, &self.clock.offsets()),
+                None => "the clock is trusted again".to_owned(),
+            };
+            let mut note = Entry::note(NoteKind::Clock, text);
+            if let Entry::Note { volume, .. } = &mut note {
+                *volume = Some(self.name.clone());
+            }
+            self.journal().append_synced(vec![note], now)?;
+            let text = suspect.as_ref().map_or_else(String::new, |(_, text)| format!("the clock {text}"));
             self.emit(Event::Clock { suspect: suspect.map(|(since, _)| since), text });
         }
         Ok(())

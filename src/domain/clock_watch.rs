@@ -6,10 +6,15 @@ use super::units::{Timestamp, show_duration};
 
 /// A larger difference is a jump. Corrections of a running clock are smaller.
 const JUMP: Duration = Duration::from_secs(300);
+/// Clocks that differ by less are one: a clock that was set twice, and ran a little apart in between.
+const SAME: Duration = Duration::from_secs(1);
 /// After a jump nothing goes because of its age for so long.
 const FROZEN: Duration = Duration::from_secs(3600);
 
-/// The time of day, as far as it is known: after a jump, files are dated by either of the two clocks.
+/// Clocks that are told apart; of more, the least of all ages counts.
+const CLOCKS: usize = 8;
+
+/// The time of day, as far as it is known: after a jump, files are dated by any of the clocks that were seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
     /// What the clock shows.
@@ -20,6 +25,8 @@ pub struct Moment {
     pub latest: Timestamp,
     /// The clock is trusted. While it is not, nothing goes because of its age.
     pub trusted: bool,
+    /// What each clock would show; `None` where there is no other, or they are too many to tell apart.
+    clocks: Option<[Timestamp; CLOCKS]>,
 }
 
 impl Moment {
@@ -29,32 +36,47 @@ impl Moment {
         Skew::NONE.at(now)
     }
 
-    /// The least age of what bears the date `at`, whichever clock dated it: what is dated later than the slower clock shows was dated
-    /// by the faster one, and all else may have been dated by the slower.
+    /// The least age of what bears the date `at`, whichever clock dated it: no clock dates into its own future.
     #[must_use]
     pub fn age(&self, at: Timestamp) -> Duration {
-        if at > self.earliest { self.latest.since(at) } else { self.earliest.since(at) }
+        match self.clocks {
+            Some(clocks) => {
+                clocks.iter().filter(|clock| **clock >= at).map(|clock| clock.since(at)).min().unwrap_or_default()
+            }
+            None if self.trusted => self.now.since(at),
+            None => Duration::ZERO,
+        }
     }
 }
 
 /// How far the clock may be off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skew {
-    /// It may be so much earlier than the clock shows.
-    earlier: Duration,
-    /// It may be so much later.
-    later: Duration,
+    /// What the clocks would show, less what the clock shows, in milliseconds.
+    offsets: Vec<i64>,
     trusted: bool,
 }
 
 impl Skew {
     /// The clock is trusted.
-    pub const NONE: Self = Self { earlier: Duration::ZERO, later: Duration::ZERO, trusted: true };
+    pub const NONE: Self = Self { offsets: Vec::new(), trusted: true };
 
     /// The moment at which the clock shows `now`.
     #[must_use]
-    pub fn at(self, now: Timestamp) -> Moment {
-        Moment { now, earliest: now.minus(self.earlier), latest: now.plus(self.later), trusted: self.trusted }
+    pub fn at(&self, now: Timestamp) -> Moment {
+        let shows = |offset: &i64| Timestamp::from_millis(now.millis().saturating_add(*offset));
+        let all = || self.offsets.iter().map(shows).chain([now]);
+        let mut clocks = [now; CLOCKS];
+        for (place, clock) in clocks.iter_mut().zip(all()) {
+            *place = clock;
+        }
+        Moment {
+            now,
+            earliest: all().min().unwrap_or(now),
+            latest: all().max().unwrap_or(now),
+            trusted: self.trusted,
+            clocks: (!self.trusted && self.offsets.len() < CLOCKS).then_some(clocks),
+        }
     }
 }
 
@@ -72,9 +94,8 @@ struct Suspect {
     since: Timestamp,
     at: Duration,
     text: String,
-    /// What the slowest and the fastest of its clocks would show at the last look.
-    earliest: Timestamp,
-    latest: Timestamp,
+    /// What each clock that was seen would show at the last look.
+    clocks: Vec<Timestamp>,
 }
 
 impl ClockWatch {
@@ -98,8 +119,7 @@ impl ClockWatch {
         };
         self.last = Some((now, boot));
         if let Some(suspect) = &mut self.suspect {
-            suspect.earliest = suspect.earliest.plus(elapsed).min(now);
-            suspect.latest = suspect.latest.plus(elapsed).max(now);
+            suspect.clocks.iter_mut().for_each(|clock| *clock = clock.plus(elapsed));
         }
         let (back, forward) = (expected.since(now), now.since(expected));
         if back > JUMP || forward > JUMP {
@@ -108,10 +128,14 @@ impl ClockWatch {
             } else {
                 format!("jumped forward by {} against {since}", show_duration(forward))
             };
-            let known = self.suspect.as_ref();
-            let earliest = known.map_or(expected.min(now), |known| known.earliest);
-            let latest = known.map_or(expected.max(now), |known| known.latest);
-            self.suspect = Some(Suspect { since: now, at: boot, text, earliest, latest });
+            let mut clocks = self.suspect.take().map_or_else(Vec::new, |known| known.clocks);
+            for clock in [expected, now] {
+                let known = clocks.iter().any(|other| other.since(clock).max(clock.since(*other)) <= SAME);
+                if !known && clocks.len() <= CLOCKS {
+                    clocks.push(clock);
+                }
+            }
+            self.suspect = Some(Suspect { since: now, at: boot, text, clocks });
         }
         let span = FROZEN.max(self.min_age);
         if self.suspect.as_ref().is_some_and(|suspect| boot.saturating_sub(suspect.at) >= span) {
@@ -125,15 +149,36 @@ impl ClockWatch {
         self.suspect.as_ref().map(|suspect| (suspect.since, suspect.text.as_str()))
     }
 
+    /// It has not looked yet.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.last.is_none()
+    }
+
+    /// Goes on with the suspicion that an earlier process left: a restart makes no clock right.
+    pub fn remember(&mut self, text: &str, offsets: &[i64], now: Timestamp, boot: Duration) {
+        let clocks = offsets.iter().map(|offset| Timestamp::from_millis(now.millis().saturating_add(*offset)));
+        let clocks = clocks.chain([now]).collect();
+        self.suspect = Some(Suspect { since: now, at: boot, text: text.to_owned(), clocks });
+        self.last = Some((now, boot));
+    }
+
     /// How far it may be off.
     #[must_use]
     pub fn skew(&self) -> Skew {
         match (&self.suspect, self.last) {
             (Some(suspect), Some((now, _))) => {
-                Skew { earlier: now.since(suspect.earliest), later: suspect.latest.since(now), trusted: false }
+                let offset = |clock: &Timestamp| clock.millis().saturating_sub(now.millis());
+                Skew { offsets: suspect.clocks.iter().map(offset).collect(), trusted: false }
             }
             (Some(_) | None, _) => Skew::NONE,
         }
+    }
+
+    /// What each clock would show, less what the clock shows, in milliseconds: what outlives this process.
+    #[must_use]
+    pub fn offsets(&self) -> Vec<i64> {
+        self.skew().offsets
     }
 }
 
@@ -186,19 +231,43 @@ mod tests {
         check(Some(900), &[(1000, 10)], None, (1000, 1000));
     }
 
+    /// Fault 91.
+    #[test]
+    fn a_restart_makes_no_clock_right() {
+        let mut before = ClockWatch::new(Duration::ZERO);
+        let at = Timestamp::from_secs;
+        before.observe(at(1000), Duration::from_secs(10), None);
+        before.observe(at(9000), Duration::from_secs(20), None);
+        let mut after = ClockWatch::new(Duration::ZERO);
+        assert!(after.is_new());
+        after.remember("jumped forward", &before.offsets(), at(9100), Duration::from_secs(120));
+        after.observe(at(9110), Duration::from_secs(130), Some(at(9050)));
+        let moment = after.skew().at(at(9110));
+        assert!(!moment.trusted);
+        assert_eq!((moment.earliest.secs(), moment.latest.secs()), (1120, 9110));
+        after.observe(at(12_710), Duration::from_secs(3730), None);
+        assert!(after.suspect().is_none());
+    }
+
     #[test]
     fn an_age_is_the_least_that_either_clock_allows() {
-        let moment = |earliest, latest| Moment {
-            now: Timestamp::from_secs(earliest),
-            earliest: Timestamp::from_secs(earliest),
-            latest: Timestamp::from_secs(latest),
-            trusted: false,
+        let moment = |now: i64, others: &[i64]| {
+            let offsets = others.iter().map(|other| (other - now) * 1000).collect();
+            Skew { offsets, trusted: others.is_empty() }.at(Timestamp::from_secs(now))
         };
         let age = |moment: Moment, at| moment.age(Timestamp::from_secs(at)).as_secs();
-        let both = moment(1000, 9000);
+        let both = moment(1000, &[9000]);
         assert_eq!(age(both, 400), 600, "dated by the slower clock, or long ago by the faster");
         assert_eq!(age(both, 8000), 1000, "the slower clock never showed this");
         assert_eq!(age(both, 9500), 0);
-        assert_eq!(age(moment(1000, 1000), 400), 600);
+        assert_eq!(age(moment(1000, &[]), 400), 600);
+        let three = moment(5000, &[1000, 9000]);
+        assert_eq!(
+            (age(three, 4900), age(three, 8900), age(three, 900)),
+            (100, 100, 100),
+            "a clock between the two dates files too"
+        );
+        let many: Vec<i64> = (2..20).map(|at| at * 1000).collect();
+        assert_eq!(age(moment(1000, &many), 10), 0, "too many to tell apart");
     }
 }

@@ -110,11 +110,15 @@ words! {
     }
 }
 
+/// How the error of a file begins that itself may not be opened: its neighbours may be.
+pub const UNREADABLE: &str = "it cannot be opened: ";
+
 impl Cause {
     /// Other files of the same place very likely fail for it too, so that trying them makes no sense.
     #[must_use]
-    pub fn is_shared(self) -> bool {
+    pub fn is_shared(self, error: &str) -> bool {
         match self {
+            Self::Permission if error.starts_with(UNREADABLE) => false,
             Self::Permission | Self::ReadOnly | Self::TooManyFiles => true,
             Self::InUse | Self::Locked | Self::Io | Self::Busy | Self::Changed | Self::Unknown => false,
         }

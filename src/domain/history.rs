@@ -94,6 +94,8 @@ pub struct History {
     pub last_run: u64,
     /// The entry of the daemon's last start; 0 if it never was.
     pub last_start: Seq,
+    /// Volumes by whose look the clock is not trusted: why, and by how many milliseconds each clock that was seen differs.
+    pub clocks: BTreeMap<VolumeId, (String, Vec<i64>)>,
     /// When the daemon was started, of late.
     starts: VecDeque<Timestamp>,
     deleted: BTreeMap<TreeId, VecDeque<(Timestamp, Bytes)>>,
@@ -105,6 +107,19 @@ impl CapTrip {
     pub fn text(cap: Cap, allowed: Bytes, held: Bytes) -> String {
         format!("{cap} {} {}", allowed.0, held.0)
     }
+}
+
+/// The text of a note that the clock is not trusted.
+#[must_use]
+pub fn clock_text(why: &str, offsets: &[i64]) -> String {
+    let offsets: Vec<String> = offsets.iter().map(ToString::to_string).collect();
+    format!("{why} [{}]", offsets.join(" "))
+}
+
+fn clock_offsets(text: &str) -> Option<(String, Vec<i64>)> {
+    let (why, rest) = text.rsplit_once(" [")?;
+    let offsets = rest.strip_suffix(']')?.split(' ').filter(|word| !word.is_empty());
+    Some((why.to_owned(), offsets.map(str::parse).collect::<Result<_, _>>().ok()?))
 }
 
 impl History {
@@ -127,6 +142,12 @@ impl History {
                 Some(grant) => drop(self.grants.insert(volume.clone(), grant)),
                 None => drop(self.grants.remove(volume)),
             },
+            Entry::Note { kind: NoteKind::Clock, volume: Some(volume), text, .. } => {
+                match clock_offsets(text) {
+                    Some((text, offsets)) => self.clocks.insert(volume.clone(), (text, offsets)),
+                    None => self.clocks.remove(volume),
+                };
+            }
             Entry::Note { kind, tree, bytes, number, text, .. } => {
                 if *kind == NoteKind::Started {
                     self.last_start = recorded.seq;
@@ -378,6 +399,22 @@ mod tests {
         let tree = TreeId::new("t");
         assert_eq!(found.permitted(&tree, Timestamp::from_secs(3000)), Some(Bytes(7)));
         assert_eq!(found.permitted(&tree, Timestamp::from_secs(4000)), None);
+    }
+
+    /// Fault 91: what is known of the clock outlives the process.
+    #[test]
+    fn a_clock_that_is_not_trusted_is_not_trusted_after_a_restart_either() {
+        let note = |text: String| {
+            let mut note = Entry::note(NoteKind::Clock, text);
+            let Entry::Note { volume, .. } = &mut note else { unreachable!() };
+            *volume = Some(VolumeId::new("v"));
+            (1, note)
+        };
+        let suspect = note(clock_text("jumped forward [by a lot]", &[-5, 0, 86_400_000]));
+        let found = history(vec![suspect.clone()]);
+        let (text, offsets) = &found.clocks[&VolumeId::new("v")];
+        assert_eq!((text.as_str(), offsets.as_slice()), ("jumped forward [by a lot]", &[-5, 0, 86_400_000][..]));
+        assert!(history(vec![suspect, note("the clock is trusted again".to_owned())]).clocks.is_empty());
     }
 
     /// Fault 81.

@@ -1,6 +1,7 @@
 //! The plan held to its laws.
 
 use super::*;
+use crate::domain::clock_watch::ClockWatch;
 use crate::domain::layout::Layout;
 use crate::domain::protection::Pattern;
 use crate::domain::recording::{FileIdentity, InventoryBuilder, Sighting};
@@ -181,7 +182,10 @@ fn a_budget_acts_as_a_mark_of_its_own() {
 #[test]
 fn a_clock_that_jumped_makes_nothing_old_and_no_age_rule_applies() {
     let now = Timestamp::from_secs(NOW + 10 * 365 * 24 * HOUR);
-    let jumped = Moment { now, earliest: Timestamp::from_secs(NOW), latest: now, trusted: false };
+    let mut watch = ClockWatch::new(Duration::ZERO);
+    watch.observe(Timestamp::from_secs(NOW), Duration::ZERO, None);
+    watch.observe(now, Duration::ZERO, None);
+    let jumped = watch.skew().at(now);
     let rules = vec![Rule { max_age: Some(Duration::from_secs(3600)), ..rule("*") }];
     let planned = |target| {
         let facts = vec![facts(&[aged(0), aged(50), File { stream: 1, ..aged(0) }, aged(60)], policy(rules.clone()))];

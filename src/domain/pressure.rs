@@ -128,7 +128,8 @@ pub fn assess(reading: &Reading, marks: &Marks, inflow: Bytes) -> (bool, Deficit
     let deficit = Deficit {
         bytes: at.low.saturating_sub(space.available),
         inodes: if space.inodes == 0 { 0 } else { at.inodes_low.saturating_sub(space.inodes_free) },
-        critical: space.available < at.critical,
+        // Of inodes, a recorder needs one for each file: few are as bad as few bytes.
+        critical: space.available < at.critical || (space.inodes != 0 && space.inodes_free < at.inodes_high / 4),
     };
     let early = !marks.full_within.is_zero() && inflow.saturating_mul(marks.full_within.as_secs()) > space.available;
     let inodes = space.inodes != 0 && space.inodes_free < at.inodes_high;

@@ -121,7 +121,7 @@ impl Engine {
         // A directory that refuses two deletions refuses all: two failures stand for it. One may be the file's own.
         let mut refusing: BTreeMap<(TreeId, Option<RelPath>), usize> = BTreeMap::new();
         self.journal.with_history(|history| {
-            for failure in history.failures.values().filter(|failure| failure.cause.is_shared()) {
+            for failure in history.failures.values().filter(|failure| failure.cause.is_shared(&failure.error)) {
                 *refusing.entry((failure.target.tree.clone(), failure.target.path.split().0)).or_default() += 1;
             }
         });
@@ -143,7 +143,7 @@ impl Engine {
                     delete(tree, &intent, seq, rules)
                 }
             };
-            if matches!(&attempt, Attempt::Failed { cause, .. } if cause.is_shared()) {
+            if matches!(&attempt, Attempt::Failed { cause, error, .. } if cause.is_shared(error)) {
                 *refusing.entry(place(&intent)).or_default() += usize::from(intent.retry_of.is_none());
             }
             settled.push(Settled { seq, intent, attempt });
@@ -430,7 +430,7 @@ fn delete(tree: &TreeHandle, intent: &Intent, seq: Seq, rules: DoorRules) -> Att
 /// An earlier attempt may have set the file aside, and failed both to delete it and to put it back: it goes back before the next,
 /// which would else take it for gone.
 fn put_back(dir: &dyn WritableDir, target: &Target) -> io::Result<()> {
-    if dir.look(&target.path)?.is_some() {
+    if dir.look(&target.path)?.is_some_and(|now| now.inode == target.inode) {
         return Ok(());
     }
     let mut asides = dir.list_aside()?;

@@ -266,8 +266,8 @@ impl Engine {
     /// How many of the next targets are one batch: never more than is needed under pressure.
     fn batch_size(&self, targets: &[Target], needed: Needed) -> usize {
         let mut bytes = Bytes::ZERO;
-        // Without a journal one by one, only until there is room for one.
-        let most = if self.journal.owes() { 1 } else { self.cleanup.batch_files.max(1) };
+        // Without room for a journal one by one, only until there is some.
+        let most = self.cleanup.batch_files.max(1).min(self.journal.room());
         for (count, target) in targets.iter().enumerate() {
             let full = count >= most || (count > 0 && bytes.saturating_add(target.bytes) > self.cleanup.batch_bytes);
             let enough = ends_at_low(target) && bytes >= needed.bytes && count as u64 >= needed.inodes;

@@ -12,7 +12,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -51,6 +51,9 @@ pub enum JournalError {
     /// An earlier write failed.
     #[error("the journal in `{}` is closed, because an earlier write failed; nothing is deleted until it can be written again, which is tried every ten seconds", .0.display())]
     Closed(PathBuf),
+    /// Somebody removed its files.
+    #[error("the journal in `{}` was removed while the guard runs; nothing is deleted until the guard is started again", .0.display())]
+    Removed(PathBuf),
     /// An entry is too long.
     #[error("an entry for the journal is too long: {0} bytes")]
     TooLong(usize),
@@ -62,7 +65,7 @@ impl JournalError {
     pub fn full(&self) -> bool {
         match self {
             Self::Io { source, .. } => is_full(source),
-            Self::Closed(_) | Self::TooLong(_) => false,
+            Self::Closed(_) | Self::Removed(_) | Self::TooLong(_) => false,
         }
     }
 }
@@ -214,10 +217,11 @@ impl Journal {
             Standing::Broken => self.reopen(&mut inner, now)?,
             Standing::Owing(..) => {
                 if !self.pay(&mut inner) {
-                    return Ok(inner.owe(entries, now));
+                    return Ok(inner.owe(entries.into_iter().map(|entry| (now, entry))));
                 }
             }
         }
+        self.there(&inner)?;
         let seqs = self.append(&mut inner, entries.into_iter().map(|entry| (now, entry)))?;
         if !inner.spare && now.since(inner.tried) >= AGAIN {
             inner.tried = now;
@@ -227,17 +231,38 @@ impl Journal {
         Ok(seqs)
     }
 
+    /// Its segment still has a name: what is written to one without is no record.
+    fn there(&self, inner: &Inner) -> Result<(), JournalError> {
+        let segment = inner.segment.as_ref().expect("an open journal has a segment");
+        match segment.file.metadata().map_err(|e| self.failed("look at", e))?.nlink() {
+            0 => Err(JournalError::Removed(self.folder.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// So many deletions have room in it for certain; at least one is tried.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        /// An intent and an outcome, with a long path.
+        const DELETION: usize = 2 << 10;
+        let inner = self.lock();
+        let (Some(segment), Standing::Sound) = (&inner.segment, &inner.standing) else { return 1 };
+        let length = |path: &Path| std::fs::metadata(path).map_or(0, |found| usize::try_from(found.len()).unwrap_or(0));
+        let rest = length(&segment.path).saturating_sub(segment.offset);
+        (rest.saturating_add(length(&self.folder.join(SPARE))) / DELETION).max(1)
+    }
+
     fn append(
         &self,
         inner: &mut Inner,
-        entries: impl Iterator<Item = (Timestamp, Entry)>,
+        mut entries: impl Iterator<Item = (Timestamp, Entry)>,
     ) -> Result<Vec<Seq>, JournalError> {
         // Until this append is known to have succeeded.
         inner.standing = Standing::Broken;
         let batch = inner.at.batch.wrapping_add(1);
         let mut seqs = Vec::new();
         let mut buffer = Vec::new();
-        for (at, entry) in entries {
+        while let Some((at, entry)) = entries.next() {
             let before = (inner.at, buffer.len());
             let seq = Seq(inner.at.seq.0 + 1);
             let hash = encode(&mut buffer, &before.0.hash, batch, seq, at, &entry);
@@ -249,12 +274,19 @@ impl Journal {
                     return Err(JournalError::TooLong(frame.len()));
                 }
                 self.flush(inner, &buffer)?;
-                // What stands before it is whole; without room for more, this is as far as it goes for now.
-                if let Err(error) = self.rotate(inner) {
-                    inner.standing = Standing::Sound;
-                    return Err(error);
+                match self.rotate(inner) {
+                    Ok(()) => buffer = frame,
+                    // What stands before it is whole. Without room for more, the rest waits in memory.
+                    Err(error) if error.full() => {
+                        inner.standing = Standing::Owing(Vec::new(), Box::new(|| true));
+                        seqs.extend(inner.owe([(at, entry)].into_iter().chain(entries)));
+                        return Ok(seqs);
+                    }
+                    Err(error) => {
+                        inner.standing = Standing::Sound;
+                        return Err(error);
+                    }
                 }
-                buffer = frame;
             }
             inner.at = Position { seq, hash, batch };
             inner.history.enter(&Recorded { seq, at, hash, entry });
@@ -296,32 +328,32 @@ impl Journal {
             return false;
         }
         let owed = owed.clone();
-        let paid = load(&self.folder).and_then(|(mut new, _, _)| {
-            if new.segment.is_none() {
-                self.rotate(&mut new)?;
-            }
-            self.append(&mut new, owed.into_iter())?;
-            Ok(new)
-        });
-        match paid {
-            Ok(new) => {
+        let Ok((mut new, _, _)) = load(&self.folder) else { return false };
+        let before = new.at.seq;
+        if new.segment.as_ref().is_none_or(|segment| segment.offset > HEADER) && self.rotate(&mut new).is_err() {
+            return false;
+        }
+        match self.append(&mut new, owed.into_iter()) {
+            Ok(_) if matches!(new.standing, Standing::Sound) => {
+                new.history.last_run = new.history.last_run.max(inner.history.last_run);
                 *inner = new;
                 true
             }
-            Err(_) => {
-                self.discard();
+            Ok(_) | Err(_) => {
+                drop(new);
+                self.discard(before);
                 false
             }
         }
     }
 
-    /// Takes a journal away that was begun and has nothing on record.
+    /// Takes segments away again that were begun behind an entry, and of which nobody was told.
     #[expect(clippy::disallowed_methods, reason = "segments of the store that nobody was told of")]
-    fn discard(&self) {
-        for (_, path) in segment::list(&self.folder).unwrap_or_default() {
+    fn discard(&self, before: Seq) {
+        let begun = segment::list(&self.folder).unwrap_or_default().into_iter().filter(|(first, _)| *first > before);
+        for (_, path) in begun {
             let _ = std::fs::remove_file(path);
         }
-        let _ = std::fs::remove_file(self.folder.join(HEAD));
     }
 
     fn segment_length(&self, inner: &Inner) -> Result<usize, JournalError> {
@@ -368,7 +400,11 @@ impl Journal {
         let spare = self.folder.join(SPARE);
         let file = match File::options().read(true).write(true).open(&spare) {
             Ok(file) if file.metadata().is_ok_and(|stat| stat.len() > HEADER as u64) => file,
-            Ok(_) | Err(_) => segment::prepare(&spare).map_err(|e| self.failed("make room for", e))?,
+            Ok(_) | Err(_) => match segment::prepare(&spare) {
+                Err(error) if is_full(&error) && self.ballast.release() => segment::prepare(&spare),
+                prepared => prepared,
+            }
+            .map_err(|e| self.failed("make room for", e))?,
         };
         let first = Seq(inner.at.seq.0 + 1);
         let path = self.folder.join(segment::name(first));
@@ -420,9 +456,9 @@ impl Journal {
 
 impl Inner {
     /// Takes entries that wait.
-    fn owe(&mut self, entries: Vec<Entry>, now: Timestamp) -> Vec<Seq> {
-        let mut seqs = Vec::with_capacity(entries.len());
-        for entry in entries {
+    fn owe(&mut self, entries: impl Iterator<Item = (Timestamp, Entry)>) -> Vec<Seq> {
+        let mut seqs = Vec::new();
+        for (now, entry) in entries {
             let seq = Seq(self.at.seq.0 + 1);
             self.at.seq = seq;
             self.history.enter(&Recorded { seq, at: now, hash: [0; 32], entry: entry.clone() });

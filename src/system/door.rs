@@ -13,7 +13,7 @@
 use std::io;
 
 use super::{Aside, HeldFile, Lease, LeaseKind, WritableDir};
-use crate::domain::deletion::{Attempt, Cause, Target};
+use crate::domain::deletion::{Attempt, Cause, Target, UNREADABLE};
 use crate::domain::path::RelPath;
 use crate::domain::protection::HOLD_ATTRIBUTE;
 use crate::domain::recording::FileIdentity;
@@ -79,7 +79,7 @@ struct Examined {
 
 /// Steps 1 and 2.
 fn examine(dir: &dyn WritableDir, target: &Target, rules: DoorRules) -> Result<Examined, Attempt> {
-    let file = dir.open(&target.path).map_err(|error| failed(&error))?.ok_or(Attempt::AlreadyGone)?;
+    let file = dir.open(&target.path).map_err(|error| unopenable(&error))?.ok_or(Attempt::AlreadyGone)?;
     let now = as_planned(file.as_ref(), target)?;
     if file.locked() {
         return Err(Attempt::Failed {
@@ -216,9 +216,11 @@ pub fn unlink(mut verified: Verified<'_>) -> Attempt {
     let Some(aside) = verified.aside.take() else { return Attempt::AlreadyGone };
     if verified.lease.is_some_and(|kind| !verified.file.undisturbed(kind)) {
         let (dir, target) = (verified.dir, verified.target);
-        let _ = verified.file.remove_attribute(ORIGIN_ATTRIBUTE);
         // First the name, then the lease: whoever waits finds the file where it was.
         let back = put_back(dir, &aside, &target.path);
+        if back.is_ok() {
+            let _ = verified.file.remove_attribute(ORIGIN_ATTRIBUTE);
+        }
         let _ = verified.file.release();
         return match back {
             Ok(()) => disturbed(),
@@ -255,9 +257,10 @@ fn look_for(dir: &dyn WritableDir, aside: &Aside, file: &dyn HeldFile) -> Result
 impl Drop for Verified<'_> {
     fn drop(&mut self) {
         if let Some(aside) = self.aside.take() {
-            let _ = self.file.remove_attribute(ORIGIN_ATTRIBUTE);
-            // If it cannot go back now, settling puts it back at the next start.
-            let _ = put_back(self.dir, &aside, &self.target.path);
+            // If it cannot go back now, settling puts it back, and finds there where it came from.
+            if put_back(self.dir, &aside, &self.target.path).is_ok() {
+                let _ = self.file.remove_attribute(ORIGIN_ATTRIBUTE);
+            }
         }
     }
 }
@@ -321,6 +324,13 @@ fn kept(why: &str) -> Attempt {
 
 fn failed(error: &io::Error) -> Attempt {
     Attempt::Failed { cause: classify(error), error: error.to_string(), holder: None }
+}
+
+/// A file that cannot be opened: the file's own matter, where it is one of permission.
+fn unopenable(error: &io::Error) -> Attempt {
+    let cause = classify(error);
+    let text = if cause == Cause::Permission { format!("{UNREADABLE}{error}") } else { error.to_string() };
+    Attempt::Failed { cause, error: text, holder: None }
 }
 
 /// The class of a failure.
