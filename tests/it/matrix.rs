@@ -193,18 +193,26 @@ impl Bench {
         std::fs::create_dir(home.path().join("mounted")).unwrap();
         let mut bench = Self { home, ram, disk: template.disk, before: BTreeMap::new() };
         copy_state(&template.home.path().join("state"), bench.home.path());
-        bench.mount_again();
+        bench.mount_image("image");
         bench.before = bench.recordings();
         bench
     }
 
-    /// Mounts the image, also after it was unmounted.
-    pub(crate) fn mount_again(&self) {
-        let image = self.ram.path().join("image");
+    fn mount_image(&self, name: &str) {
+        let image = self.ram.path().join(name);
         run("mount", &["-o", self.disk.options, image.to_str().unwrap(), self.point().to_str().unwrap()]);
     }
 
-    pub(crate) fn unmount(&self) {
+    /// Unmounts a filesystem that was shut down, and mounts what its disk holds. A copy of it, since the mount namespace of another
+    /// test may still have the old one mounted, and mounting the same image again would find that, shut down.
+    pub(crate) fn restart(&self) {
+        self.unmount();
+        let (image, copy) = (self.ram.path().join("image"), self.ram.path().join("copy"));
+        run("cp", &["--sparse=always", image.to_str().unwrap(), copy.to_str().unwrap()]);
+        self.mount_image("copy");
+    }
+
+    fn unmount(&self) {
         run("umount", &[self.point().to_str().unwrap()]);
     }
 
@@ -216,6 +224,8 @@ impl Bench {
     }
 
     fn save(self, template: &Template) {
+        // Where the mount namespace of another test has it mounted too, unmounting writes nothing.
+        run("sync", &["-f", self.point().to_str().unwrap()]);
         self.unmount();
         copy_state(&self.home.path().join("state"), template.home.path());
         run(

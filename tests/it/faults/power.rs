@@ -65,8 +65,7 @@ fn cut(template: &Template, scenario: &Scenario, (call, when): &(String, u64), f
     let in_memory = bench.recordings();
     let shutdown = if flushed { "shutdown -f" } else { "shutdown" };
     run("xfs_io", &["-x", "-c", shutdown, bench.point().to_str().unwrap()]);
-    bench.unmount();
-    bench.mount_again();
+    bench.restart();
     tally.cuts += 1;
     let on_disk = bench.recordings();
     tally.came_back += on_disk.keys().filter(|path| !in_memory.contains_key(*path)).count() as u64;
