@@ -8,6 +8,7 @@ mod io;
 mod mounts;
 mod open;
 mod paths;
+mod power;
 mod remote;
 mod space;
 mod starved;

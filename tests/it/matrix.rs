@@ -57,9 +57,29 @@ const CALLS: [&str; 34] = [
     "fstatfs",
 ];
 
+/// What an image is made with.
+#[derive(Clone, Copy)]
+pub(crate) struct Disk {
+    pub(crate) mkfs: &'static [&'static str],
+    pub(crate) megabytes: u64,
+    /// Copies of an XFS have one identifier, with which only one of them can be mounted.
+    pub(crate) options: &'static str,
+    /// The state is not in the image but beside it, as on another disk.
+    pub(crate) state_apart: bool,
+}
+
+/// Inodes with room for our attribute: a block of its own for it would be given back too.
+const PLAIN: Disk = Disk {
+    mkfs: &["mkfs.ext4", "-q", "-m", "0", "-b", "4096", "-I", "512", "-O", "^has_journal"],
+    megabytes: MEGABYTES,
+    options: "loop",
+    state_apart: false,
+};
+
 /// A filesystem that is copied for every point.
 pub(crate) struct Template {
     home: tempfile::TempDir,
+    disk: Disk,
     /// Recordings that the policy lets go, and their allocated bytes.
     pub(crate) planned: BTreeMap<String, u64>,
 }
@@ -70,6 +90,7 @@ pub(crate) struct Bench {
     home: tempfile::TempDir,
     /// The image.
     ram: tempfile::TempDir,
+    disk: Disk,
     /// Before anything ran: each recording's inode and allocated bytes.
     before: BTreeMap<String, (u64, u64)>,
 }
@@ -101,6 +122,14 @@ fn ram() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap()
 }
 
+/// Copies a state that lies beside its image, over what an earlier copy left there.
+fn copy_state(state: &Path, into: &Path) {
+    if state.is_dir() {
+        run("rm", &["-rf", into.join("state").to_str().unwrap()]);
+        run("cp", &["-a", state.to_str().unwrap(), into.to_str().unwrap()]);
+    }
+}
+
 fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
@@ -108,14 +137,18 @@ fn text(output: &Output) -> String {
 impl Template {
     /// An image with two streams: of `live/a` all three go, and their directory; of `live/b` two of three, and then two of another
     /// day; `live/c` stays.
-    #[expect(clippy::disallowed_methods, reason = "it makes the test's own image")]
     pub(crate) fn new() -> Self {
-        let mut template = Self { home: ram(), planned: BTreeMap::new() };
+        Self::on(PLAIN)
+    }
+
+    /// The same on another filesystem.
+    #[expect(clippy::disallowed_methods, reason = "it makes the test's own image")]
+    pub(crate) fn on(disk: Disk) -> Self {
+        let mut template = Self { home: ram(), disk, planned: BTreeMap::new() };
         let image = template.image();
-        std::fs::File::create(&image).unwrap().set_len(MEGABYTES << 20).unwrap();
+        std::fs::File::create(&image).unwrap().set_len(disk.megabytes << 20).unwrap();
         let image = image.to_str().unwrap();
-        // Inodes with room for our attribute: a block of its own for it would be given back too.
-        run("mkfs.ext4", &["-q", "-m", "0", "-b", "4096", "-I", "512", "-O", "^has_journal", image]);
+        run(disk.mkfs[0], &[&disk.mkfs[1..], &[image]].concat());
         let bench = Bench::mount(&template);
         let mut planned = Vec::new();
         for (stream, days, count, goes) in
@@ -158,11 +191,25 @@ impl Bench {
         let (home, ram) = (tempfile::tempdir().unwrap(), ram());
         run("cp", &["--sparse=always", template.image().to_str().unwrap(), ram.path().to_str().unwrap()]);
         std::fs::create_dir(home.path().join("mounted")).unwrap();
-        let mut bench = Self { home, ram, before: BTreeMap::new() };
-        let image = bench.ram.path().join("image");
-        run("mount", &["-o", "loop", image.to_str().unwrap(), bench.point().to_str().unwrap()]);
+        let mut bench = Self { home, ram, disk: template.disk, before: BTreeMap::new() };
+        copy_state(&template.home.path().join("state"), bench.home.path());
+        bench.mount_image("image");
         bench.before = bench.recordings();
         bench
+    }
+
+    fn mount_image(&self, name: &str) {
+        let image = self.ram.path().join(name);
+        run("mount", &["-o", self.disk.options, image.to_str().unwrap(), self.point().to_str().unwrap()]);
+    }
+
+    /// Unmounts a filesystem that was shut down, and mounts what its disk holds. A copy of it, since the mount namespace of another
+    /// test may still have the old one mounted, and mounting the same image again would find that, shut down.
+    pub(crate) fn restart(&self) {
+        self.unmount();
+        let (image, copy) = (self.ram.path().join("image"), self.ram.path().join("copy"));
+        run("cp", &["--sparse=always", image.to_str().unwrap(), copy.to_str().unwrap()]);
+        self.mount_image("copy");
     }
 
     fn unmount(&self) {
@@ -177,7 +224,10 @@ impl Bench {
     }
 
     fn save(self, template: &Template) {
+        // Where the mount namespace of another test has it mounted too, unmounting writes nothing.
+        run("sync", &["-f", self.point().to_str().unwrap()]);
         self.unmount();
+        copy_state(&self.home.path().join("state"), template.home.path());
         run(
             "cp",
             &[
@@ -202,7 +252,7 @@ impl Bench {
 
     #[expect(clippy::disallowed_methods, reason = "it makes the test's own file")]
     pub(crate) fn write_config(&self, tree: &str, cleanup: &str) {
-        let state = self.point().join("state");
+        let state = if self.disk.state_apart { self.home.path().join("state") } else { self.point().join("state") };
         let share = if cleanup.contains("max_share") { "" } else { "max_share: 100%, " };
         let text = format!(
             "mode: enforce\nlisten: 127.0.0.1:0\nstate: {{ path: {} }}\nprobe_interval: 1s\n\
@@ -403,7 +453,7 @@ impl Drop for Bench {
 }
 
 /// Every `step`-th of the points, as many as wanted, evenly spread.
-fn sample<T>(all: Vec<T>, wanted: usize) -> Vec<T> {
+pub(crate) fn sample<T>(all: Vec<T>, wanted: usize) -> Vec<T> {
     let count = all.len();
     let keep = |at: usize| wanted >= count || (at * wanted / count) != ((at + 1) * wanted / count);
     all.into_iter().enumerate().filter(|(at, _)| keep(*at)).map(|(_, one)| one).collect()
