@@ -177,6 +177,8 @@ impl Bench {
     }
 
     fn save(self, template: &Template) {
+        // Another test's namespace may still have it mounted when it is unmounted here.
+        run("sync", &["-f", self.point().to_str().unwrap()]);
         self.unmount();
         run(
             "cp",
