@@ -408,7 +408,7 @@ pub fn lock_holder(device: u64, inode: u64) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// Faults 55, 59.
+    /// Fault 87.
     #[test]
     fn only_a_refusal_that_says_so_means_that_there_is_no_uuid() {
         let check = |error: Errno, none: bool| {

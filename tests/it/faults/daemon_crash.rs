@@ -36,7 +36,7 @@ impl Drop for Injector {
     }
 }
 
-/// Faults 55, 59: a filesystem UUID that cannot be read makes the tree blind for that look, and nothing is written or given up for it;
+/// Fault 87: a filesystem UUID that cannot be read makes the tree blind for that look, and nothing is written or given up for it;
 /// a marker from a kernel that did not tell it is completed.
 #[test]
 #[ignore = "needs root, a loop device and strace"]
@@ -134,7 +134,7 @@ fn reload_disturbed(call: &str, fate: &str, when: u64) -> Option<Vec<String>> {
     Some(broken)
 }
 
-/// Faults 55, 58, 59, 66: whatever fails while a reload makes a run due, the daemon says which configuration is in force, lives unless
+/// Faults 51, 55, 59, 66: whatever fails while a reload makes a run due, the daemon says which configuration is in force, lives unless
 /// it is killed, and the next life finishes the work.
 #[test]
 #[ignore = "needs root, loop devices and strace"]
