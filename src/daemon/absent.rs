@@ -108,8 +108,8 @@ impl WritableDir for Absent {
         Err(self.error())
     }
 
-    fn filesystem_uuid(&self) -> Option<String> {
-        None
+    fn filesystem_uuid(&self) -> io::Result<Option<String>> {
+        Err(self.error())
     }
 
     fn lock(&self) -> io::Result<Option<u32>> {

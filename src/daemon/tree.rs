@@ -190,6 +190,13 @@ impl TreeWatch {
                     journal.append_synced(vec![note(&self.policy, "seen")], now)?;
                 }
                 self.marked = true;
+                // If it cannot be written, the next look tries again; what it already says holds.
+                if writes
+                    && found.is_some_and(|text| wanted.completes(&text))
+                    && self.dir.write_marker(&wanted.show()).is_ok()
+                {
+                    journal.append_synced(vec![note(&self.policy, "completed with the filesystem's UUID")], now)?;
+                }
                 Ok(None)
             }
             // First contact.
@@ -357,11 +364,15 @@ impl TreeWatch {
 }
 
 /// The marker that this state would write into a tree.
-pub(super) fn wanted(dir: &dyn WritableDir, policy: &TreePolicy, state: &str) -> std::io::Result<Marker> {
+pub(super) fn wanted(dir: &dyn WritableDir, policy: &TreePolicy, state: &str) -> io::Result<Marker> {
+    // A marker without it, or one that differs in it, would outlast an error of a moment.
+    let filesystem = dir.filesystem_uuid().map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot read the filesystem UUID of tree `{}`: {error}", policy.tree))
+    })?;
     Ok(Marker {
         tree: policy.tree.clone(),
         state: state.to_owned(),
-        filesystem: dir.filesystem_uuid().unwrap_or_default(),
+        filesystem: filesystem.unwrap_or_default(),
         top: dir.top()?.inode,
     })
 }

@@ -47,10 +47,27 @@ impl Marker {
         if found.tree != self.tree {
             return Some(format!("is that of tree `{}`", found.tree));
         }
-        if found.filesystem != self.filesystem || found.top != self.top {
-            return Some("is that of another filesystem or directory: was it copied here?".to_owned());
+        if found.top != self.top {
+            return Some("is that of another directory: was it copied here?".to_owned());
         }
-        None
+        // A marker from a kernel that did not tell promised no more than the rest, and all of that is right.
+        if found.filesystem.is_empty() || found.filesystem == self.filesystem {
+            return None;
+        }
+        if self.filesystem.is_empty() {
+            return Some(format!(
+                "names filesystem {}, and the kernel does not tell which one this is",
+                found.filesystem
+            ));
+        }
+        Some("is that of another filesystem: was it copied here?".to_owned())
+    }
+
+    /// Whether the marker that was found is this one but for the filesystem's UUID, which was not known when it was written.
+    #[must_use]
+    pub fn completes(&self, found: &str) -> bool {
+        let without = Self { filesystem: String::new(), ..self.clone() };
+        !self.filesystem.is_empty() && Self::parse(found).is_some_and(|found| found == without)
     }
 }
 
@@ -72,7 +89,28 @@ mod tests {
         check(None, Some("missing"));
         check(Some(&Marker { state: "s2".to_owned(), ..own.clone() }), Some("another guard's state"));
         check(Some(&Marker { tree: TreeId::new("x"), ..own.clone() }), Some("tree `x`"));
-        check(Some(&Marker { top: 3, ..own.clone() }), Some("another filesystem or directory"));
+        check(Some(&Marker { top: 3, ..own.clone() }), Some("another directory"));
         assert!(own.fault(Some("nonsense")).is_some());
+    }
+
+    #[test]
+    fn without_a_uuid_it_is_accepted_and_completed_but_one_that_cannot_be_compared_is_not() {
+        let bare = Marker { tree: TreeId::new("a"), state: "s1".to_owned(), filesystem: String::new(), top: 2 };
+        let check = |wanted: &str, found: &Marker, expected: Option<&str>, completes: bool| {
+            let wanted = Marker { filesystem: wanted.to_owned(), ..bare.clone() };
+            let fault = wanted.fault(Some(&found.show()));
+            assert_eq!(fault.is_none(), expected.is_none(), "{fault:?}");
+            assert!(fault.unwrap_or_default().contains(expected.unwrap_or_default()));
+            assert_eq!(wanted.completes(&found.show()), completes);
+        };
+        let on = |uuid: &str| Marker { filesystem: uuid.to_owned(), ..bare.clone() };
+        check("", &bare, None, false);
+        check("0a", &bare, None, true);
+        check("0a", &on("0a"), None, false);
+        check("0a", &on("0b"), Some("another filesystem"), false);
+        check("", &on("0a"), Some("the kernel does not tell"), false);
+        check("0a", &Marker { top: 3, ..bare.clone() }, Some("another directory"), false);
+        check("0a", &Marker { state: "s2".to_owned(), ..bare.clone() }, Some("another guard's state"), false);
+        check("0a", &Marker { tree: TreeId::new("b"), ..bare.clone() }, Some("tree `b`"), false);
     }
 }

@@ -250,7 +250,10 @@ pub trait WritableDir: Dir {
         Ok(())
     }
     /// UUID of the filesystem; `None` where the kernel does not tell.
-    fn filesystem_uuid(&self) -> Option<String>;
+    ///
+    /// # Errors
+    /// What the system says: then it is not known whether there is one.
+    fn filesystem_uuid(&self) -> io::Result<Option<String>>;
     /// Takes the tree for this process. `Some` is the process that has it already (0 if it cannot be named).
     ///
     /// # Errors

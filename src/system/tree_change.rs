@@ -348,9 +348,8 @@ impl WritableDir for GuardedTree {
         }
     }
 
-    fn filesystem_uuid(&self) -> Option<String> {
-        let uuid = ffi::filesystem_uuid(self.handle()).ok()?;
-        Some(uuid.iter().map(|byte| format!("{byte:02x}")).collect())
+    fn filesystem_uuid(&self) -> io::Result<Option<String>> {
+        uuid_or_none(ffi::filesystem_uuid(self.handle()))
     }
 
     fn lock(&self) -> io::Result<Option<u32>> {
@@ -362,6 +361,18 @@ impl WritableDir for GuardedTree {
             }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// The identifier as text. A kernel or a filesystem without one refuses the question in one of these ways; every other error says
+/// nothing about whether there is one.
+fn uuid_or_none(answer: io::Result<[u8; 16]>) -> io::Result<Option<String>> {
+    match answer {
+        Ok(uuid) => Ok(Some(uuid.iter().map(|byte| format!("{byte:02x}")).collect())),
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::NOTTY | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => Ok(None),
+            Some(_) | None => Err(error),
+        },
     }
 }
 
@@ -391,4 +402,26 @@ pub fn lock_holder(device: u64, inode: u64) -> Option<u32> {
         })
     };
     find(&|place| place == whole).or_else(|| find(&|place| place.ends_with(&end)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fault 87.
+    #[test]
+    fn only_a_refusal_that_says_so_means_that_there_is_no_uuid() {
+        let check = |error: Errno, none: bool| {
+            let answer = uuid_or_none(Err(error.into()));
+            assert_eq!(matches!(answer, Ok(None)), none, "{error}");
+            assert_eq!(answer.is_err(), !none, "{error}");
+        };
+        for error in [Errno::NOTTY, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOSYS] {
+            check(error, true);
+        }
+        for error in [Errno::IO, Errno::ACCESS, Errno::PERM, Errno::INTR, Errno::NOMEM, Errno::STALE] {
+            check(error, false);
+        }
+        assert_eq!(uuid_or_none(Ok([0x0a; 16])).unwrap(), Some("0a".repeat(16)));
+    }
 }

@@ -204,8 +204,8 @@ impl WritableDir for FakeDir {
         })
     }
 
-    fn filesystem_uuid(&self) -> Option<String> {
-        Some("00".to_owned())
+    fn filesystem_uuid(&self) -> io::Result<Option<String>> {
+        self.power.step("filesystem_uuid", || Ok(Some("00".to_owned())))
     }
 
     fn lock(&self) -> io::Result<Option<u32>> {

@@ -4,6 +4,7 @@
 mod control;
 mod crash;
 mod daemon;
+mod daemon_crash;
 mod io;
 mod mounts;
 mod open;

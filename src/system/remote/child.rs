@@ -134,7 +134,7 @@ impl Child {
                 self.tree()?.remove_canary()?;
                 Answer::Done
             }
-            Question::FilesystemUuid => Answer::Text(self.tree()?.filesystem_uuid()),
+            Question::FilesystemUuid => Answer::Text(self.tree()?.filesystem_uuid()?),
             Question::Lock => Answer::Number(self.tree()?.lock()?.map(u64::from)),
             Question::File(number, FileQuestion::Close) => {
                 self.files.remove(&number);

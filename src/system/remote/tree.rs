@@ -154,8 +154,8 @@ impl WritableDir for IsolatedTree {
         done(self.0.ask(None, &Question::RemoveCanary, self.0.deadlines.sync)?)
     }
 
-    fn filesystem_uuid(&self) -> Option<String> {
-        text(self.ask(&Question::FilesystemUuid).ok()?).ok()?
+    fn filesystem_uuid(&self) -> io::Result<Option<String>> {
+        text(self.ask(&Question::FilesystemUuid)?)
     }
 
     fn lock(&self) -> io::Result<Option<u32>> {
