@@ -46,6 +46,7 @@ pub(super) fn run(place: &Place, listen: Option<SocketAddr>) -> Result<(), Failu
         brake: Arc::default(),
         writes: true,
         patient: true,
+        running: false,
     };
     let (again, main) = (place.clone(), config.listeners.main);
     let reread = Box::new(move || {

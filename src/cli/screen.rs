@@ -89,6 +89,9 @@ fn describe_volume(out: &mut String, volume: &Volume) -> fmt::Result {
         (Some(size), Some(available)) => {
             let used = volume.used_ratio.unwrap_or(0.0) * 100.0;
             writeln!(out, "  {} of {} available, {used:.1}% used: {}", Bytes(available), Bytes(size), volume.pressure)?;
+            if let Some(why) = &volume.blind_because {
+                writeln!(out, "  BLIND: {why}. Nothing is planned for a volume that cannot be judged.")?;
+            }
             let mark = |bytes: Option<u64>| Bytes(bytes.unwrap_or(0));
             writeln!(
                 out,

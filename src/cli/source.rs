@@ -156,6 +156,7 @@ impl Local {
             brake: Arc::default(),
             writes: access == Access::Write,
             patient: false,
+            running: false,
         };
         let guard = Guard::open(config, &parts)?;
         Ok(Self { guard, hub, _state: state })

@@ -36,8 +36,10 @@ impl VolumeWorker {
     /// Removes what a crash left of a probe file.
     pub(super) fn remove_canaries(&self) {
         for tree in self.trees.iter().filter(|tree| tree.policy.mode == Mode::Enforce && tree.fault.is_none()) {
-            // If it cannot be removed now, the next probe file says why.
-            let _ = tree.dir.remove_canary();
+            // If it cannot be removed now, the next probe file says why. Where one does not answer, none of the volume does.
+            if tree.dir.remove_canary().is_err_and(|error| error.kind() == std::io::ErrorKind::TimedOut) {
+                return;
+            }
         }
     }
 

@@ -21,7 +21,7 @@ use crate::probe::Prober;
 use crate::reclaim::{Brake, Engine, RunReport, Stop};
 use crate::scan::sample;
 use crate::store::{Journal, JournalError};
-use crate::system::{Clock, Holders, VolumeKey, Volumes, WritableDir};
+use crate::system::{Clock, Holders, VolumeKey, Volumes, WritableDir, is_dead};
 
 /// How many files `auto` looks at.
 const SAMPLE: usize = 2000;
@@ -96,6 +96,8 @@ pub struct Parts {
     pub writes: bool,
     /// A tree that cannot be opened is blind, and the others are guarded: the daemon must be there to tell.
     pub patient: bool,
+    /// The guard runs already: then a tree that another process took is no reason to end either.
+    pub running: bool,
 }
 
 /// What became of one plan.
@@ -242,10 +244,16 @@ fn open_tree(settings: &TreeSettings, parts: &Parts) -> Result<Opened, GuardErro
     if settings.policy.mode == Mode::Enforce && parts.writes {
         match dir.lock() {
             Ok(None) => {}
-            // A thread of ours hangs in it. It is opened once that lets go, and until then nobody else may work in it.
-            Ok(Some(pid)) if parts.patient && pid == std::process::id() => {
-                let error = io::Error::new(io::ErrorKind::TimedOut, "a thread that worked it hangs in the kernel");
-                return Ok(absent(settings, &error));
+            // It is opened once whoever has it lets go, and until then nobody else may work in it.
+            Ok(Some(pid)) if parts.patient && (parts.running || pid == std::process::id() || is_dead(pid)) => {
+                let why = if pid == std::process::id() {
+                    "a thread that worked it hangs in the kernel".to_owned()
+                } else if is_dead(pid) {
+                    format!("process {pid}, which is dead, hangs in the kernel and still has it; free its disk")
+                } else {
+                    format!("another process ({pid}) has it")
+                };
+                return Ok(absent(settings, &io::Error::new(io::ErrorKind::TimedOut, why)));
             }
             Ok(Some(pid)) => return Err(GuardError::Guarded { tree: settings.name.clone(), pid }),
             Err(error) if parts.patient => return Ok(absent(settings, &error)),

@@ -103,12 +103,15 @@ impl Hub {
         lock(&self.seats).insert(view.name.clone(), Seat { queue, view: Arc::new(view), trees, pulse });
     }
 
-    /// The worker that has shown no progress for longest, and for how long; `None` while there is no worker.
-    pub(super) fn slowest(&self) -> Option<(VolumeId, Duration)> {
+    /// For how long each worker has shown no progress.
+    pub(super) fn silent(&self) -> Vec<(VolumeId, Duration)> {
         let now = self.clock.boottime();
-        let seats = lock(&self.seats);
-        let silent = seats.iter().map(|(name, seat)| (name.clone(), seat.pulse.silent(now)));
-        silent.max_by_key(|(_, silent)| *silent)
+        lock(&self.seats).iter().map(|(name, seat)| (name.clone(), seat.pulse.silent(now))).collect()
+    }
+
+    /// The worker that has shown no progress for longest; `None` while there is no worker.
+    pub(super) fn slowest(&self) -> Option<(VolumeId, Duration)> {
+        self.silent().into_iter().max_by_key(|(_, silent)| *silent)
     }
 
     /// Shows what this process saw itself, where no worker does.

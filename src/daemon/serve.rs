@@ -20,7 +20,6 @@ use crate::config::{Config, Problem};
 use crate::domain::cause::chain;
 use crate::domain::deletion::Outcome;
 use crate::domain::event::Event;
-use crate::domain::history::History;
 use crate::domain::journal::{Entry, JournalQuery, NoteKind};
 use crate::domain::secret::Secret;
 use crate::domain::status::TreeView;
@@ -60,7 +59,7 @@ pub enum DaemonError {
     #[error(transparent)]
     Control(#[from] ControlError),
     /// A listener.
-    #[error("cannot listen on {address}; is another program using it? Choose another with `listen` or `--listen`")]
+    #[error("cannot listen on {address}; if another program uses it, choose another with `listen` or `--listen`")]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -101,6 +100,10 @@ pub struct Daemon {
     turn: Mutex<()>,
     /// The guard ends: no reload begins any more.
     ending: AtomicBool,
+    /// The disk of the state does not answer, and that was told.
+    silent: AtomicBool,
+    /// Somebody looks after what is stuck or could not be made yet.
+    tending: AtomicBool,
     /// The operator's token could not be made yet.
     tokenless: AtomicBool,
     /// Files that the process may have open.
@@ -119,15 +122,16 @@ impl Daemon {
         hub: Arc<Hub>,
         reread: Reread,
     ) -> Result<Arc<Self>, DaemonError> {
-        let before = parts.journal.with_history(|history| history.last_start);
-        let note = Entry::note(NoteKind::Started, format!("version {}", env!("CARGO_PKG_VERSION")));
-        parts.journal.append_synced(vec![note], parts.clock.now())?;
-        if parts.journal.with_history(History::restart_storm) {
+        let now = parts.clock.now();
+        let (before, storm) = parts.journal.with_history(|history| (history.last_start, history.restart_storm(now)));
+        if storm {
             parts.brake = Arc::new(Brake::on(parts.clock.as_ref()));
             let text = "the guard was started three times within five minutes; for the next five it deletes one batch a minute";
             hub.record(&Event::Remark { text: text.to_owned(), urgent: true });
         }
         let guard = Guard::open(&config, &parts)?;
+        let note = Entry::note(NoteKind::Started, format!("version {}", env!("CARGO_PKG_VERSION")));
+        parts.journal.append_synced(vec![note], now)?;
         let operator = operator(&config, &state, &hub);
         let auth = Arc::new(Auth::new(&config.auth, operator.as_ref(), parts.clock.clone()));
         let tokenless = AtomicBool::new(operator.is_none() && config.auth.tokens.is_empty());
@@ -146,6 +150,8 @@ impl Daemon {
             asked: AtomicBool::new(false),
             turn: Mutex::default(),
             ending: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
+            tending: AtomicBool::new(false),
             tokenless,
             open_files: raise_open_files(),
         }))
@@ -234,8 +240,15 @@ impl Daemon {
         loop {
             tokio::select! {
                 _ = ticks.tick() => {
-                    self.make_token();
-                    self.isolate_what_is_stuck();
+                    // Both touch the state, whose disk may hang.
+                    if !self.tending.swap(true, Ordering::Relaxed) {
+                        let daemon = self.clone();
+                        tokio::task::spawn_blocking(move || {
+                            daemon.make_token();
+                            daemon.isolate_what_is_stuck();
+                            daemon.tending.store(false, Ordering::Relaxed);
+                        });
+                    }
                     if self.hub.take_reopen() || self.lost_a_worker() {
                         let daemon = self.clone();
                         tokio::task::spawn_blocking(move || daemon.reopen());
@@ -282,18 +295,32 @@ impl Daemon {
     /// A worker that has made no progress for long hangs in a call: its trees are opened again, each by a process of its own. The
     /// worker is left behind, and its trees stay blind until it lets go of them.
     fn isolate_what_is_stuck(&self) {
-        let Some((volume, silent)) = self.hub.slowest().filter(|(_, silent)| *silent > STUCK) else { return };
+        let stuck: Vec<_> = self.hub.silent().into_iter().filter(|(_, silent)| *silent > STUCK).collect();
+        if stuck.is_empty() {
+            return;
+        }
+        // Who waits for the journal does not hang in its own disk.
+        if self.hub.journal.answers() {
+            self.silent.store(false, Ordering::Relaxed);
+        } else if self.silent.swap(true, Ordering::Relaxed) {
+            return;
+        } else {
+            let text = "the disk of the state does not answer; nothing is deleted, and no alert is sent, until it does";
+            self.hub.record(&Event::Remark { text: text.to_owned(), urgent: true });
+            return;
+        }
         let isolate = |tree: &TreeView| self.parts.machine.isolate(Path::new(&tree.path));
         let views = self.hub.views();
-        let isolated =
-            views.iter().filter(|view| view.name == volume).flat_map(|view| &view.trees).filter(|t| isolate(t));
-        if isolated.count() > 0 {
-            let text = format!(
-                "the worker of volume {volume} has hung for {}; a process of its own works it from now on",
-                show_duration(silent)
-            );
-            self.hub.record(&Event::Remark { text, urgent: true });
-            self.hub.ask_reopen();
+        for (volume, silent) in stuck {
+            let trees = views.iter().filter(|view| view.name == volume).flat_map(|view| &view.trees);
+            if trees.filter(|tree| isolate(tree)).count() > 0 {
+                let text = format!(
+                    "the worker of volume {volume} has hung for {}; a process of its own works it from now on",
+                    show_duration(silent)
+                );
+                self.hub.record(&Event::Remark { text, urgent: true });
+                self.hub.ask_reopen();
+            }
         }
     }
 
@@ -310,6 +337,7 @@ impl Daemon {
 
     /// Opens everything again: a tree came back.
     fn reopen(&self) {
+        let _turn = lock(&self.turn);
         let config = lock(&self.running).config.clone();
         let text = match self.change(config) {
             Ok(()) => "all trees were opened again".to_owned(),
@@ -342,8 +370,9 @@ impl Daemon {
             .collect();
         let before = running.config.clone();
         let kept: Vec<_> = old.into_iter().map(|volume| (volume.key.clone(), volume.leave())).collect();
+        let parts = Parts { running: true, ..self.parts.clone() };
         let begin = |config: Config| -> Result<Running, DaemonError> {
-            let mut guard = Guard::open(&config, &self.parts)?;
+            let mut guard = Guard::open(&config, &parts)?;
             for volume in &mut guard.volumes {
                 if let Some(at) = kept.iter().position(|(key, _)| *key == volume.key) {
                     volume.inherit(kept[at].1.clone());

@@ -387,19 +387,19 @@ impl VolumeWorker {
         let absent = self.traits.kind == "absent";
         self.trees.iter().any(|tree| {
             (absent || matches!(tree.fault, Some(Unusable::Replaced { .. })))
-                && self.machine.open_tree(tree.dir.path()).is_ok_and(|dir| !self.held_by_us(tree, dir.as_ref()))
+                && self.machine.open_tree(tree.dir.path()).is_ok_and(|dir| !self.held_elsewhere(tree, dir.as_ref()))
         })
     }
 
-    /// A thread of ours that was left behind has the tree still. What this worker has, it gives back when everything is opened again:
+    /// Another process has the tree, or a thread of ours that was left behind. What this worker has, it gives back when everything is opened again:
     /// the same directory, mounted again.
-    fn held_by_us(&self, tree: &TreeWatch, dir: &dyn WritableDir) -> bool {
+    fn held_elsewhere(&self, tree: &TreeWatch, dir: &dyn WritableDir) -> bool {
         let place = |dir: &dyn WritableDir| dir.top().ok().map(|top| (top.device, top.inode));
         if place(dir).is_some_and(|there| place(tree.dir.as_ref()) == Some(there)) {
             return false;
         }
         let taken = self.writes && tree.policy.mode == Mode::Enforce;
-        taken && dir.lock().is_ok_and(|holder| holder == Some(std::process::id()))
+        taken && dir.lock().is_ok_and(|holder| holder.is_some())
     }
 
     /// Settles what a crash left open; `false` while the volume is blind, when nothing is touched.

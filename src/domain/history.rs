@@ -268,10 +268,10 @@ impl History {
             .map(|permit| permit.bytes)
     }
 
-    /// The daemon is started again and again: whatever ends it may be what it does.
+    /// With a start at `now` the daemon is started again and again: whatever ends it may be what it does.
     #[must_use]
-    pub fn restart_storm(&self) -> bool {
-        self.starts.len() >= STARTS
+    pub fn restart_storm(&self, now: Timestamp) -> bool {
+        self.starts.iter().filter(|start| now.since(**start) <= STORM).count() + 1 >= STARTS
     }
 
     /// Bytes of deleted files that are still open somewhere, of these trees.
@@ -422,10 +422,10 @@ mod tests {
     fn three_starts_in_five_minutes_are_a_storm() {
         let started = |times: &[i64]| {
             let notes = times.iter().map(|at| (*at, Entry::note(NoteKind::Started, String::new())));
-            history(notes.collect()).restart_storm()
+            history(notes.collect()).restart_storm(Timestamp::from_secs(700))
         };
-        assert!(!started(&[0, 100]) && !started(&[0, 200, 301]));
-        assert!(started(&[0, 100, 200]) && started(&[0, 400, 500, 600]));
+        assert!(!started(&[650]) && !started(&[300, 399, 650]));
+        assert!(started(&[600, 650]) && started(&[0, 400, 500]));
     }
 
     #[test]

@@ -208,7 +208,7 @@ pub fn plan(volume: &VolumeId, trees: Vec<TreeFacts>, target: Deficit, moment: &
             rule: if c.below_keep { RuleKind::BelowKeep } else { RuleKind::Pressure },
         })
         .collect();
-    let id = identify(&trees, &items);
+    let id = identify(volume, &trees, &items);
     let spared = spared.into_iter().map(|((tree, reason), tally)| Spared { tree, reason, tally }).collect();
     Plan { volume: volume.clone(), id, made: *moment, target, items, next, spared, shortfall: still, trees }
 }
@@ -380,12 +380,13 @@ fn over_budget(index: usize, tree: &TreeFacts, items: &[PlanItem]) -> Bytes {
 }
 
 /// A name for exactly these items, in this order.
-fn identify(trees: &[TreeFacts], items: &[PlanItem]) -> String {
+fn identify(volume: &VolumeId, trees: &[TreeFacts], items: &[PlanItem]) -> String {
     let mut state = 0xcbf2_9ce4_8422_2325_u64;
     let mut mix = |value: u64| {
         state = (state ^ value).wrapping_mul(0x0000_0100_0000_01b3);
         state ^= state >> 29;
     };
+    volume.as_str().bytes().for_each(|byte| mix(u64::from(byte)));
     for item in items {
         let seen = trees[item.tree].inventory.get(item.file);
         for value in [item.tree as u64, seen.inode, seen.fingerprint, item.rule as u64] {
@@ -441,7 +442,7 @@ impl Plan {
         // What was chosen beyond the target, for retention, is no shortfall when it stays.
         self.shortfall.bytes = self.shortfall.bytes.saturating_add(dropped.bytes).min(self.target.bytes);
         self.shortfall.inodes = self.shortfall.inodes.saturating_add(dropped.inodes).min(self.target.inodes);
-        self.id = identify(&self.trees, &self.items);
+        self.id = identify(&self.volume, &self.trees, &self.items);
         let over = wanted.iter().zip(allowances).enumerate().filter_map(|(tree, ((retention, pressure), allowed))| {
             let all = retention.saturating_add(*pressure);
             let over = *retention > allowed.retention || all > allowed.pressure.max(allowed.retention);
@@ -463,14 +464,14 @@ impl Plan {
     /// Takes out what retention chose: it waits for its window.
     pub fn postpone_retention(&mut self) {
         self.items.retain(|item| item.rule.trigger() != Trigger::Retention);
-        self.id = identify(&self.trees, &self.items);
+        self.id = identify(&self.volume, &self.trees, &self.items);
     }
 
     /// Leaves only the first of its items.
     pub fn keep_first(&mut self, count: usize) {
         if count < self.items.len() {
             self.items.truncate(count);
-            self.id = identify(&self.trees, &self.items);
+            self.id = identify(&self.volume, &self.trees, &self.items);
         }
     }
 

@@ -123,6 +123,8 @@ struct Inner {
     segment: Option<Writing>,
     head: Option<File>,
     at: Position,
+    /// The last entry that is known to be on the disk.
+    synced: Seq,
     history: History,
     standing: Standing,
     /// The next segment is ready.
@@ -183,6 +185,7 @@ impl Journal {
             segment: None,
             head: None,
             at: Position::default(),
+            synced: Seq(0),
             history: History::default(),
             standing,
             spare: true,
@@ -238,6 +241,12 @@ impl Journal {
             0 => Err(JournalError::Removed(self.folder.clone())),
             _ => Ok(()),
         }
+    }
+
+    /// Nobody waits for its disk at this moment.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        !matches!(self.inner.try_lock(), Err(std::sync::TryLockError::WouldBlock))
     }
 
     /// So many deletions have room in it for certain; at least one is tried.
@@ -377,8 +386,13 @@ impl Journal {
             Err(error) if is_full(&error) && self.ballast.release() => write(),
             other => other,
         };
-        written.map_err(|e| self.failed("write", e))?;
+        if let Err(error) = written {
+            // What is not on record was never intended.
+            inner.history.open.split_off(&Seq(inner.synced.0 + 1));
+            return Err(self.failed("write", error));
+        }
         *offset += buffer.len();
+        inner.synced = inner.at.seq;
         Ok(())
     }
 
@@ -510,7 +524,8 @@ fn load(folder: &Path) -> Result<(Inner, bool, Vec<String>), JournalError> {
     }
     let head = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(folder.join(HEAD));
     let (spare, tried) = (false, Timestamp::default());
-    let inner = Inner { segment, head: head.ok(), at, history, standing: Standing::Sound, spare, tried };
+    let inner =
+        Inner { segment, head: head.ok(), at, synced: at.seq, history, standing: Standing::Sound, spare, tried };
     Ok((inner, segments.is_empty(), repaired))
 }
 

@@ -10,7 +10,10 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use super::journal::is_full;
-use crate::system::lock_holder;
+use crate::system::{is_dead, lock_holder};
+
+/// The file that is locked.
+const LOCK: &str = "lock";
 
 /// Why a state cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -123,18 +126,38 @@ fn take(path: &Path, wanted: Option<&str>) -> Result<(String, File), StateError>
     if stat.mode() & 0o022 != 0 {
         return Err(StateError::Writable(path.to_owned()));
     }
-    let lock = open(&path.join("lock")).map_err(|e| failed("lock", e))?;
+    let mut lock = open(&path.join(LOCK)).map_err(|e| failed("lock", e))?;
     match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
             let stat = lock.metadata().map_err(|e| failed("lock", e))?;
             let pid = lock_holder(stat.dev(), stat.ino()).unwrap_or(0);
-            return Err(StateError::Locked { path: path.to_owned(), pid });
+            if !is_dead(pid) {
+                return Err(StateError::Locked { path: path.to_owned(), pid });
+            }
+            lock = replace_lock(path).map_err(|e| failed("lock", e))?;
         }
         Err(error) => return Err(failed("lock", error.into())),
     }
     let id = identify(&path.join("id"), wanted).map_err(|e| failed("identify", e))?;
     Ok((id, lock))
+}
+
+/// Another file in the place of a lock whose holder is dead: a thread of it hangs in the kernel, on some other disk, and will never
+/// run again. Of several that try, the last one has it.
+#[expect(clippy::disallowed_methods, reason = "the lock is the store's own file")]
+fn replace_lock(folder: &Path) -> io::Result<File> {
+    let new = folder.join(format!("{LOCK}.{}", std::process::id()));
+    let lock = open(&new)?;
+    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    std::fs::rename(&new, folder.join(LOCK))?;
+    let there = std::fs::metadata(folder.join(LOCK))?;
+    let ours = lock.metadata()?;
+    if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) {
+        Ok(lock)
+    } else {
+        Err(io::Error::other("another guard took it at the same moment"))
+    }
 }
 
 fn identify(path: &Path, wanted: Option<&str>) -> io::Result<String> {

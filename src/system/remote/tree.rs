@@ -151,7 +151,7 @@ impl WritableDir for IsolatedTree {
     }
 
     fn remove_canary(&self) -> io::Result<()> {
-        done(self.0.ask(None, &Question::RemoveCanary, self.0.deadlines.sync)?)
+        done(self.ask(&Question::RemoveCanary)?)
     }
 
     fn filesystem_uuid(&self) -> io::Result<Option<String>> {

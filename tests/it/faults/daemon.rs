@@ -198,6 +198,7 @@ fn a_worker_that_panics_is_replaced() {
         brake: Arc::default(),
         writes: true,
         patient: true,
+        running: false,
     };
     let daemon = Inside::start(config, state, parts, hub.clone(), Box::new(|| Err(Vec::new()))).unwrap();
     let serving = std::thread::spawn(move || daemon.serve(Box::new(|_| ())));

@@ -166,3 +166,65 @@ fn a_reload_survives_calls_failing_or_being_the_last() {
     total("points injected, reload", met.len() as u64);
     total("invariants broken, reload", 0);
 }
+
+/// Faults 66, 121: the guard fails or ends at each of the calls by which an alert is kept and told. It is told at least once, and always
+/// under the same id.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs strace"]
+async fn an_alert_is_delivered_whatever_fails_and_whenever_the_guard_ends() {
+    let fates = ["signal=KILL", "error=EIO", "error=ENOSPC", "error=EROFS", "error=EACCES", "error=EINTR"];
+    let calls = ["pwrite64", "sendto", "fdatasync"];
+    let mut points = Vec::new();
+    for at in 1..=8 {
+        for call in calls {
+            // A message that cannot be sent is sent again, and one that was sent may be: there only the end of the guard is of interest.
+            let here = if call == "sendto" { &fates[..1] } else { &fates[..] };
+            points.extend(here.iter().map(|fate| (at, call, *fate)));
+        }
+    }
+    let every = points.len() / usize::try_from(scale(6, 60)).unwrap();
+    let mut injected = 0;
+    for (at, call, fate) in points.into_iter().step_by(every.max(1)) {
+        let (port, mut hooks) = crate::notify::receiver(&["204 No Content"]).await;
+        let home = tempfile::tempdir().unwrap();
+        let (tree, state, config) =
+            (home.path().join("record"), home.path().join("state"), home.path().join("guard.yaml"));
+        crate::support::recording(&tree, "live/a", Duration::from_secs(86_400), 1000);
+        // Observed and above its mark, so that an alert is due at once.
+        let yaml = format!(
+            "mode: observe\nlisten: 127.0.0.1:0\nstate: {{ path: {} }}\nprobe_interval: 1s\nwatermarks: {{ high: 2%, low: 1%, \
+             critical: 99% }}\ntrees: [{{ name: live, path: {}, layout: zlmediakit }}]\nnotify:\n  group_wait: 1s\n  channels:\n    - {{ \
+             name: hook, kind: webhook, url: \"http://127.0.0.1:{port}/in\" }}\n",
+            state.display(),
+            tree.display()
+        );
+        #[expect(clippy::disallowed_methods, reason = "it makes the test's own file")]
+        std::fs::write(&config, yaml).unwrap();
+        let trace = home.path().join("trace");
+        let mut disturbed = Command::new("strace")
+            .args(["-f", "-qq", "-o", trace.to_str().unwrap(), "-e", &format!("trace={call}")])
+            .args(["-e", &format!("inject={call}:{fate}:when={at}"), env!("CARGO_BIN_EXE_storage-guard")])
+            .args(["run", "-c", config.to_str().unwrap()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        pause(Duration::from_millis(3500));
+        let _ = Command::new("pkill").args(["-KILL", "-P", &disturbed.id().to_string()]).status();
+        let _ = disturbed.wait();
+        let text = std::fs::read_to_string(&trace).unwrap_or_default();
+        injected += u64::from(text.contains("INJECTED") || text.contains("killed by SIGKILL"));
+        let daemon = Daemon::start(&config, &state);
+        let first = tokio::time::timeout(Duration::from_secs(60), hooks.recv()).await;
+        let first = first.unwrap_or_else(|_| panic!("{call} {at} {fate}: nobody was told")).unwrap();
+        pause(Duration::from_millis(1500));
+        drop(daemon);
+        let mut ids = BTreeSet::from([first.header("webhook-id").to_owned()]);
+        while let Ok(again) = hooks.try_recv() {
+            ids.insert(again.header("webhook-id").to_owned());
+        }
+        // What could not be kept is told of anew, under another id.
+        assert!(ids.len() == 1 || fate != "signal=KILL", "{call} {at} {fate}: {ids:?}");
+    }
+    total("points injected, alert delivery", injected);
+}
