@@ -21,7 +21,7 @@ use crate::probe::Prober;
 use crate::reclaim::{Brake, Engine, RunReport, Stop};
 use crate::scan::sample;
 use crate::store::{Journal, JournalError};
-use crate::system::{Clock, Holders, VolumeKey, Volumes, WritableDir, is_dead};
+use crate::system::{Clock, Holders, VolumeKey, Volumes, WritableDir, hangs_below, is_dead};
 
 /// How many files `auto` looks at.
 const SAMPLE: usize = 2000;
@@ -244,6 +244,8 @@ fn open_tree(settings: &TreeSettings, parts: &Parts) -> Result<Opened, GuardErro
     if settings.policy.mode == Mode::Enforce && parts.writes {
         match dir.lock() {
             Ok(None) => {}
+            // What has ended keeps its locks while a thread of it hangs in the kernel; elsewhere than in this tree, it does nothing here.
+            Ok(Some(pid)) if parts.patient && is_dead(pid) && !hangs_below(pid, &settings.path) => {}
             // It is opened once whoever has it lets go, and until then nobody else may work in it.
             Ok(Some(pid)) if parts.patient && (parts.running || pid == std::process::id() || is_dead(pid)) => {
                 let why = if pid == std::process::id() {

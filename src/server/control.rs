@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{UnixListener as StdListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use crate::system::is_dead;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -69,6 +70,10 @@ impl ControlSocket {
                 return Err(ControlError::Foreign { path });
             }
             Ok(_) => match connect(&address) {
+                // A thread of a dead process hangs in the kernel, and keeps its descriptors.
+                Ok(stream) if listener_is_dead(&stream) => {
+                    remove(&dir).map_err(|error| failed("replace", error))?;
+                }
                 Ok(_) | Err(Errno::AGAIN) => return Err(ControlError::Occupied { path }),
                 Err(Errno::CONNREFUSED) => remove(&dir).map_err(|error| failed("replace", error))?,
                 Err(error) => return Err(failed("connect to", error)),
@@ -127,6 +132,12 @@ fn address(path: &Path, dir: &OwnedFd) -> Result<SocketAddrUnix, Errno> {
         Err(Errno::NAMETOOLONG) => SocketAddrUnix::new(format!("/proc/self/fd/{}/{NAME}", dir.as_raw_fd())),
         address => address,
     }
+}
+
+/// Who listens at the other end has ended.
+fn listener_is_dead(stream: &OwnedFd) -> bool {
+    let peer = rustix::net::sockopt::socket_peercred(stream);
+    peer.is_ok_and(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()).is_ok_and(is_dead))
 }
 
 fn socket() -> Result<OwnedFd, Errno> {

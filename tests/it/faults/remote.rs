@@ -535,3 +535,39 @@ fn a_thread_that_hangs_in_the_kernel_is_left_behind_and_its_tree_gets_a_child() 
     drop(daemon);
     check_settled(&bed, &config);
 }
+
+/// Fault 60: a guard that is killed while one of its disks hangs is dead, and a thread of it keeps all its locks; the next guard leaves
+/// that one tree alone, guards the other, and takes the first up again once its disk answers.
+#[test]
+#[ignore = "needs root and a loop device"]
+fn what_a_dead_guard_left_hanging_makes_only_its_tree_blind() {
+    let (bed, other) = (Bed::new(Mounted::ext4(64), 40), Bed::new(Mounted::ext4(64), 40));
+    let rest = format!("  - {{ name: other, path: {}, layout: zlmediakit }}\n", other.tree().display());
+    let config = bed.config("", &rest);
+    let text =
+        std::fs::read_to_string(&config).unwrap().replace("batch_files: 5", "batch_files: 5, max_files_per_second: 2");
+    #[expect(clippy::disallowed_methods, reason = "it makes the test's own file")]
+    std::fs::write(&config, text).unwrap();
+    let mut daemon = Daemon::start(&config, &bed.state());
+    wait_for("both are being reclaimed", || bed.gone() > 0 && other.gone() > 0);
+    let frozen = Frozen::new(bed.volume.path());
+    let hangs = || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+        let states = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
+        states.into_iter().any(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('D')))
+    };
+    wait_for("a thread hangs in the kernel", hangs);
+    signal("-KILL", daemon.pid());
+    let gone = other.gone();
+    let again = Daemon::start(&config, &bed.state());
+    wait_for("the other is reclaimed on", || other.gone() > gone && judged(&again, "other"));
+    let (state, why) = pressure(&again, "live");
+    assert_eq!(state, "blind", "{why}");
+    assert!(why.contains("which is dead, hangs in the kernel"), "{why}");
+    drop(frozen);
+    wait_for("the first is reclaimed again", || pressure(&again, "live").0 == "normal");
+    daemon.ended();
+    drop(again);
+    let verified = guard(&["journal", "verify", "-c", config.to_str().unwrap()]);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+}
