@@ -280,10 +280,7 @@ impl Hub {
     /// 404 if it is unknown or too old, 409 if it no longer holds or its trees are only observed, 503 if the queue is full.
     pub fn apply(&self, id: &str, who: &str) -> Result<u64, Refusal> {
         let plan = self.applicable(id)?;
-        let job = self.journal.with_history_mut(|history| {
-            history.last_run += 1;
-            history.last_run
-        });
+        let job = self.journal.with_history_mut(History::next_run);
         let targets = plan.items.iter().map(|item| plan.target_of(item)).collect();
         lock(&self.jobs).add(job, targets);
         let volume = plan.volume.clone();

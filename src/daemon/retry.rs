@@ -90,7 +90,7 @@ impl VolumeWorker {
             .map(|tree| tree.policy.tree.clone())
             .collect();
         self.journal().with_history(|history| {
-            let open: HashSet<_> = history.open.values().filter_map(|open| open.intent.retry_of).collect();
+            let open = history.unsettled_retries();
             let due = history.failures.values().filter(|failure| {
                 enforced.contains(&failure.target.tree)
                     // Its last try is to be settled first.

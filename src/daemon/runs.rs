@@ -6,7 +6,7 @@ use super::tree::TreeWatch;
 use super::volume::{DEADLINE, VolumeWorker};
 use crate::domain::deletion::{Attempt, Cap, RunResult, Trigger};
 use crate::domain::event::Event;
-use crate::domain::history::CapTrip;
+use crate::domain::history::{CapTrip, History};
 use crate::domain::journal::{Entry, GUARD, NoteKind};
 use crate::domain::plan::Plan;
 use crate::domain::recording::Tally;
@@ -42,10 +42,7 @@ impl VolumeWorker {
 
     /// A number for a new run.
     pub(super) fn next_run(&self) -> u64 {
-        self.journal().with_history_mut(|history| {
-            history.last_run += 1;
-            history.last_run
-        })
+        self.journal().with_history_mut(History::next_run)
     }
 
     /// Latches the caps that a plan wanted to go beyond (promise 9).

@@ -23,7 +23,7 @@ use crate::domain::volume::{FilesystemTraits, Unusable};
 use crate::reclaim::{Settled, TreeHandle};
 use crate::scan::{Progress, scan};
 use crate::store::{Journal, JournalError};
-use crate::system::{Clock, Lease, LeaseKind, WritableDir};
+use crate::system::{Clock, Lease, LeaseKind, WritableDir, is_full};
 
 /// A scan takes at most a twentieth of the time.
 const REST_FACTOR: u32 = 19;
@@ -219,7 +219,7 @@ impl TreeWatch {
                 match self.dir.write_marker(&wanted.show()) {
                     Ok(()) => {}
                     // It is written once there is room; on first contact there is nothing to compare it with anyway.
-                    Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                    Err(error) if is_full(&error) => {
                         return Ok(None);
                     }
                     Err(error) => return Ok(marker(format!("cannot be written ({error})"))),

@@ -268,6 +268,18 @@ impl History {
             .map(|permit| permit.bytes)
     }
 
+    /// A number for a new run.
+    pub fn next_run(&mut self) -> u64 {
+        self.last_run += 1;
+        self.last_run
+    }
+
+    /// The deletions whose last try has no outcome yet: they are settled before they are tried again.
+    #[must_use]
+    pub fn unsettled_retries(&self) -> BTreeSet<Seq> {
+        self.open.values().filter_map(|open| open.intent.retry_of).collect()
+    }
+
     /// With a start at `now` the daemon is started again and again: whatever ends it may be what it does.
     #[must_use]
     pub fn restart_storm(&self, now: Timestamp) -> bool {

@@ -30,7 +30,7 @@ use crate::domain::settings::Cleanup;
 use crate::domain::units::Bytes;
 use crate::store::{Journal, JournalError};
 use crate::system::door::{Checked, DoorRules, classify, ready, unlink, verify};
-use crate::system::{Aside, Clock, Holders, WritableDir};
+use crate::system::{Aside, BESIDE, Clock, Holders, WritableDir};
 
 /// A tree, as a deletion needs it.
 #[derive(Clone)]
@@ -182,9 +182,7 @@ impl Engine {
             return Ok(Vec::new());
         }
         // Where the last attempt is not settled, nobody knows what there is to try.
-        let open: BTreeSet<Seq> = self
-            .journal
-            .with_history(|history| history.open.values().filter_map(|open| open.intent.retry_of).collect());
+        let open = self.journal.with_history(History::unsettled_retries);
         for failure in failures.into_iter().filter(|failure| !open.contains(&Seq(failure.id))) {
             let intent = Intent {
                 target: failure.target.clone(),
@@ -359,8 +357,7 @@ fn return_set_aside(trees: &Trees, settled: &mut [Settled]) -> BTreeSet<Seq> {
             Ok(()) => {}
             // It is known where it is: that is a failure like another, and the next attempt begins with putting it back.
             Err(Astray::SetAside(error)) => {
-                let text = format!("it is set aside, and cannot be put back: {error}");
-                one.attempt = Attempt::Failed { cause: classify(&error), error: text, holder: None };
+                one.attempt = stranded(&error);
             }
             Err(Astray::Unknown) => {
                 unsure.insert(one.seq);
@@ -406,6 +403,11 @@ fn kept(why: &str) -> Attempt {
     Attempt::Kept { why: why.to_owned() }
 }
 
+fn stranded(error: &io::Error) -> Attempt {
+    let text = format!("it is set aside, and cannot be put back: {error}");
+    Attempt::Failed { cause: classify(error), error: text, holder: None }
+}
+
 /// Step 2.
 fn delete(tree: &TreeHandle, intent: &Intent, seq: Seq, rules: DoorRules) -> Attempt {
     if let Some(why) = tree.spares(&intent.target.path) {
@@ -414,12 +416,7 @@ fn delete(tree: &TreeHandle, intent: &Intent, seq: Seq, rules: DoorRules) -> Att
     if intent.retry_of.is_some()
         && let Err(error) = put_back(tree.dir.as_ref(), &intent.target)
     {
-        let cause = classify(&error);
-        return Attempt::Failed {
-            cause,
-            error: format!("it is set aside, and cannot be put back: {error}"),
-            holder: None,
-        };
+        return stranded(&error);
     }
     match verify(tree.dir.as_ref(), &intent.target, seq.0, rules) {
         Checked::Ready(verified) => unlink(verified),
@@ -436,7 +433,7 @@ fn put_back(dir: &dyn WritableDir, target: &Target) -> io::Result<()> {
     let mut asides = dir.list_aside()?;
     let (parent, _) = target.path.split();
     let beside = dir.read(parent.as_ref(), &mut |entry| {
-        if entry.name.starts_with(b".storage-guard-") {
+        if entry.name.starts_with(BESIDE) {
             let path = parent.as_ref().map_or_else(|| RelPath::new(&entry.name), |dir| Ok(dir.join(&entry.name)));
             asides.extend(path.ok().map(Aside::Beside));
         }

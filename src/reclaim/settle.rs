@@ -19,8 +19,8 @@ use crate::domain::path::RelPath;
 use crate::domain::retention::Mode;
 use crate::domain::units::Bytes;
 use crate::store::JournalError;
-use crate::system::Aside;
 use crate::system::door::{ORIGIN_ATTRIBUTE, finish};
+use crate::system::{Aside, BESIDE};
 
 /// What settling found.
 #[derive(Debug, Default)]
@@ -216,7 +216,7 @@ fn origin(engine: &Engine, tree: &TreeHandle, aside: &Aside) -> Option<RelPath> 
 
 /// The number and the name in `.storage-guard-SEQ-NAME`.
 fn beside_name(path: &RelPath) -> Option<(u64, Vec<u8>)> {
-    let rest = path.split().1.strip_prefix(b".storage-guard-")?;
+    let rest = path.split().1.strip_prefix(BESIDE)?;
     let at = rest.iter().position(|byte| *byte == b'-')?;
     let seq = std::str::from_utf8(&rest[..at]).ok()?.parse().ok()?;
     (at + 1 < rest.len()).then(|| (seq, rest[at + 1..].to_vec()))

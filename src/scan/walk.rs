@@ -7,12 +7,12 @@ use crate::domain::layout::{Folder, Layout};
 use crate::domain::names::TreeId;
 use crate::domain::path::RelPath;
 use crate::domain::recording::{DirIndex, Inventory, InventoryBuilder, Sighting};
-use crate::system::{Clock, Dir, DirEntry, EntryType};
+use crate::system::{BESIDE, Clock, Dir, DirEntry, EntryType};
 
 /// Deeper directories are a problem, not a recording; it also ends a walk that a bind mount made circular.
 const DEEPEST: usize = 64;
 /// So many files that are set aside in their own directories are remembered.
-const BESIDE: usize = 10_000;
+const REMEMBERED: usize = 10_000;
 /// Name of the private folder at a tree's top.
 const PRIVATE: &[u8] = b".storage-guard";
 
@@ -129,9 +129,9 @@ fn enter(
         EntryType::Mount => builder.passed_over().mounts.push(path()),
         EntryType::Symlink => builder.passed_over().symlinks += 1,
         EntryType::Special => builder.passed_over().special += 1,
-        EntryType::File if entry.name.starts_with(b".storage-guard-") => {
+        EntryType::File if entry.name.starts_with(BESIDE) => {
             builder.passed_over().set_aside.add(entry.identity.allocated);
-            if builder.passed_over().beside.len() < BESIDE {
+            if builder.passed_over().beside.len() < REMEMBERED {
                 let path = path();
                 builder.passed_over().beside.push(path);
             }

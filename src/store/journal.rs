@@ -25,6 +25,7 @@ use crate::domain::deletion::Seq;
 use crate::domain::history::History;
 use crate::domain::journal::{Entry, JournalLine, JournalQuery, Recorded, Verification};
 use crate::domain::units::Timestamp;
+use crate::system::is_full;
 
 /// The segment that is used next.
 const SPARE: &str = "spare";
@@ -68,10 +69,6 @@ impl JournalError {
             Self::Closed(_) | Self::Removed(_) | Self::TooLong(_) => false,
         }
     }
-}
-
-pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// The journal, opened for writing.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::record::{Framed, decode};
 use crate::domain::deletion::Seq;
 use crate::domain::journal::Recorded;
+use crate::system::is_full;
 
 /// Sizes that are tried, the largest first: the later ones are for a disk that is nearly full.
 const SIZES: [usize; 3] = [4 << 20, 512 << 10, 64 << 10];
@@ -47,11 +48,7 @@ pub(super) fn prepare(path: &Path) -> io::Result<File> {
         let file = File::options().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
         match file.write_all_at(&vec![0; size], 0).and_then(|()| file.sync_all()) {
             Ok(()) => return Ok(file),
-            Err(error)
-                if error.kind() == io::ErrorKind::StorageFull || error.kind() == io::ErrorKind::QuotaExceeded =>
-            {
-                last = error;
-            }
+            Err(error) if is_full(&error) => last = error,
             Err(error) => return Err(error),
         }
     }

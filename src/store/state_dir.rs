@@ -9,8 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-use super::journal::is_full;
-use crate::system::{is_dead, lock_holder};
+use crate::system::{is_dead, is_full, lock_holder};
 
 /// The file that is locked.
 const LOCK: &str = "lock";

@@ -107,6 +107,9 @@ pub trait HeldFile: Send {
     fn shared(&self) -> Option<Bytes>;
 }
 
+/// How the name begins of a file that is set aside in its own directory.
+pub const BESIDE: &[u8] = b".storage-guard-";
+
 /// Where a file was set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Aside {
@@ -263,6 +266,12 @@ pub trait WritableDir: Dir {
 
 /// Disks are busy when tasks waited for them in so many percent of the last ten seconds.
 const BUSY: f64 = 60.0;
+
+/// There is no room: on the disk, or in a quota.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
 
 /// Opens trees and reads volumes.
 pub trait Volumes: Send + Sync {

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::held::RealFile;
 use super::kernel::{At, Kernel};
 use super::tree::GuardedTree;
-use super::{Aside, Dir as _, HeldFile, WritableDir, ffi};
+use super::{Aside, BESIDE, Dir as _, HeldFile, WritableDir, ffi};
 use crate::domain::path::RelPath;
 use crate::domain::recording::FileIdentity;
 use crate::domain::units::Bytes;
@@ -379,7 +379,8 @@ fn uuid_or_none(answer: io::Result<[u8; 16]>) -> io::Result<Option<String>> {
 /// The name that `path` is set aside under beside itself.
 pub(super) fn beside(path: &RelPath, seq: u64) -> Aside {
     let (parent, name) = path.split();
-    let mut new = format!("{PRIVATE}-{seq}-").into_bytes();
+    let mut new = BESIDE.to_vec();
+    new.extend_from_slice(format!("{seq}-").as_bytes());
     new.extend_from_slice(&name[..name.len().min(NAME_MAX - new.len())]);
     Aside::Beside(match parent {
         Some(parent) => parent.join(&new),
