@@ -1,11 +1,16 @@
 //! `notify`: alerts and channels.
 
+use std::time::Duration;
+
 use super::addresses::{has_login, loopback, mail, mail_server, target};
 use super::node::{Map, Names, Node, choice};
-use super::secrets;
+use super::secrets::{self, Given};
 use super::whole::longer;
 use crate::domain::alert::AlertName;
-use crate::domain::settings::{AlertTuning, ChannelKind, ChannelSettings, MailTls, NotifySettings, Severity};
+use crate::domain::secret::Secret;
+use crate::domain::settings::{
+    AlertTuning, ChannelKind, ChannelSettings, Language, MailTls, NotifySettings, Robot, Severity,
+};
 
 /// What a channel can be.
 #[derive(Clone, Copy)]
@@ -13,18 +18,23 @@ enum Kind {
     Email,
     Webhook,
     Alertmanager,
-    Robot(&'static str),
+    Robot(Robot),
+    Heartbeat,
 }
 
-const KINDS: [(&str, Kind); 7] = [
+const KINDS: [(&str, Kind); 8] = [
     ("email", Kind::Email),
     ("webhook", Kind::Webhook),
     ("alertmanager", Kind::Alertmanager),
-    ("dingtalk", Kind::Robot("dingtalk")),
-    ("wecom", Kind::Robot("wecom")),
-    ("feishu", Kind::Robot("feishu")),
-    ("slack", Kind::Robot("slack")),
+    ("dingtalk", Kind::Robot(Robot::Dingtalk)),
+    ("wecom", Kind::Robot(Robot::Wecom)),
+    ("feishu", Kind::Robot(Robot::Feishu)),
+    ("slack", Kind::Robot(Robot::Slack)),
+    ("heartbeat", Kind::Heartbeat),
 ];
+const LANGUAGES: [(&str, Language); 2] = [("en", Language::English), ("zh", Language::Chinese)];
+/// How often a heartbeat is sent.
+const HEARTBEAT: Duration = Duration::from_secs(60);
 const TLS: [(&str, MailTls); 3] =
     [("required", MailTls::Required), ("implicit", MailTls::Implicit), ("none", MailTls::None)];
 
@@ -47,6 +57,8 @@ pub(super) fn read(node: &Node<'_>) -> NotifySettings {
         retry.done();
     }
     out.delivery_failing_after = map.span("delivery_failing_after", out.delivery_failing_after);
+    out.language = map.take("language").and_then(|node| node.word(&LANGUAGES)).unwrap_or_default();
+    out.templates = map.take("templates").and_then(|node| node.path());
     let mut names = Names::default();
     let channels = map.take("channels").and_then(|node| node.items()).unwrap_or_default();
     out.channels = channels.iter().filter_map(|node| channel(node, &mut names)).collect();
@@ -88,46 +100,48 @@ fn channel(node: &Node<'_>, names: &mut Names) -> Option<ChannelSettings> {
         Kind::Email => email(&mut map),
         Kind::Webhook => webhook(&mut map),
         Kind::Alertmanager => {
-            match secrets::take_if(&mut map, "url", "url_file", has_login) {
-                Some(given) => target(&given.node, given.secret.reveal()),
-                None => absent(&map, "url", "url_file", "say where the Alertmanager is"),
-            }
-            sleeps(&map, name.as_deref(), "alertmanager")
+            // Only an address with a login in it is a secret.
+            let url = secrets::take_if(&mut map, "url", "url_file", has_login);
+            let url = address(&map, url, "say where the Alertmanager is");
+            url.map(|url| ChannelKind::Alertmanager { url })
         }
-        Kind::Robot(word) => {
+        Kind::Robot(robot) => {
             // The address of a robot is its key.
-            match secrets::take(&mut map, "url", "url_file") {
-                Some(given) => target(&given.node, given.secret.reveal()),
-                None => absent(&map, "url", "url_file", "say where the robot is, in a file of its own: `url_file`"),
-            }
-            secrets::take(&mut map, "secret", "secret_file");
-            sleeps(&map, name.as_deref(), word)
+            let url = secrets::take(&mut map, "url", "url_file");
+            let url = address(&map, url, "say where the robot is, in a file of its own: `url_file`");
+            let secret = secrets::take(&mut map, "secret", "secret_file").map(|given| given.secret);
+            url.map(|url| ChannelKind::Robot { robot, url, secret })
+        }
+        Kind::Heartbeat => {
+            let url = secrets::take(&mut map, "url", "url_file");
+            let url =
+                address(&map, url, "say which address is called while all is well, in a file of its own: `url_file`");
+            let every = map.span("every", HEARTBEAT);
+            url.map(|url| ChannelKind::Heartbeat { url, every })
         }
     };
+    let per_minute = map.take("per_minute").and_then(|node| node.number(1));
     map.done();
-    Some(ChannelSettings { name: name?, kind: kind? })
+    let (name, kind) = (name?, kind?);
+    let per_minute = per_minute.unwrap_or_else(|| kind.per_minute());
+    Some(ChannelSettings { name, kind, per_minute })
 }
 
-fn sleeps(map: &Map<'_>, name: Option<&str>, kind: &str) -> Option<ChannelKind> {
-    let shown = name.map_or_else(|| map.node.field.clone(), |name| format!("`{name}`"));
-    map.node.file.sleeps(&format!("channel {shown} of kind `{kind}`"));
-    None
-}
-
-fn absent(map: &Map<'_>, key: &str, file_key: &str, why: &str) {
-    if !map.has(key) && !map.has(file_key) {
-        map.missing(key, why);
+/// The address that messages go to, if one was given and it is one that they may go to.
+fn address(map: &Map<'_>, given: Option<Given<'_>>, why: &str) -> Option<Secret> {
+    match &given {
+        Some(given) => target(&given.node, given.secret.reveal()),
+        None if !map.has("url") && !map.has("url_file") => map.missing("url", why),
+        None => {}
     }
+    given.map(|given| given.secret)
 }
 
 fn webhook(map: &mut Map<'_>) -> Option<ChannelKind> {
     let url = secrets::take_if(map, "url", "url_file", has_login);
-    match &url {
-        Some(given) => target(&given.node, given.secret.reveal()),
-        None => absent(map, "url", "url_file", "say where messages are sent to"),
-    }
+    let url = address(map, url, "say where messages are sent to");
     let secret = secrets::take(map, "secret", "secret_file").map(|given| given.secret);
-    Some(ChannelKind::Webhook { url: url?.secret, secret })
+    Some(ChannelKind::Webhook { url: url?, secret })
 }
 
 fn email(map: &mut Map<'_>) -> Option<ChannelKind> {

@@ -150,6 +150,56 @@ pub enum ChannelKind {
         /// Key of the signature.
         secret: Option<Secret>,
     },
+    /// An Alertmanager, which is told again and again what fires.
+    Alertmanager {
+        /// Its address, without `/api/v2/alerts`; secret, since it may hold a login.
+        url: Secret,
+    },
+    /// A robot in a chat.
+    Robot {
+        /// Whose.
+        robot: Robot,
+        /// Target, which is the key too.
+        url: Secret,
+        /// Key of the signature, where the robot wants one.
+        secret: Option<Secret>,
+    },
+    /// A dead man's switch: an address that is called while all is well.
+    Heartbeat {
+        /// Target; secret, since it holds a token.
+        url: Secret,
+        /// How often it is called.
+        every: Duration,
+    },
+}
+
+/// Whose robot it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Robot {
+    /// DingTalk.
+    Dingtalk,
+    /// WeCom.
+    Wecom,
+    /// Feishu, and Lark.
+    Feishu,
+    /// Slack, and what takes its format.
+    Slack,
+}
+
+impl ChannelKind {
+    /// How many messages a minute the receiver takes, unless the configuration says otherwise: robots that get more than 20 fall
+    /// silent for ten minutes, and a person reads no more either.
+    #[must_use]
+    pub fn per_minute(&self) -> u32 {
+        match self {
+            Self::Robot { robot: Robot::Dingtalk | Robot::Wecom, .. } => 18,
+            Self::Robot { robot: Robot::Feishu | Robot::Slack, .. }
+            | Self::Email { .. }
+            | Self::Webhook { .. }
+            | Self::Alertmanager { .. }
+            | Self::Heartbeat { .. } => 60,
+        }
+    }
 }
 
 /// One channel.
@@ -159,6 +209,18 @@ pub struct ChannelSettings {
     pub name: String,
     /// Where to.
     pub kind: ChannelKind,
+    /// No more messages than this go out in a minute.
+    pub per_minute: u32,
+}
+
+/// The language of messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Language {
+    /// English.
+    #[default]
+    English,
+    /// Chinese.
+    Chinese,
 }
 
 /// Severity of an alert.
@@ -227,6 +289,10 @@ pub struct NotifySettings {
     pub give_up_after: Duration,
     /// No channel worked for so long: `DeliveryFailing`.
     pub delivery_failing_after: Duration,
+    /// The language of messages.
+    pub language: Language,
+    /// A folder whose files replace the built-in texts of the same name.
+    pub templates: Option<PathBuf>,
     /// The channels.
     pub channels: Vec<ChannelSettings>,
 }
@@ -243,6 +309,8 @@ impl Default for NotifySettings {
             retry_max: Duration::from_secs(600),
             give_up_after: Duration::from_secs(7 * 86_400),
             delivery_failing_after: Duration::from_secs(300),
+            language: Language::English,
+            templates: None,
             channels: Vec::new(),
         }
     }

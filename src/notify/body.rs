@@ -111,11 +111,6 @@ impl Body {
             }
         }
     }
-
-    /// What the alert is about: the name of its volume or tree, or nothing for the guard.
-    pub(super) fn about(&self) -> &str {
-        self.data.labels.values().next().map_or("", String::as_str)
-    }
 }
 
 fn item(item: &UnreclaimedItem) -> Item {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::body::Body;
 use super::delivery::Outcome;
 use super::email::Mailer;
+use super::template::Templates;
 use super::webhook::Hook;
 use crate::domain::settings::{ChannelKind, ChannelSettings, MailTls};
 use crate::domain::units::{Timestamp, show_duration};
@@ -61,6 +62,9 @@ impl Channel {
         match &settings.kind {
             ChannelKind::Email { .. } => Mailer::new(&settings.kind).map(|mailer| Self::Email(Box::new(mailer))),
             ChannelKind::Webhook { url, secret } => Hook::new(url, secret.as_ref()).map(Self::Webhook),
+            ChannelKind::Alertmanager { .. } | ChannelKind::Robot { .. } | ChannelKind::Heartbeat { .. } => {
+                Err("this kind of channel is still to come".to_owned())
+            }
         }
     }
 
@@ -68,13 +72,14 @@ impl Channel {
     pub(super) async fn send(
         &self,
         parcel: &Parcel,
+        templates: &Templates,
         now: Timestamp,
         timeout: Duration,
         log: &mut Vec<String>,
     ) -> Outcome {
         let sent = tokio::time::timeout(timeout, async {
             match self {
-                Self::Email(mailer) => mailer.send(parcel, log).await,
+                Self::Email(mailer) => mailer.send(parcel, templates, log).await,
                 Self::Webhook(hook) => hook.send(parcel, now, log).await,
             }
         });
@@ -106,5 +111,8 @@ pub(super) fn describe(settings: &ChannelSettings) -> String {
             let signed = if secret.is_some() { "signed" } else { "not signed" };
             format!("webhook, its address kept secret, {signed}")
         }
+        ChannelKind::Alertmanager { .. } => "an Alertmanager".to_owned(),
+        ChannelKind::Robot { robot, .. } => format!("robot of {robot:?}, its address kept secret"),
+        ChannelKind::Heartbeat { .. } => "a heartbeat, its address kept secret".to_owned(),
     }
 }

@@ -17,6 +17,7 @@ use super::body::one_line;
 use super::channel::Parcel;
 use super::delivery::Outcome;
 use super::mail_text;
+use super::template::Templates;
 use crate::domain::cause::chain;
 use crate::domain::settings::{ChannelKind, MailTls};
 
@@ -49,8 +50,8 @@ impl Mailer {
     }
 
     /// Sends one message. The caller bounds the time that it may take.
-    pub(super) async fn send(&self, parcel: &Parcel, log: &mut Vec<String>) -> Outcome {
-        let mail = match self.compose(parcel) {
+    pub(super) async fn send(&self, parcel: &Parcel, templates: &Templates, log: &mut Vec<String>) -> Outcome {
+        let mail = match self.compose(parcel, templates) {
             Ok(mail) => mail,
             Err(error) => return Outcome::GivenUp(format!("cannot compose the mail: {error}")),
         };
@@ -60,7 +61,7 @@ impl Mailer {
         }
     }
 
-    fn compose(&self, parcel: &Parcel) -> Result<lettre::Message, lettre::error::Error> {
+    fn compose(&self, parcel: &Parcel, templates: &Templates) -> Result<lettre::Message, lettre::error::Error> {
         let own = |id: &str| format!("<{id}@{}>", self.from.email.domain());
         let created = Duration::from_millis(u64::try_from(parcel.created.millis()).unwrap_or(0));
         // Always the same for one message, so that a receiver can tell that it came twice.
@@ -68,7 +69,7 @@ impl Mailer {
             .date(std::time::UNIX_EPOCH + created)
             .message_id(Some(own(&parcel.id)))
             .from(self.from.clone())
-            .subject(mail_text::subject(&parcel.body))
+            .subject(mail_text::subject(&parcel.body, templates))
             .raw_header(HeaderValue::new(
                 HeaderName::new_from_ascii_str("Auto-Submitted"),
                 "auto-generated".to_owned(),
@@ -267,6 +268,7 @@ mod tests {
     use crate::domain::alert::{AlertName, Subject};
     use crate::domain::names::VolumeId;
     use crate::domain::secret::Secret;
+    use crate::domain::settings::Language;
     use crate::domain::units::Timestamp;
 
     fn kind(host: &str, tls: MailTls, login: bool) -> ChannelKind {
@@ -298,6 +300,7 @@ mod tests {
         let mut condition = condition(AlertName::VolumeExhausted, 1, b"a\r\n.\r\nb.mp4");
         condition.subject = Subject::Volume(VolumeId::new("d\r\nBcc: evil@example.org\r\n\r\nx"));
         condition.description = "one\r\n.\r\nQUIT\n.\ntwo".to_owned();
+        let (templates, _) = Templates::new(Language::English, None);
         let parcel = Parcel {
             id: "msg_2".to_owned(),
             reply_to: Some("msg_1".to_owned()),
@@ -306,7 +309,7 @@ mod tests {
             created: Timestamp::from_secs(784_111_777),
             attempts: 1,
         };
-        let mail = mailer.compose(&parcel).unwrap().formatted();
+        let mail = mailer.compose(&parcel, &templates).unwrap().formatted();
         let mail = String::from_utf8(mail).unwrap();
         let (head, _) = mail.split_once("\r\n\r\n").unwrap();
         for line in [

@@ -3,13 +3,12 @@
 use std::fmt::Write as _;
 
 use super::body::{Body, Item, one_line};
+use super::template::Templates;
 use crate::domain::units::Bytes;
 
 /// The subject: `[FIRING] VolumeExhausted data`. One line, whatever the names hold.
-pub(super) fn subject(body: &Body) -> String {
-    let about = one_line(body.about(), 100);
-    let text = format!("[{}] {} {about}", mark(body), one_line(&body.data.alert, 100));
-    text.trim_end().to_owned()
+pub(super) fn subject(body: &Body, templates: &Templates) -> String {
+    one_line(templates.render("mail.subject.txt", body).trim(), 250)
 }
 
 fn mark(body: &Body) -> &'static str {
@@ -117,7 +116,12 @@ mod tests {
     use super::*;
     use crate::domain::alert::{AlertName, Subject};
     use crate::domain::names::VolumeId;
+    use crate::domain::settings::Language;
     use crate::domain::units::Timestamp;
+
+    fn subject(body: &Body) -> String {
+        super::subject(body, &Templates::new(Language::English, None).0)
+    }
 
     fn body(kind: &str, volume: &str, files: usize, name: &[u8]) -> Body {
         let mut condition = condition(AlertName::SpaceNotReclaimed, files, name);

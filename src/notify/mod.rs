@@ -16,10 +16,12 @@ mod channel;
 mod delivery;
 mod email;
 mod groups;
+mod http;
 mod mail_text;
 mod notifier;
 mod queue;
 mod tasks;
+mod template;
 mod webhook;
 
 pub use notifier::Notifier;

@@ -12,6 +12,7 @@ use super::channel::{Channel, Parcel, describe};
 use super::delivery::{Outcome, longest_pause, pause};
 use super::groups::{Groups, Order};
 use super::queue::{Next, Queue, come, millis};
+use super::template::Templates;
 use crate::domain::alert_book::Change;
 use crate::domain::cause::chain;
 use crate::domain::event::{Delivery, Event};
@@ -23,6 +24,7 @@ use crate::system::Clock;
 /// Takes in what changes, and delivers it.
 pub struct Notifier {
     pub(super) settings: ArcSwap<NotifySettings>,
+    pub(super) templates: ArcSwap<Templates>,
     pub(super) clock: Arc<dyn Clock>,
     database: Arc<Database>,
     events: Box<dyn Fn(Event) + Send + Sync>,
@@ -106,7 +108,9 @@ impl Notifier {
                 state.health.insert(channel.name.clone(), failing);
             }
         }
+        let templates = templates(&settings, &events);
         Self {
+            templates: ArcSwap::from_pointee(templates),
             settings: ArcSwap::from_pointee(settings),
             clock,
             database,
@@ -130,6 +134,7 @@ impl Notifier {
     /// Takes over other settings. A channel that was changed is tried at once; what waits for one that is gone is dropped,
     /// and shown as dropped.
     pub fn set_settings(&self, settings: NotifySettings) {
+        self.templates.store(Arc::new(templates(&settings, &self.events)));
         let before = self.settings.swap(Arc::new(settings));
         let settings = self.settings.load();
         let mut state = self.lock();
@@ -189,7 +194,15 @@ impl Notifier {
         let outcome = match ready(of).await {
             Ok(ready) => {
                 let now = self.clock.now();
-                ready.send(&Parcel::test(new_id(), channel, now), now, settings.timeout, &mut log).await
+                ready
+                    .send(
+                        &Parcel::test(new_id(), channel, now),
+                        &self.templates.load(),
+                        now,
+                        settings.timeout,
+                        &mut log,
+                    )
+                    .await
             }
             Err(error) => {
                 log.push(error.clone());
@@ -332,6 +345,15 @@ impl Notifier {
 pub(super) async fn ready(of: crate::domain::settings::ChannelSettings) -> Result<Arc<Channel>, String> {
     let built = tokio::task::spawn_blocking(move || Channel::new(&of)).await;
     built.unwrap_or_else(|error| Err(format!("the channel could not be prepared: {error}"))).map(Arc::new)
+}
+
+/// The texts, as the settings want them; what is wrong with the user's own is told.
+fn templates(settings: &NotifySettings, events: &dyn Fn(Event)) -> Templates {
+    let (templates, problems) = Templates::new(settings.language, settings.templates.as_deref());
+    for problem in problems {
+        events(Event::Remark { text: format!("{problem}; the built-in text is used"), urgent: true });
+    }
+    templates
 }
 
 fn message(order: Order, now: Timestamp) -> Message {

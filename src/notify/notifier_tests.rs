@@ -34,7 +34,7 @@ impl Clock for TestClock {
 
 fn channel(name: &str) -> ChannelSettings {
     let kind = ChannelKind::Webhook { url: Secret::new("http://127.0.0.1:9/"), secret: None };
-    ChannelSettings { name: name.to_owned(), kind }
+    ChannelSettings { name: name.to_owned(), kind, per_minute: 1000 }
 }
 
 fn settings(channels: &[&str]) -> NotifySettings {

@@ -120,7 +120,8 @@ impl Notifier {
                 Err(error) => return Outcome::unreachable(error),
             },
         };
-        let outcome = ready.send(&parcel, self.clock.now(), settings.timeout, &mut Vec::new()).await;
+        let outcome =
+            ready.send(&parcel, &self.templates.load_full(), self.clock.now(), settings.timeout, &mut Vec::new()).await;
         if let Outcome::Delivered(_) = outcome {
             *prepared = Some((channel.clone(), ready));
         }

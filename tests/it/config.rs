@@ -161,8 +161,6 @@ fn everything_in_the_contract_is_understood() {
         "`archives`",
         "`catalogue` of tree `live`",
         "`archive` of tree `live`",
-        "channel `am` of kind `alertmanager`",
-        "channel `robot` of kind `dingtalk`",
         "`auth.users`",
         "`auth.callback_secret`",
         "`auth.callback_hosts`",
@@ -337,7 +335,7 @@ fn the_packaged_example_is_read_with_all_that_is_commented_out() {
     put(&secrets.join("robot.url"), "https://oapi.dingtalk.com/robot/send?access_token=not-a-real-token\n", 0o600);
     let text = text.replace("/etc/storage-guard/secrets", &secrets.display().to_string());
     let config = of(&text, 0o644).unwrap_or_else(|problems| panic!("{}{text}", lines(&problems)));
-    assert_eq!((config.volumes.len(), config.notify.channels.len()), (1, 2));
+    assert_eq!((config.volumes.len(), config.notify.channels.len()), (1, 4));
     for section in ["`catalogues`", "`media_servers`", "`archives`", "`fleet`", "`tls`", "`auth.users`"] {
         assert!(config.dormant.iter().any(|sentence| sentence.starts_with(section)), "{section}: {:?}", config.dormant);
     }

@@ -101,7 +101,11 @@ fn receive(listener: TcpListener, answers: &'static [&'static str]) -> mpsc::Unb
 fn webhook(port: u16) -> ChannelSettings {
     let secret = Secret::new(&format!("whsec_{}", STANDARD.encode(KEY)));
     let url = Secret::new(&format!("http://127.0.0.1:{port}/in?token=canary"));
-    ChannelSettings { name: "hook".to_owned(), kind: ChannelKind::Webhook { url, secret: Some(secret) } }
+    ChannelSettings {
+        name: "hook".to_owned(),
+        kind: ChannelKind::Webhook { url, secret: Some(secret) },
+        per_minute: 1000,
+    }
 }
 
 fn settings(channels: Vec<ChannelSettings>) -> NotifySettings {
@@ -387,7 +391,7 @@ fn mail(port: u16, tls: MailTls, ca_file: Option<&Path>, password: Option<&str>)
         from: "Storage Guard <guard@example.org>".to_owned(),
         to: vec!["Wu <wu@example.org>".to_owned(), "li@example.org".to_owned()],
     };
-    ChannelSettings { name: "mail".to_owned(), kind }
+    ChannelSettings { name: "mail".to_owned(), kind, per_minute: 1000 }
 }
 
 fn header<'a>(mail: &'a str, name: &str) -> &'a str {
