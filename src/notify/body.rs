@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::alert::{Condition, ITEMS, Subject, UnreclaimedItem};
+use super::template::Templates;
+use crate::domain::alert::{Condition, ITEMS, Subject, UnreclaimedItem, Wording};
 use crate::domain::units::Timestamp;
 
 /// A body must be shorter than this many bytes, or receivers refuse it.
@@ -58,7 +59,14 @@ pub(super) struct Item {
 
 impl Body {
     /// The body for an alert. `kind` is `alert.firing` or `alert.resolved`.
-    pub(super) fn new(kind: &str, condition: &Condition, since: Timestamp, now: Timestamp) -> Self {
+    pub(super) fn new(
+        kind: &str,
+        condition: &Condition,
+        since: Timestamp,
+        now: Timestamp,
+        templates: &Templates,
+    ) -> Self {
+        let Wording { summary, description } = templates.wording(condition);
         let labels = match &condition.subject {
             Subject::Guard => BTreeMap::new(),
             Subject::Volume(name) => BTreeMap::from([("volume".to_owned(), name.to_string())]),
@@ -71,8 +79,8 @@ impl Body {
                 alert: condition.alert.to_string(),
                 severity: condition.severity.as_str().to_owned(),
                 labels,
-                summary: clean(&condition.summary, 1000),
-                description: clean(&condition.description, 8000),
+                summary,
+                description,
                 since: since.to_string(),
                 unreclaimed: Unreclaimed {
                     files: condition.unreclaimed.files,
@@ -85,7 +93,8 @@ impl Body {
     }
 
     /// The body that tries a channel: nothing is wrong.
-    pub(super) fn test(channel: &str, now: Timestamp) -> Self {
+    pub(super) fn test(channel: &str, now: Timestamp, templates: &Templates) -> Self {
+        let Wording { summary, description } = templates.wording_of_test(channel);
         Self {
             kind: TEST.to_owned(),
             timestamp: now.to_string(),
@@ -93,8 +102,8 @@ impl Body {
                 alert: "Test".to_owned(),
                 severity: "info".to_owned(),
                 labels: BTreeMap::new(),
-                summary: clean(&format!("storage-guard tries the channel `{channel}`"), 1000),
-                description: "Somebody asked for this message. Nothing is wrong, and no resolution follows.".to_owned(),
+                summary,
+                description,
                 since: now.to_string(),
                 unreclaimed: Unreclaimed::default(),
                 runbook: "docs/operations.md".to_owned(),
@@ -113,7 +122,7 @@ impl Body {
     }
 }
 
-fn item(item: &UnreclaimedItem) -> Item {
+pub(super) fn item(item: &UnreclaimedItem) -> Item {
     let (path, encoded) = item.path.show();
     Item {
         tree: item.tree.to_string(),
