@@ -73,9 +73,7 @@ pub enum Unusable {
         difference: Difference,
     },
     /// The tree's identity marker is missing, or is that of another tree, state or filesystem.
-    #[error(
-        "the identity marker of tree `{tree}` {fault}; if this is right, run `storage-guard init --accept {tree}`"
-    )]
+    #[error("the identity marker of tree `{tree}` {fault}; if this is right, run `storage-guard init --accept {tree}`")]
     Marker {
         /// The tree.
         tree: String,

@@ -25,8 +25,7 @@ pub(super) fn samples() -> Vec<Condition> {
     let last = Ending::Short { missing: Bytes::gib(21), inodes: 0, failed: 3 };
     let hangs = Unusable::TimedOut(Duration::from_secs(10));
     let stall = Ending::Unexplained { missing: Bytes::gib(3) };
-    let probe =
-        ProbeFault::NotBack { tree: TreeId::new("live"), bytes: Bytes::mib(64), missing: Bytes::mib(63) };
+    let probe = ProbeFault::NotBack { tree: TreeId::new("live"), bytes: Bytes::mib(64), missing: Bytes::mib(63) };
     let shared = vec![(FactName::SharedFiles, Fact::Count(12)), (FactName::Shared, Fact::Bytes(Bytes::gib(6)))];
     let late = vec![
         (FactName::Lasting, Fact::Span(Duration::from_secs(1900))),
@@ -46,7 +45,11 @@ pub(super) fn samples() -> Vec<Condition> {
         volume(AlertName::VolumeBlind, Case::Volume, vec![why(Reason::from(&hangs))]),
         tree(AlertName::VolumeBlind, Case::Tree, vec![why(Reason::from(&hangs))]),
         volume(AlertName::VolumeReadOnly, Case::Only, space()),
-        volume(AlertName::SpaceNotReclaimed, Case::Stalled, [space(), vec![missing, why(Reason::from(&stall))]].concat()),
+        volume(
+            AlertName::SpaceNotReclaimed,
+            Case::Stalled,
+            [space(), vec![missing, why(Reason::from(&stall))]].concat(),
+        ),
         volume(AlertName::SpaceNotReclaimed, Case::Probe, [space(), vec![why(Reason::from(&probe))]].concat()),
         of_files(tree(AlertName::SpaceNotReclaimed, Case::Open, vec![holders()])),
         of_files(tree(AlertName::DeletionFailing, Case::Only, vec![causes([Cause::Permission, Cause::Io])])),

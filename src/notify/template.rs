@@ -4,7 +4,8 @@
 //! escapes what it shows. A template that fails, or never ends, is replaced by the built-in one for that message, so that a typing
 //! error costs nobody an alert.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use minijinja::syntax::SyntaxConfig;
@@ -15,6 +16,7 @@ use serde::Serialize;
 use super::body::one_line;
 use super::sample::samples;
 use super::wording::{Situation, split, template_of};
+use crate::domain::alert::Condition;
 use crate::domain::settings::{Language, NotifySettings};
 use crate::domain::units::{Bytes, show_duration};
 
@@ -47,12 +49,9 @@ built_in! {
     "ClockSuspect.txt",
     "DeliveryFailing.txt",
     "Test.txt",
+    "phrases.txt",
     "mail.subject.txt",
 }
-
-/// Phrases that several templates share: English, Chinese. Those of the user may import them too.
-const PHRASES: (&str, &str, &str) =
-    ("phrases.txt", include_str!("templates/en/phrases.txt"), include_str!("templates/zh/phrases.txt"));
 
 /// The templates of one language.
 pub(super) struct Templates {
@@ -69,25 +68,30 @@ pub fn template_problems(settings: &NotifySettings) -> Vec<String> {
 impl Templates {
     /// The templates of a language, and what is wrong with those of the user. Reads files: may block.
     pub(super) fn new(language: Language, dir: Option<&Path>) -> (Self, Vec<String>) {
-        let of = |(name, english, chinese): (&'static str, &'static str, &'static str)| match language {
-            Language::English => (name, english),
-            Language::Chinese => (name, chinese),
-        };
         let mut built_in = environment(language, UndefinedBehavior::Lenient);
         // A name that is not there is a typing error, and better told than left out.
         let mut own = environment(language, UndefinedBehavior::SemiStrict);
-        for (name, text) in BUILT_IN.iter().chain([&PHRASES]).copied().map(of) {
+        let mut problems = dir.map(strangers).unwrap_or_default();
+        for (name, english, chinese) in BUILT_IN {
+            let text = match language {
+                Language::English => english,
+                Language::Chinese => chinese,
+            };
             built_in.add_template(name, text).expect("a test compiles every built-in template");
-        }
-        let (name, text) = of(PHRASES);
-        own.add_template(name, text).expect("a test compiles every built-in template");
-        let mut problems = Vec::new();
-        if let Some(dir) = dir {
-            problems.extend(strangers(dir));
-            for (name, _, _) in BUILT_IN {
-                problems.extend(add(&mut own, name, &dir.join(name)));
+            // The user's templates may import ours, and ours the user's.
+            own.add_template(name, text).expect("a test compiles every built-in template");
+            let Some(dir) = dir else { continue };
+            match read(&dir.join(name)) {
+                Ok(Some(text)) => {
+                    if let Err(error) = own.add_template_owned(*name, text) {
+                        problems.push(located(dir, &error, name));
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => problems.push(format!("{}: {error}", dir.join(name).display())),
             }
         }
+        problems.extend(dir.map(|dir| tried(&own, dir)).unwrap_or_default());
         (Self { built_in, own }, problems)
     }
 
@@ -121,25 +125,27 @@ impl Templates {
     }
 }
 
-/// Takes in a template of the user, if there is one and it makes a text of every situation of its alert; says what is wrong.
-fn add(own: &mut Environment<'static>, name: &'static str, path: &Path) -> Option<String> {
-    let text = match read(path) {
-        Ok(text) => text?,
-        Err(error) => return Some(format!("{}: {error}", path.display())),
+/// What is wrong with templates of alerts that compile: each makes texts of all situations of its alert.
+fn tried(own: &Environment<'_>, dir: &Path) -> BTreeSet<String> {
+    let problem = |sample: &Condition| {
+        let situation = Situation::new(sample);
+        let name = template_of(sample.alert.as_str());
+        match own.get_template(&name).and_then(|template| template.render(Serde(&situation))) {
+            Ok(text) if split(&text).summary.is_empty() => {
+                let path = dir.join(&name);
+                Some(format!("{}:1: the summary is empty for case `{}`", path.display(), sample.case))
+            }
+            Ok(_) => None,
+            Err(error) => Some(located(dir, &error, &name)),
+        }
     };
-    let tried = own.add_template_owned(name, text).and_then(|()| {
-        let template = own.get_template(name)?;
-        let mut samples = samples().into_iter().filter(|sample| template_of(sample.alert.as_str()) == name);
-        samples.try_for_each(|sample| {
-            let text = template.render(Serde(Situation::new(&sample)))?;
-            let silent = || Error::new(ErrorKind::BadSerialization, "its first line, the summary, is empty");
-            if split(&text).summary.is_empty() { Err(silent()) } else { Ok(()) }
-        })
-    });
-    let error = tried.err()?;
-    own.remove_template(name);
-    let line = error.line().map_or_else(String::new, |line| format!("{line}:"));
-    Some(format!("{}:{line} {}", path.display(), what(&error)))
+    samples().iter().filter_map(problem).collect()
+}
+
+/// The error with its template and line.
+fn located(dir: &Path, error: &Error, name: &str) -> String {
+    let line = error.line().map_or_else(String::new, |line| format!(":{line}"));
+    format!("{}{line}: {}", dir.join(error.name().unwrap_or(name)).display(), what(error))
 }
 
 /// Files of the folder whose names are those of no template: very likely they were meant to be.
@@ -148,14 +154,13 @@ fn strangers(dir: &Path) -> Vec<String> {
         Ok(entries) => entries,
         Err(error) => return vec![format!("{}: {error}", dir.display())],
     };
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut strange: Vec<_> = paths
-        .filter(|path| path.extension().is_some_and(|ending| ending == "txt" || ending == "html"))
-        .filter(|path| !BUILT_IN.iter().any(|(name, _, _)| path.file_name().is_some_and(|known| known == *name)))
-        .collect();
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let meant = |name: &String| name.ends_with(".txt") || name.ends_with(".html");
+    let known: Vec<_> = BUILT_IN.iter().map(|(name, _, _)| *name).collect();
+    let mut strange: Vec<_> = names.filter(meant).filter(|name| !known.contains(&name.as_str())).collect();
     strange.sort();
-    let names: Vec<_> = BUILT_IN.iter().map(|(name, _, _)| *name).collect();
-    let told = |path: PathBuf| format!("{}: there is no template of this name, but: {}", path.display(), names.join(", "));
+    let known = known.join(", ");
+    let told = |name| format!("{}: no template has this name; there are: {known}", dir.join(name).display());
     strange.into_iter().map(told).collect()
 }
 
@@ -190,7 +195,7 @@ fn span(language: Language, span: Duration) -> String {
     let shown = show_duration(span);
     match language {
         Language::English => shown,
-        Language::Chinese => shown.replace('d', " 天 ").replace('h', " 小时 ").replace('m', " 分 ").replace('s', " 秒 "),
+        Language::Chinese => shown.replace('d', "天").replace('h', "小时").replace('m', "分钟").replace('s', "秒"),
     }
 }
 
@@ -212,6 +217,7 @@ fn what(error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::alert::AlertName;
 
     fn with(files: &[(&str, &str)]) -> (Templates, Vec<String>) {
         let home = tempfile::tempdir().unwrap();
@@ -224,7 +230,8 @@ mod tests {
     #[test]
     fn every_built_in_template_compiles_in_each_language() {
         for language in [Language::English, Language::Chinese] {
-            let (_, problems) = Templates::new(language, None);
+            let home = tempfile::tempdir().unwrap();
+            let (_, problems) = Templates::new(language, Some(home.path()));
             assert_eq!(problems, [""; 0]);
         }
     }
@@ -234,13 +241,64 @@ mod tests {
         let value = serde_json::json!({ "type": "alert.firing", "data": { "alert": "A", "labels": {} } });
         for (text, expected, problem) in [
             ("own {{ data.alert }}", "own A", ""),
-            ("{% if %}", "[FIRING] A", "template `mail.subject.txt`: syntax error"),
+            ("\n{% if %}", "[FIRING] A", "/mail.subject.txt:2: syntax error"),
             ("{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}", "[FIRING] A", ""),
         ] {
             let (templates, problems) = with(&[("mail.subject.txt", text)]);
             assert_eq!(templates.render("mail.subject.txt", &value).trim(), expected, "{text}");
             let found = problems.first().map_or("", String::as_str);
-            assert!(found.starts_with(problem) && found.is_empty() == problem.is_empty(), "{found}");
+            assert!(found.contains(problem) && found.is_empty() == problem.is_empty(), "{found}");
         }
+    }
+
+    /// Each file, what is told of it, and the summary that is used nevertheless.
+    #[test]
+    fn what_is_wrong_with_an_own_template_is_told_with_file_and_line_before_an_alert_needs_it() {
+        let built_in = "The clock is not trusted";
+        for (name, text, problem, summary) in [
+            ("ClockSuspect.txt", "Clock!\n\n{{ facts.since }}", "", "Clock!"),
+            ("ClockSuspect.txt", "Clock!\n\n{{ facts.sinec }}", "ClockSuspect.txt:3: undefined value", built_in),
+            ("ClockSuspect.txt", "Clock!\n{{ facts.since|byte }}", "ClockSuspect.txt:2: unknown filter", built_in),
+            ("ClockSuspect.txt", "Clock!\n{% include 'x.txt' %}", "ClockSuspect.txt:2: template not found", built_in),
+            (
+                "ClockSuspect.txt",
+                "{% if case == 'x' %}Clock!{% endif %}",
+                "ClockSuspect.txt:1: the summary is empty",
+                built_in,
+            ),
+            ("ClockSuspect.txt", "{{ 'a' }\n", "ClockSuspect.txt:1: syntax error", built_in),
+            ("ClockSuspekt.txt", "Clock!", "ClockSuspekt.txt: no template has this name", built_in),
+            ("README.md", "Our texts.", "", built_in),
+        ] {
+            let (templates, problems) = with(&[(name, text)]);
+            let found = problems.join("\n");
+            assert!(found.contains(problem) && problems.len() == usize::from(!problem.is_empty()), "{text}: {found}");
+            let clock = samples().into_iter().find(|sample| sample.alert == AlertName::ClockSuspect).unwrap();
+            assert_eq!(templates.wording(&clock).summary, summary, "{text}");
+        }
+        let (_, problems) = Templates::new(Language::English, Some(Path::new("/nowhere/at/all")));
+        assert!(problems[0].starts_with("/nowhere/at/all: "), "{problems:?}");
+        assert_eq!(problems.len(), 1);
+    }
+
+    #[test]
+    fn own_templates_and_ours_share_phrases() {
+        let phrases = "{% macro space(facts) %}Only {{ facts.available|bytes }} left. {% endmacro %}";
+        let read_only = samples().into_iter().find(|sample| sample.alert == AlertName::VolumeReadOnly).unwrap();
+        let (templates, _) = with(&[("phrases.txt", phrases)]);
+        let said = templates.wording(&read_only).description;
+        assert!(said.starts_with("Only 40 GiB left. The filesystem is read-only"), "{said}");
+        let own = "{% import 'phrases.txt' as say %}{{ name }}\n{{ say.space(facts) }}";
+        let (templates, problems) = with(&[("VolumeReadOnly.txt", own)]);
+        assert_eq!(problems, [""; 0]);
+        assert_eq!(templates.wording(&read_only).description, "40 GiB of 1000 GiB are available.");
+    }
+
+    #[test]
+    fn spans_are_written_as_the_language_does() {
+        let check = |language, secs, expected| assert_eq!(span(language, Duration::from_secs(secs)), expected);
+        check(Language::English, 90_000, "1d1h");
+        check(Language::Chinese, 90_000, "1天1小时");
+        check(Language::Chinese, 1901, "31分钟41秒");
     }
 }

@@ -106,11 +106,9 @@ fn value(fact: &Fact) -> Value {
         Fact::Sizes(sizes) => {
             Value::Sizes(sizes.iter().map(|(name, bytes)| Sized { name: text(name), bytes: bytes.0 }).collect())
         }
-        Fact::Reason(reason) => Value::Reason(Why {
-            word: text(&reason.word),
-            text: text(&reason.text),
-            facts: values(&reason.facts),
-        }),
+        Fact::Reason(reason) => {
+            Value::Reason(Why { word: text(&reason.word), text: text(&reason.text), facts: values(&reason.facts) })
+        }
     }
 }
 

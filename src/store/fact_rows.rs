@@ -46,11 +46,9 @@ fn to_row(fact: &Fact) -> FactRow {
         Fact::Names(names) => FactRow::Names(names.clone()),
         Fact::Counts(counts) => FactRow::Counts(counts.clone()),
         Fact::Sizes(sizes) => FactRow::Sizes(sizes.iter().map(|(name, bytes)| (name.clone(), bytes.0)).collect()),
-        Fact::Reason(reason) => FactRow::Reason {
-            word: reason.word.clone(),
-            text: reason.text.clone(),
-            facts: to_fact_rows(&reason.facts),
-        },
+        Fact::Reason(reason) => {
+            FactRow::Reason { word: reason.word.clone(), text: reason.text.clone(), facts: to_fact_rows(&reason.facts) }
+        }
     }
 }
 
@@ -64,9 +62,7 @@ fn from_row(row: FactRow) -> Option<Fact> {
         FactRow::Time(millis) => Fact::Time(Timestamp::from_millis(millis)),
         FactRow::Names(names) => Fact::Names(names),
         FactRow::Counts(counts) => Fact::Counts(counts),
-        FactRow::Sizes(sizes) => {
-            Fact::Sizes(sizes.into_iter().map(|(name, bytes)| (name, Bytes(bytes))).collect())
-        }
+        FactRow::Sizes(sizes) => Fact::Sizes(sizes.into_iter().map(|(name, bytes)| (name, Bytes(bytes))).collect()),
         FactRow::Reason { word, text, facts } => Fact::Reason(Reason { word, text, facts: from_fact_rows(facts)? }),
     })
 }
@@ -97,7 +93,9 @@ mod tests {
 
     #[test]
     fn a_fact_of_a_later_version_is_not_guessed() {
-        for json in [r#"{"weather":{"text":"fine"}}"#, r#"{"why":{"reason":{"word":"","text":"","facts":{"x":{"count":1}}}}}"#] {
+        for json in
+            [r#"{"weather":{"text":"fine"}}"#, r#"{"why":{"reason":{"word":"","text":"","facts":{"x":{"count":1}}}}}"#]
+        {
             assert_eq!(from_fact_rows(serde_json::from_str(json).unwrap()), None, "{json}");
         }
     }

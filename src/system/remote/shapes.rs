@@ -301,9 +301,7 @@ impl From<Unusable> for UnusableShape {
     fn from(why: Unusable) -> Self {
         match why {
             Unusable::NoSize => Self::NoSize,
-            Unusable::Replaced { path, difference } => {
-                Self::Replaced { path, difference: difference.to_string() }
-            }
+            Unusable::Replaced { path, difference } => Self::Replaced { path, difference: difference.to_string() },
             Unusable::Failed(text) => Self::Failed(text),
             why @ (Unusable::NotYet | Unusable::TimedOut(_) | Unusable::Marker { .. } | Unusable::ReadOnly) => {
                 Self::Failed(why.to_string())
