@@ -216,3 +216,7 @@ fn held_open(held: &HeldOpen) -> UnreclaimedItem {
         holder: held.holder.as_ref().map(ToString::to_string),
     }
 }
+
+#[cfg(test)]
+#[path = "conditions_tests.rs"]
+mod tests;

@@ -95,6 +95,14 @@ impl Templates {
         (Self { built_in, own }, problems)
     }
 
+    /// The built-in ones, where nothing that is not there can be shown.
+    #[cfg(test)]
+    pub(super) fn strict(language: Language) -> Self {
+        let (mut templates, _) = Self::new(language, None);
+        templates.built_in.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+        templates
+    }
+
     /// The text that a template makes of a value.
     ///
     /// # Panics

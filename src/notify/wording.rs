@@ -144,3 +144,7 @@ impl Templates {
         split(&self.render(&template_of("Test"), &Test { name: text(channel) }))
     }
 }
+
+#[cfg(test)]
+#[path = "wording_tests.rs"]
+mod tests;
