@@ -113,18 +113,20 @@ impl Templates {
 
     /// The text that a template makes of a value; nothing if there is no such template.
     pub(super) fn rendered(&self, name: &str, value: &impl Serialize) -> Option<String> {
-        if let Ok(template) = self.own.get_template(name) {
-            match template.render(Serde(value)) {
-                Ok(text) => return Some(text),
-                Err(error) => {
-                    tracing::warn!(
-                        template = name,
-                        error = shown(&error),
-                        "A template failed; the built-in one is used."
-                    );
-                }
-            }
-        }
+        self.rendered_own(name, value).or_else(|| self.rendered_built_in(name, value))
+    }
+
+    /// With the user's templates; nothing if they fail.
+    pub(super) fn rendered_own(&self, name: &str, value: &impl Serialize) -> Option<String> {
+        let rendered = self.own.get_template(name).ok()?.render(Serde(value));
+        let failed = |error: &Error| {
+            tracing::warn!(template = name, error = shown(error), "A template failed; the built-in one is used.");
+        };
+        rendered.inspect_err(failed).ok()
+    }
+
+    /// With the built-in templates only.
+    pub(super) fn rendered_built_in(&self, name: &str, value: &impl Serialize) -> Option<String> {
         let template = self.built_in.get_template(name).ok()?;
         Some(template.render(Serde(value)).unwrap_or_else(|error| {
             tracing::error!(template = name, error = shown(&error), "A built-in template failed.");

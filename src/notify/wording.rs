@@ -127,9 +127,11 @@ impl Templates {
     /// What an alert says.
     pub(super) fn wording(&self, condition: &Condition) -> Wording {
         let situation = Situation::new(condition);
-        let wording = self.rendered(&template_of(situation.alert), &situation).map(|text| split(&text));
+        let name = template_of(situation.alert);
         // An alert without words would be none.
-        wording.filter(|wording| !wording.summary.is_empty()).unwrap_or_else(|| Wording {
+        let said = |text: String| Some(split(&text)).filter(|wording| !wording.summary.is_empty());
+        let own = self.rendered_own(&name, &situation).and_then(said);
+        own.or_else(|| self.rendered_built_in(&name, &situation).and_then(said)).unwrap_or_else(|| Wording {
             summary: format!("{} {}", situation.alert, situation.name).trim_end().to_owned(),
             description: String::new(),
         })

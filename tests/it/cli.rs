@@ -109,7 +109,7 @@ fn check_tries_the_templates_of_the_user() {
     let config = home.path().join("guard.yaml");
     let tree = home.path().join("live");
     let text = format!(
-        "state: {0}/state\ntrees: [{{ name: live, path: {tree} }}]\nnotify: {{ language: zh, templates: {0}/templates }}\n",
+        "state: {{ path: {0}/state }}\ntrees: [{{ name: live, path: {tree} }}]\nnotify: {{ language: zh, templates: {0}/templates }}\n",
         home.path().display(),
         tree = tree.display(),
     );
