@@ -348,6 +348,7 @@ fn messages_say_what_the_api_says_in_the_language_of_the_settings() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "it makes the test's own files")]
 fn what_is_wrong_with_own_templates_is_told_at_the_start_and_at_every_reload() {
     let home = tempfile::tempdir().unwrap();
     std::fs::write(home.path().join("VolumeBlind.txt"), "{{ nam }}").unwrap();

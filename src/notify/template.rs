@@ -217,9 +217,11 @@ fn shown(error: &Error) -> String {
 
 /// The error without its place, on one line.
 fn what(error: &Error) -> String {
-    let what = match error.kind() {
-        ErrorKind::OutOfFuel => "it does not end".to_owned(),
-        other => error.detail().map_or_else(|| other.to_string(), |detail| format!("{other}: {detail}")),
+    let kind = error.kind();
+    let what = if kind == ErrorKind::OutOfFuel {
+        "it does not end".to_owned()
+    } else {
+        error.detail().map_or_else(|| kind.to_string(), |detail| format!("{kind}: {detail}"))
     };
     one_line(&what, 500)
 }
@@ -229,6 +231,7 @@ mod tests {
     use super::*;
     use crate::domain::alert::AlertName;
 
+    #[expect(clippy::disallowed_methods, reason = "it makes the test's own files")]
     fn with(files: &[(&str, &str)]) -> (Templates, Vec<String>) {
         let home = tempfile::tempdir().unwrap();
         for (name, text) in files {

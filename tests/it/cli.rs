@@ -102,6 +102,7 @@ fn exit_codes_tell_what_is_wrong() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "it makes the test's own files")]
 fn check_tries_the_templates_of_the_user() {
     let home = tempfile::tempdir().unwrap();
     let templates = home.path().join("templates");

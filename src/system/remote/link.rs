@@ -197,11 +197,9 @@ impl Link {
         let answer = self.converse(state, &question, self.deadlines.opening, &mut |_| ())?;
         let Answer::Identity(Some(now)) = answer else { return Err(misfit()) };
         let now = FileIdentity::from(now);
-        if let Some(top) = state.top {
-            if let Some(difference) = Difference::between(&top, &now) {
-                state.replaced = Some(difference);
-                return Ok(());
-            }
+        if let Some(difference) = state.top.and_then(|top| Difference::between(&top, &now)) {
+            state.replaced = Some(difference);
+            return Ok(());
         }
         state.top = Some(now);
         if state.locked {
