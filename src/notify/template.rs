@@ -307,6 +307,31 @@ mod tests {
         assert_eq!(templates.wording(&read_only).description, "40 GiB of 1000 GiB are available.");
     }
 
+    /// `docs/config.md` names every file and, of alerts, every fact; and its example is a template that works.
+    #[test]
+    fn the_document_tells_what_templates_there_are_and_what_they_are_given() {
+        let document = include_str!("../../docs/config.md");
+        let row = |name: &str| document.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+        for (name, _, _) in BUILT_IN {
+            assert!(row(name).is_some(), "{name} is not in the document");
+        }
+        for sample in samples() {
+            let row = row(&template_of(sample.alert.as_str())).unwrap();
+            let words = sample.facts.keys().map(|name| name.as_str()).chain([sample.case.as_str()]);
+            for word in words {
+                assert!(row.contains(&format!("`{word}`")), "{word} is not in {row}");
+            }
+        }
+        let example = document.split("```jinja\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let (templates, problems) = with(&[("VolumeExhausted.txt", example)]);
+        assert_eq!(problems, [""; 0]);
+        let exhausted = samples().into_iter().find(|sample| sample.alert == AlertName::VolumeExhausted).unwrap();
+        let wording = templates.wording(&exhausted);
+        assert_eq!(wording.summary, "Cameras on data will stop recording");
+        let said = "40 GiB of 1000 GiB are available. 25 GiB are missing. Others took 15 GiB.\nCall 555-0100.";
+        assert_eq!(wording.description, said);
+    }
+
     #[test]
     fn spans_are_written_as_the_language_does() {
         let check = |language, secs, expected| assert_eq!(span(language, Duration::from_secs(secs)), expected);
