@@ -130,7 +130,7 @@ fn report(done: Done) -> Report {
         }
     }
     out.result = run.result.to_string();
-    out.why = run.why;
+    out.why = run.why.to_string();
     out.expected_bytes = run.expected.0;
     out.reclaimed_bytes = run.reclaimed.0;
     out

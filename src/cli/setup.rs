@@ -27,11 +27,12 @@ pub(super) fn check(place: &Place, environment: bool) -> Result<(), Failure> {
     for text in &config.dormant {
         complain(text);
     }
+    let mut problems = daemon::template_problems(&config.notify);
     if environment {
-        let problems = config::check_environment(&config);
-        if !problems.is_empty() {
-            return Err(Failure::Configuration(problems));
-        }
+        problems.extend(config::check_environment(&config));
+    }
+    if !problems.is_empty() {
+        return Err(Failure::Configuration(problems));
     }
     let trees = config.trees.len();
     let name = config.file.as_ref().map_or_else(|| "the configuration".to_owned(), |file| file.display().to_string());

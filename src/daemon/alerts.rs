@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::hub::{Hub, lock};
-use crate::domain::alert::{AlertName, Condition, Subject};
+use crate::domain::alert::{AlertName, Case, Condition, Subject};
 use crate::domain::alert_book::{AlertBook, AlertState};
 use crate::domain::conditions::{condition, conditions};
 use crate::domain::deletion::Seq;
 use crate::domain::event::Event;
+use crate::domain::fact::{Fact, FactName};
 use crate::domain::settings::{AlertTuning, NotifySettings, Severity};
-use crate::domain::units::show_duration;
 use crate::notify::Notifier;
 use crate::server::records;
 use crate::store::{Database, DatabaseError, Journal};
@@ -86,11 +86,8 @@ impl Alerts {
 
     fn undelivered(&self) -> Option<Condition> {
         let since = self.notifier.failing_since()?;
-        let lasting = show_duration(self.hub.now().since(since));
-        let description = format!(
-            "No channel has delivered a message for {lasting}. What should be told waits in the outbox; the guard's log says why each attempt failed. Check the mail server, the webhook's address, and the network."
-        );
-        Some(condition(AlertName::DeliveryFailing, Subject::Guard, "Alerts are not delivered", description))
+        let lasting = (FactName::Lasting, Fact::Span(self.hub.now().since(since)));
+        Some(condition(AlertName::DeliveryFailing, Subject::Guard, Case::Only, [lasting]))
     }
 
     /// What is firing, for the metrics.
@@ -108,7 +105,7 @@ impl Alerts {
                 AlertState::Pending => records::AlertState::Pending,
                 AlertState::Firing => records::AlertState::Firing,
             };
-            records::Alert::of(&active.condition, state, active.since)
+            records::Alert::of(&active.condition, self.notifier.wording(&active.condition), state, active.since)
         };
         book.active().map(shape).collect()
     }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::volume::VolumeWorker;
-use crate::domain::canary::{Measured, judge, size};
+use crate::domain::canary::{Measured, ProbeFault, judge, size};
 use crate::domain::names::TreeId;
 use crate::domain::pressure::Pressure;
 use crate::domain::retention::Mode;
@@ -25,8 +25,8 @@ const AGAIN: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Default)]
 pub(super) struct Canary {
     due: Duration,
-    /// When the last one was heard, and what was wrong, in words.
-    pub(super) heard: Option<(Timestamp, Option<String>)>,
+    /// When the last one was heard, and what was wrong.
+    pub(super) heard: Option<(Timestamp, Option<ProbeFault>)>,
 }
 
 /// One probe file told nothing.
@@ -72,17 +72,23 @@ impl VolumeWorker {
         self.canary = Canary { due: boot + EVERY, heard: Some((self.now(), wrong)) };
     }
 
-    /// Writes and deletes one probe file; what is wrong, in words.
-    fn probe_file(&mut self, tree: &TreeId, dir: &dyn WritableDir, bytes: Bytes) -> Result<Option<String>, Unclear> {
+    /// Writes and deletes one probe file; what is wrong.
+    fn probe_file(
+        &mut self,
+        tree: &TreeId,
+        dir: &dyn WritableDir,
+        bytes: Bytes,
+    ) -> Result<Option<ProbeFault>, Unclear> {
+        let tree = tree.clone();
         if let Err(error) = dir.write_canary(bytes) {
             if error.kind() == std::io::ErrorKind::Unsupported {
                 return Err(Unclear);
             }
-            return Ok(Some(format!("a probe file of {bytes} could not be written in tree `{tree}`: {error}")));
+            return Ok(Some(ProbeFault::NotWritten { tree, bytes, error: error.to_string() }));
         }
         let with = self.read_synced(dir);
         if let Err(error) = dir.remove_canary() {
-            return Ok(Some(format!("a probe file could not be deleted in tree `{tree}`: {error}")));
+            return Ok(Some(ProbeFault::NotDeleted { tree, error: error.to_string() }));
         }
         let with = with.map_err(|_| Unclear)?;
         let mut heard = Measured::Unclear;
@@ -98,9 +104,7 @@ impl VolumeWorker {
         match heard {
             Measured::Back => Ok(None),
             Measured::Unclear => Err(Unclear),
-            Measured::Missing(missing) => Ok(Some(format!(
-                "{missing} of a probe file of {bytes} did not come back when it was deleted in tree `{tree}`"
-            ))),
+            Measured::Missing(missing) => Ok(Some(ProbeFault::NotBack { tree, bytes, missing })),
         }
     }
 

@@ -11,6 +11,7 @@ use super::volume::VolumeWorker;
 use crate::config::Config;
 use crate::domain::event::Event;
 use crate::domain::layout::{LayoutKind, pick};
+use crate::domain::marker::MarkerFault;
 use crate::domain::names::{TreeId, VolumeId};
 use crate::domain::plan::Plan;
 use crate::domain::retention::Mode;
@@ -338,7 +339,7 @@ pub enum Marked {
     /// The marker was written.
     Written,
     /// It bears another marker, or lost its own; `--accept` takes it over.
-    Refused(String),
+    Refused(MarkerFault),
 }
 
 /// Writes the identity marker into trees that have none; with `accept`, also into those that bear another's or have lost their own,

@@ -18,6 +18,7 @@ mod tree;
 mod volume;
 mod work;
 
+pub use crate::notify::template_problems;
 pub use guard::{Done, Guard, GuardError, Marked, Parts, init, picked};
 pub use hub::Hub;
 pub use serve::{Daemon, DaemonError, Reread};

@@ -11,7 +11,7 @@ use crate::domain::event::Event;
 use crate::domain::history::History;
 use crate::domain::journal::{Entry, GUARD, NoteKind};
 use crate::domain::layout::Pick;
-use crate::domain::marker::Marker;
+use crate::domain::marker::{Marker, MarkerFault};
 use crate::domain::path::show_bytes;
 use crate::domain::plan::TreeFacts;
 use crate::domain::recording::{FileIndex, Gone, Inventory, InventoryBuilder, Tally};
@@ -174,14 +174,14 @@ impl TreeWatch {
         now: Timestamp,
     ) -> Result<Option<Unusable>, JournalError> {
         let tree = self.policy.tree.to_string();
-        let marker = |detail: String| Some(Unusable::Marker { tree: tree.clone(), detail });
+        let marker = |fault| Some(Unusable::Marker { tree: tree.clone(), fault });
         let wanted = match wanted(self.dir.as_ref(), &self.policy, state) {
             Ok(wanted) => wanted,
             Err(error) => return Ok(Some(Unusable::Failed(error.to_string()))),
         };
         let found = match self.dir.read_marker() {
             Ok(found) => found,
-            Err(error) => return Ok(marker(format!("cannot be read ({error})"))),
+            Err(error) => return Ok(marker(MarkerFault::Unreadable(error.to_string()))),
         };
         let known = self.marked || journal.with_history(|history| history.marked.contains(&self.policy.tree));
         match wanted.fault(found.as_deref()) {
@@ -202,16 +202,10 @@ impl TreeWatch {
             // First contact.
             Some(_) if found.is_none() && !known => {
                 if traits.mount_point == "/" {
-                    return Ok(marker(
-                        "is missing, and the tree lies on the root filesystem, where an unmounted disk looks the same"
-                            .to_owned(),
-                    ));
+                    return Ok(marker(MarkerFault::OnRoot));
                 }
                 if self.survey.recordings.files == 0 {
-                    return Ok(marker(
-                        "is missing, and the tree holds no recording of its layout yet: is the right disk mounted?"
-                            .to_owned(),
-                    ));
+                    return Ok(marker(MarkerFault::Empty));
                 }
                 if !writes {
                     return Ok(None);
@@ -222,7 +216,7 @@ impl TreeWatch {
                     Err(error) if is_full(&error) => {
                         return Ok(None);
                     }
-                    Err(error) => return Ok(marker(format!("cannot be written ({error})"))),
+                    Err(error) => return Ok(marker(MarkerFault::Unwritable(error.to_string()))),
                 }
                 journal.append_synced(vec![note(&self.policy, "written at first contact")], now)?;
                 self.marked = true;

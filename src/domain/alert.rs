@@ -1,6 +1,7 @@
 //! The alerts that the guard raises itself.
 
 use super::deletion::{Unreclaimed, words};
+use super::fact::Facts;
 use super::names::{TreeId, VolumeId};
 use super::path::RelPath;
 use super::recording::Tally;
@@ -66,6 +67,30 @@ impl AlertName {
     }
 }
 
+words! {
+    /// Which of an alert's situations it is.
+    Case {
+        /// The alert has one only.
+        Only = "only",
+        /// `VolumePressure`: above the high mark, and every tree is only observed.
+        Observed = "observed",
+        /// `VolumePressure`: others caused at least half of what is missing.
+        Foreign = "foreign",
+        /// `VolumePressure`: the low mark is not reached in time.
+        Late = "late",
+        /// `VolumeBlind`: the whole volume.
+        Volume = "volume",
+        /// `VolumeBlind`: one tree of it.
+        Tree = "tree",
+        /// `SpaceNotReclaimed`: a run stalled.
+        Stalled = "stalled",
+        /// `SpaceNotReclaimed`: a probe file showed that deleting gives nothing back.
+        Probe = "probe",
+        /// `SpaceNotReclaimed`: deleted recordings are still open.
+        Open = "open",
+    }
+}
+
 /// What an alert is about: one tree, one volume, or the guard itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
@@ -103,14 +128,23 @@ pub struct Condition {
     pub severity: Severity,
     /// What it is about.
     pub subject: Subject,
-    /// A sentence without numbers that change, so that it groups.
-    pub summary: String,
-    /// With numbers, causes, holders, and what to do.
-    pub description: String,
+    /// Which of the alert's situations.
+    pub case: Case,
+    /// What is known of it, for whoever makes sentences of it.
+    pub facts: Facts,
     /// All files and bytes that it is about.
     pub unreclaimed: Tally,
     /// The first twenty of them.
     pub items: Vec<UnreclaimedItem>,
+}
+
+/// What an alert says, in one language.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wording {
+    /// A sentence without numbers that change, so that it groups.
+    pub summary: String,
+    /// With numbers, causes, holders, and what to do.
+    pub description: String,
 }
 
 /// How many files a message names.

@@ -222,6 +222,8 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
+    use super::super::alert::Case;
+    use super::super::fact::{Fact, FactName, Facts};
     use super::super::names::VolumeId;
     use super::super::recording::Tally;
     use super::*;
@@ -231,11 +233,15 @@ mod tests {
             alert,
             severity: alert.severity(),
             subject: Subject::Volume(VolumeId::new("data")),
-            summary: "it is wrong".to_owned(),
-            description: text.to_owned(),
+            case: Case::Only,
+            facts: said(text),
             unreclaimed: Tally::default(),
             items: Vec::new(),
         }
+    }
+
+    fn said(text: &str) -> Facts {
+        Facts::from([(FactName::Detail, Fact::Text(text.to_owned()))])
     }
 
     fn told(changes: &[Change]) -> String {
@@ -338,6 +344,6 @@ mod tests {
         let guard = Condition { subject: Subject::Guard, ..condition(AlertName::CapTripped, "guard") };
         let changes = book.step(&[mild.clone(), bad, mild, guard], &[], Timestamp::from_secs(0));
         assert_eq!(told(&changes), "FF");
-        assert!(book.active().any(|a| a.condition.description == "bad"));
+        assert!(book.active().any(|a| a.condition.facts == said("bad")));
     }
 }

@@ -1,5 +1,6 @@
 //! The reclaim canary: a file that is written and deleted while all is well, to see whether deleting gives space back at all.
 
+use super::names::TreeId;
 use super::units::Bytes;
 use super::volume::{Marks, Space};
 
@@ -26,6 +27,39 @@ pub enum Measured {
     Missing(Bytes),
     /// Others wrote so much meanwhile that nobody can tell.
     Unclear,
+}
+
+/// What is wrong with a volume, as its probe file showed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProbeFault {
+    /// It could not be written.
+    #[error("a probe file of {bytes} could not be written in tree `{tree}`: {error}")]
+    NotWritten {
+        /// In this tree.
+        tree: TreeId,
+        /// Its size.
+        bytes: Bytes,
+        /// What the system said.
+        error: String,
+    },
+    /// It could not be deleted.
+    #[error("a probe file could not be deleted in tree `{tree}`: {error}")]
+    NotDeleted {
+        /// In this tree.
+        tree: TreeId,
+        /// What the system said.
+        error: String,
+    },
+    /// Its space did not come back.
+    #[error("{missing} of a probe file of {bytes} did not come back when it was deleted in tree `{tree}`")]
+    NotBack {
+        /// In this tree.
+        tree: TreeId,
+        /// Its size.
+        bytes: Bytes,
+        /// What is missing.
+        missing: Bytes,
+    },
 }
 
 /// Judges a probe file of `bytes`: `with` and `without` are the free bytes before and after its deletion, `written` is what was written

@@ -1,16 +1,18 @@
-//! What is wrong now, from all that is known. Each condition names numbers, causes and holders, and what to do.
+//! What is wrong now, from all that is known. Each condition carries numbers, causes and holders; the words for them are templates.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::alert::{AlertName, Condition, ITEMS, Subject, UnreclaimedItem};
+use super::alert::{AlertName, Case, Condition, ITEMS, Subject, UnreclaimedItem};
 use super::deletion::{Cause, Failure, SparedReason, Unreclaimed};
+use super::fact::{Fact, FactName, Facts, Reason};
 use super::history::{CapTrip, HeldOpen, History};
-use super::pressure::Pressure;
+use super::names::TreeId;
+use super::pressure::{Deficit, Pressure};
 use super::recording::Tally;
 use super::retention::Mode;
-use super::status::{Foreign, VolumeView};
-use super::units::{Timestamp, show_duration};
+use super::status::VolumeView;
+use super::units::Timestamp;
 use super::volume::Unusable;
 
 /// A run that has not reached its low mark by then takes too long.
@@ -19,7 +21,7 @@ const RUN: Duration = Duration::from_secs(30 * 60);
 const ATTEMPTS: u32 = 3;
 /// … or after so long.
 const FAILING: Duration = Duration::from_secs(600);
-/// So many processes are named in a sentence.
+/// So many processes are named.
 const HOLDERS: usize = 5;
 
 /// All conditions of the volumes and their trees.
@@ -31,25 +33,14 @@ pub fn conditions(volumes: &[VolumeView], history: &History, now: Timestamp) -> 
         for tree in &volume.trees {
             of_tree(&tree.policy.tree, history, now, &mut out);
             if let (Some(why), Ok(_)) = (&tree.fault, &volume.reading) {
-                let name = &tree.policy.tree;
-                let description = format!(
-                    "Nothing is deleted in tree `{name}`, because {why}. The other trees of its volume are not concerned."
-                );
-                let subject = Subject::Tree(name.clone());
-                out.push(condition(
-                    AlertName::VolumeBlind,
-                    subject,
-                    format!("Tree {name} cannot be trusted"),
-                    description,
-                ));
+                let subject = Subject::Tree(tree.policy.tree.clone());
+                out.push(condition(AlertName::VolumeBlind, subject, Case::Tree, [because(why)]));
             }
         }
     }
     if let Some(since) = volumes.iter().filter_map(|volume| volume.clock_suspect).min() {
-        let description = format!(
-            "The time of day went back or jumped at {since}. Nothing is deleted because of its age until it has run evenly for an hour. Check the time synchronisation of this machine."
-        );
-        out.push(condition(AlertName::ClockSuspect, Subject::Guard, "The clock is not trusted", description));
+        let facts = [(FactName::Since, Fact::Time(since))];
+        out.push(condition(AlertName::ClockSuspect, Subject::Guard, Case::Only, facts));
     }
     out.extend(history.caps.values().map(tripped));
     out
@@ -57,160 +48,151 @@ pub fn conditions(volumes: &[VolumeView], history: &History, now: Timestamp) -> 
 
 /// A condition that is about no single file.
 #[must_use]
-pub fn condition(alert: AlertName, subject: Subject, summary: impl Into<String>, description: String) -> Condition {
+pub fn condition(
+    alert: AlertName,
+    subject: Subject,
+    case: Case,
+    facts: impl IntoIterator<Item = (FactName, Fact)>,
+) -> Condition {
     Condition {
         alert,
         severity: alert.severity(),
         subject,
-        summary: summary.into(),
-        description,
+        case,
+        facts: facts.into_iter().collect(),
         unreclaimed: Tally::default(),
         items: Vec::new(),
     }
 }
 
+fn because<'a, T>(why: &'a T) -> (FactName, Fact)
+where
+    Reason: From<&'a T>,
+{
+    (FactName::Why, Fact::Reason(why.into()))
+}
+
 fn tripped(trip: &CapTrip) -> Condition {
-    let description = format!(
-        "{} were to be deleted from tree `{}`, and the cap allowed {}. Until somebody acknowledges, retention deletes nothing there, and pressure only as much as flows in. Look at `storage-guard plan`; if it is right: `storage-guard cap acknowledge {} {}`.",
-        trip.wanted, trip.tree, trip.allowed, trip.tree, trip.cap
-    );
-    let summary = format!("Cap {} of tree {} tripped", trip.cap, trip.tree);
-    condition(AlertName::CapTripped, Subject::Tree(trip.tree.clone()), summary, description)
+    let facts = [
+        (FactName::Cap, Fact::Text(trip.cap.to_string())),
+        (FactName::Wanted, Fact::Bytes(trip.wanted)),
+        (FactName::Allowed, Fact::Bytes(trip.allowed)),
+    ];
+    condition(AlertName::CapTripped, Subject::Tree(trip.tree.clone()), Case::Only, facts)
 }
 
 fn of_volume(volume: &VolumeView, now: Timestamp, out: &mut Vec<Condition>) {
-    let name = &volume.name;
-    let mut push = |alert, summary: String, description| {
-        out.push(condition(alert, Subject::Volume(name.clone()), summary, description));
+    let space = space(volume);
+    let mut push = |alert, case, facts: Facts| {
+        let facts = space.clone().into_iter().chain(facts);
+        out.push(condition(alert, Subject::Volume(volume.name.clone()), case, facts));
     };
-    let space = volume.reading.as_ref().ok().map(|reading| reading.space);
-    let available = space.map_or_else(String::new, |s| format!("{} of {} are available. ", s.available, s.size));
-    let foreign = volume.foreign.as_ref().map_or_else(String::new, foreign);
     match &volume.pressure {
         Pressure::Normal => {}
         Pressure::Reclaiming { since, deficit } => {
             let usual = volume.last_run.as_ref().map_or(Duration::ZERO, |run| run.took.saturating_mul(3));
+            let mut facts = missing(*deficit);
             if volume.trees.iter().all(|tree| tree.policy.mode == Mode::Observe) {
-                let description = format!(
-                    "{available}{} are missing to the low mark, and nothing is deleted, since every tree is only observed. `storage-guard plan` shows what would go; set `mode: enforce` to let it.",
-                    deficit.bytes
-                );
-                push(AlertName::VolumePressure, format!("Volume {name} is above its high mark"), description);
+                push(AlertName::VolumePressure, Case::Observed, facts);
             } else if volume.foreign.as_ref().is_some_and(|foreign| foreign.bytes >= deficit.bytes.scaled(1, 2)) {
-                let description = format!("{available}{} are missing to the low mark.{foreign}", deficit.bytes);
-                push(AlertName::VolumePressure, format!("Volume {name} is filled by others"), description);
+                facts.extend(foreign(volume));
+                push(AlertName::VolumePressure, Case::Foreign, facts);
             } else if now.since(*since) > RUN.max(usual) {
-                let last =
-                    volume.last_run.as_ref().map_or_else(String::new, |run| format!(" The last run: {}.", run.why));
-                let description = format!(
-                    "{available}{} are still missing to the low mark after {}.{last}{foreign} `storage-guard status` and `storage-guard failures list` say what is in the way.",
-                    deficit.bytes,
-                    show_duration(now.since(*since))
-                );
-                push(AlertName::VolumePressure, format!("Volume {name} does not reach its low mark"), description);
+                facts.extend(foreign(volume));
+                facts.insert(FactName::Lasting, Fact::Span(now.since(*since)));
+                let last = volume.last_run.as_ref().map(|run| (FactName::LastRun, Fact::Reason((&run.why).into())));
+                facts.extend(last);
+                push(AlertName::VolumePressure, Case::Late, facts);
             }
         }
         Pressure::Exhausted { deficit, .. } => {
+            let mut facts = missing(*deficit);
+            facts.extend(foreign(volume));
             let shared = volume.spared_as(SparedReason::Shared);
-            let shared = match shared.files {
-                0 => String::new(),
-                files => format!(
-                    " {files} recordings, {}, would give nothing back, because snapshots or reflink copies share their blocks; remove those first.",
-                    shared.bytes
-                ),
-            };
-            let description = format!(
-                "{available}{} and {} inodes are missing to the low mark, and nothing eligible is left to delete: all else is protected, young, in use, or not ours.{shared}{foreign} Recording will fail when the volume is full. Remove other files, add space, or loosen `protect`, `keep` and `min_age`; `storage-guard plan` says what is spared and why.",
-                deficit.bytes, deficit.inodes
-            );
-            push(AlertName::VolumeExhausted, format!("Volume {name} has nothing left to delete"), description);
+            if shared.files > 0 {
+                facts.insert(FactName::SharedFiles, Fact::Count(shared.files));
+                facts.insert(FactName::Shared, Fact::Bytes(shared.bytes));
+            }
+            push(AlertName::VolumeExhausted, Case::Only, facts);
         }
         Pressure::Blind { why: Unusable::ReadOnly, .. } => {
-            let description = format!(
-                "{available}The filesystem is read-only, so neither recording nor deleting works. It often means that the kernel found an error on the disk: see `dmesg`, check the disk, and mount it again."
-            );
-            push(AlertName::VolumeReadOnly, format!("Volume {name} is read-only"), description);
+            push(AlertName::VolumeReadOnly, Case::Only, Facts::new());
         }
-        Pressure::Blind { why, .. } => {
-            let description =
-                format!("Nothing is deleted on volume `{name}`, because {why}. Recording goes on and may fill it.");
-            push(AlertName::VolumeBlind, format!("Volume {name} cannot be judged"), description);
-        }
+        Pressure::Blind { why, .. } => push(AlertName::VolumeBlind, Case::Volume, Facts::from([because(why)])),
     }
     if let Some(stall) = &volume.stalled {
-        let description = format!(
-            "{available}{} that were deleted did not come back: {}. No run begins for pressure until space comes back, six hours have passed, or somebody applies a plan. Look for snapshots, reflink copies, and processes that hold deleted files (`lsof +L1`).",
-            stall.missing, stall.why
-        );
-        push(AlertName::SpaceNotReclaimed, format!("Deleted space of volume {name} does not come back"), description);
+        let facts = [(FactName::Missing, Fact::Bytes(stall.missing)), because(&stall.why)];
+        push(AlertName::SpaceNotReclaimed, Case::Stalled, Facts::from(facts));
     } else if let Some((_, Some(wrong))) = &volume.canary {
-        let description = format!(
-            "{available}{wrong}. When the volume fills, deleting recordings would not help. Look for a read-only mount, the recycle bin of a network share, snapshots, a quota of the tree's user or project, and processes that keep deleted files open. It is looked at again every hour."
-        );
-        push(AlertName::SpaceNotReclaimed, format!("Volume {name} does not give back what is deleted"), description);
+        push(AlertName::SpaceNotReclaimed, Case::Probe, Facts::from([because(wrong)]));
     }
+}
+
+/// What is available, if that is known.
+fn space(volume: &VolumeView) -> Facts {
+    let space = volume.reading.as_ref().ok().map(|reading| reading.space);
+    space.map_or_else(Facts::new, |space| {
+        let size = (FactName::Size, Fact::Bytes(space.size));
+        Facts::from([(FactName::Available, Fact::Bytes(space.available)), size])
+    })
+}
+
+fn missing(deficit: Deficit) -> Facts {
+    let inodes = (FactName::MissingInodes, Fact::Count(deficit.inodes));
+    Facts::from([(FactName::Missing, Fact::Bytes(deficit.bytes)), inodes])
 }
 
 /// What others caused, and where it may have gone.
-fn foreign(foreign: &Foreign) -> String {
-    let mut out = format!(
-        " {} of what is missing are not ours to give back, since files that are in no guarded tree grew; the guard deletes no more than its share for them.",
-        foreign.bytes
-    );
-    if !foreign.largest.is_empty() {
-        let named: Vec<String> = foreign.largest.iter().map(|(path, bytes)| format!("`{path}` ({bytes})")).collect();
-        let seen = if foreign.complete { "" } else { ", as far as they were found in 2 s" };
-        out.push_str(&format!(" The largest directories of others{seen}: {}.", named.join(", ")));
-    }
-    out
+fn foreign(volume: &VolumeView) -> Facts {
+    volume.foreign.as_ref().map_or_else(Facts::new, |foreign| {
+        Facts::from([
+            (FactName::Foreign, Fact::Bytes(foreign.bytes)),
+            (FactName::Largest, Fact::Sizes(foreign.largest.clone())),
+            (FactName::Complete, Fact::Flag(foreign.complete)),
+        ])
+    })
 }
 
-fn of_tree(tree: &super::names::TreeId, history: &History, now: Timestamp, out: &mut Vec<Condition>) {
+fn of_tree(tree: &TreeId, history: &History, now: Timestamp, out: &mut Vec<Condition>) {
     let told = |failure: &&Failure| failure.attempts >= ATTEMPTS || now.since(failure.since) >= FAILING;
-    let failures: Vec<&Failure> =
-        history.failures.values().filter(|failure| failure.target.tree == *tree).filter(told).collect();
-    let locked = |failure: &&&Failure| matches!(failure.cause, Cause::Locked | Cause::InUse);
+    let failures = history.failures.values().filter(|failure| failure.target.tree == *tree).filter(told);
+    let (locked, failing): (Vec<&Failure>, Vec<&Failure>) =
+        failures.partition(|failure| matches!(failure.cause, Cause::Locked | Cause::InUse));
+    let held: Vec<UnreclaimedItem> =
+        history.held.values().filter(|held| held.target.tree == *tree).map(held_open).collect();
+    let items = |failures: &[&Failure]| failures.iter().map(|failure| item(failure)).collect::<Vec<_>>();
     let groups = [
-        (
-            AlertName::RecordingLocked,
-            failures.iter().filter(locked).map(|failure| item(failure)).collect::<Vec<_>>(),
-            format!("Recordings of tree {tree} are locked or in use"),
-            "They are tried again by themselves. For a locked file: `chattr -i -a FILE`. For one in use: end the process that is named, or wait. `storage-guard failures close ID --reason R` gives one up.",
-        ),
-        (
-            AlertName::DeletionFailing,
-            failures.iter().filter(|failure| !locked(failure)).map(|failure| item(failure)).collect(),
-            format!("Deletions in tree {tree} fail"),
-            "They are tried again by themselves. Permissions: the guard must own the files or have CAP_DAC_OVERRIDE and CAP_FOWNER. I/O errors: check the disk. `storage-guard failures list` shows all.",
-        ),
-        (
-            AlertName::SpaceNotReclaimed,
-            history.held.values().filter(|held| held.target.tree == *tree).map(held_open).collect(),
-            format!("Deleted recordings of tree {tree} are still open"),
-            "Their space comes back when the process that is named closes them, or ends. Nothing more is deleted to make up for it.",
-        ),
+        (AlertName::RecordingLocked, Case::Only, items(&locked), causes(&locked)),
+        (AlertName::DeletionFailing, Case::Only, items(&failing), causes(&failing)),
+        (AlertName::SpaceNotReclaimed, Case::Open, held, Facts::new()),
     ];
-    for (alert, items, summary, remedy) in groups {
+    for (alert, case, items, mut facts) in groups {
         if items.is_empty() {
             continue;
         }
         let mut all = Tally::default();
         items.iter().for_each(|item| all.add(item.bytes));
-        let description = format!("{} recordings, {}.{} {remedy}", all.files, all.bytes, holders(&items));
-        let mut found = condition(alert, Subject::Tree(tree.clone()), summary, description);
+        facts.extend(holders(&items));
+        let mut found = condition(alert, Subject::Tree(tree.clone()), case, facts);
         found.unreclaimed = all;
         found.items = items.into_iter().take(ITEMS).collect();
         out.push(found);
     }
 }
 
+/// How many files fail for which cause.
+fn causes(failures: &[&Failure]) -> Facts {
+    let mut counts = BTreeMap::<Cause, u64>::new();
+    failures.iter().for_each(|failure| *counts.entry(failure.cause).or_default() += 1);
+    let counts = counts.into_iter().map(|(cause, count)| (cause.to_string(), count)).collect();
+    Facts::from([(FactName::Causes, Fact::Counts(counts))])
+}
+
 /// Who has the files open, as far as that is known.
-fn holders(items: &[UnreclaimedItem]) -> String {
+fn holders(items: &[UnreclaimedItem]) -> Option<(FactName, Fact)> {
     let known: BTreeSet<&str> = items.iter().filter_map(|item| item.holder.as_deref()).collect();
-    match known.len() {
-        0 => String::new(),
-        _ => format!(" Open in: {}.", known.into_iter().take(HOLDERS).collect::<Vec<_>>().join(", ")),
-    }
+    let names: Vec<String> = known.into_iter().take(HOLDERS).map(str::to_owned).collect();
+    (!names.is_empty()).then_some((FactName::Holders, Fact::Names(names)))
 }
 
 fn item(failure: &Failure) -> UnreclaimedItem {
@@ -234,3 +216,7 @@ fn held_open(held: &HeldOpen) -> UnreclaimedItem {
         holder: held.holder.as_ref().map(ToString::to_string),
     }
 }
+
+#[cfg(test)]
+#[path = "conditions_tests.rs"]
+mod tests;

@@ -36,31 +36,28 @@ impl Marker {
         Some(Self { tree: TreeId::new(&tree), state, filesystem, top })
     }
 
-    /// What is wrong with the marker that was found, if this one is wanted; completes "the identity marker of tree `x` …".
+    /// What is wrong with the marker that was found, if this one is wanted.
     #[must_use]
-    pub fn fault(&self, found: Option<&str>) -> Option<String> {
-        let Some(text) = found else { return Some("is missing".to_owned()) };
-        let Some(found) = Self::parse(text) else { return Some("cannot be read".to_owned()) };
+    pub fn fault(&self, found: Option<&str>) -> Option<MarkerFault> {
+        let Some(text) = found else { return Some(MarkerFault::Missing) };
+        let Some(found) = Self::parse(text) else { return Some(MarkerFault::Garbled) };
         if found.state != self.state {
-            return Some(format!("is that of another guard's state ({})", found.state));
+            return Some(MarkerFault::OtherState(found.state));
         }
         if found.tree != self.tree {
-            return Some(format!("is that of tree `{}`", found.tree));
+            return Some(MarkerFault::OtherTree(found.tree.to_string()));
         }
         if found.top != self.top {
-            return Some("is that of another directory: was it copied here?".to_owned());
+            return Some(MarkerFault::OtherDirectory);
         }
         // A marker from a kernel that did not tell promised no more than the rest, and all of that is right.
         if found.filesystem.is_empty() || found.filesystem == self.filesystem {
             return None;
         }
         if self.filesystem.is_empty() {
-            return Some(format!(
-                "names filesystem {}, and the kernel does not tell which one this is",
-                found.filesystem
-            ));
+            return Some(MarkerFault::Incomparable(found.filesystem));
         }
-        Some("is that of another filesystem: was it copied here?".to_owned())
+        Some(MarkerFault::OtherFilesystem)
     }
 
     /// Whether the marker that was found is this one but for the filesystem's UUID, which was not known when it was written.
@@ -68,6 +65,82 @@ impl Marker {
     pub fn completes(&self, found: &str) -> bool {
         let without = Self { filesystem: String::new(), ..self.clone() };
         !self.filesystem.is_empty() && Self::parse(found).is_some_and(|found| found == without)
+    }
+}
+
+/// What is wrong with a marker; completes "the identity marker of tree `x` …".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MarkerFault {
+    /// There is none.
+    #[error("is missing")]
+    Missing,
+    /// There is none yet, and the root filesystem is where a tree's disk would be missed.
+    #[error("is missing, and the tree lies on the root filesystem, where an unmounted disk looks the same")]
+    OnRoot,
+    /// There is none yet, and nothing shows that this is the right disk.
+    #[error("is missing, and the tree holds no recording of its layout yet: is the right disk mounted?")]
+    Empty,
+    /// The system does not let it be read.
+    #[error("cannot be read ({0})")]
+    Unreadable(String),
+    /// There is none, and the system does not let it be written.
+    #[error("cannot be written ({0})")]
+    Unwritable(String),
+    /// What can be read is no marker.
+    #[error("cannot be read")]
+    Garbled,
+    /// Another guard wrote it.
+    #[error("is that of another guard's state ({0})")]
+    OtherState(String),
+    /// It is another tree's.
+    #[error("is that of tree `{0}`")]
+    OtherTree(String),
+    /// It was copied.
+    #[error("is that of another directory: was it copied here?")]
+    OtherDirectory,
+    /// It was copied.
+    #[error("is that of another filesystem: was it copied here?")]
+    OtherFilesystem,
+    /// The kernel does not tell the filesystem's UUID, so that nobody can compare.
+    #[error("names filesystem {0}, and the kernel does not tell which one this is")]
+    Incomparable(String),
+}
+
+impl MarkerFault {
+    /// The word for it.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::OnRoot => "on_root",
+            Self::Empty => "empty",
+            Self::Unreadable(_) => "unreadable",
+            Self::Unwritable(_) => "unwritable",
+            Self::Garbled => "garbled",
+            Self::OtherState(_) => "other_state",
+            Self::OtherTree(_) => "other_tree",
+            Self::OtherDirectory => "other_directory",
+            Self::OtherFilesystem => "other_filesystem",
+            Self::Incomparable(_) => "incomparable",
+        }
+    }
+
+    /// What was found, or what the system said.
+    #[must_use]
+    pub fn found(&self) -> Option<&str> {
+        match self {
+            Self::Unreadable(found)
+            | Self::Unwritable(found)
+            | Self::OtherState(found)
+            | Self::OtherTree(found)
+            | Self::Incomparable(found) => Some(found),
+            Self::Missing
+            | Self::OnRoot
+            | Self::Empty
+            | Self::Garbled
+            | Self::OtherDirectory
+            | Self::OtherFilesystem => None,
+        }
     }
 }
 
@@ -83,7 +156,8 @@ mod tests {
             let text = found.map(Marker::show);
             let fault = own.fault(text.as_deref());
             assert_eq!(fault.is_none(), expected.is_none(), "{fault:?}");
-            assert!(fault.unwrap_or_default().contains(expected.unwrap_or_default()));
+            let fault = fault.map(|fault| fault.to_string()).unwrap_or_default();
+            assert!(fault.contains(expected.unwrap_or_default()), "{fault}");
         };
         check(Some(&own), None);
         check(None, Some("missing"));
@@ -100,7 +174,8 @@ mod tests {
             let wanted = Marker { filesystem: wanted.to_owned(), ..bare.clone() };
             let fault = wanted.fault(Some(&found.show()));
             assert_eq!(fault.is_none(), expected.is_none(), "{fault:?}");
-            assert!(fault.unwrap_or_default().contains(expected.unwrap_or_default()));
+            let fault = fault.map(|fault| fault.to_string()).unwrap_or_default();
+            assert!(fault.contains(expected.unwrap_or_default()), "{fault}");
             assert_eq!(wanted.completes(&found.show()), completes);
         };
         let on = |uuid: &str| Marker { filesystem: uuid.to_owned(), ..bare.clone() };

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::canary::ProbeFault;
 use super::clock_watch::Skew;
 use super::deletion::{RunResult, SparedReason};
+use super::ending::Ending;
 use super::layout::Pick;
 use super::limits::Allowance;
 use super::names::VolumeId;
@@ -43,8 +45,8 @@ pub struct VolumeView {
     pub stalled: Option<Stall>,
     /// What of the deficit others caused.
     pub foreign: Option<Foreign>,
-    /// When the last probe file was written and deleted, and what was wrong, in words.
-    pub canary: Option<(Timestamp, Option<String>)>,
+    /// When the last probe file was written and deleted, and what was wrong.
+    pub canary: Option<(Timestamp, Option<ProbeFault>)>,
     /// The clock is not trusted since then.
     pub clock_suspect: Option<Timestamp>,
 }
@@ -67,8 +69,8 @@ pub struct RunSummary {
     pub at: Timestamp,
     /// How.
     pub result: RunResult,
-    /// Why, in words.
-    pub why: String,
+    /// Why.
+    pub why: Ending,
     /// How long it took.
     pub took: Duration,
     /// What was verified as deleted.
@@ -86,8 +88,8 @@ pub struct Stall {
     pub available: Bytes,
     /// Bytes that did not come back.
     pub missing: Bytes,
-    /// Why, in words.
-    pub why: String,
+    /// Why.
+    pub why: Ending,
 }
 
 /// How long a stall lasts at most before the guard tries again.

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use super::deletion::words;
+use super::marker::MarkerFault;
+use super::recording::FileIdentity;
 use super::units::{Bytes, Percent, Timestamp};
 
 /// Space of a filesystem, as `statvfs` tells it.
@@ -62,26 +65,59 @@ pub enum Unusable {
     #[error("it reports a size of zero")]
     NoSize,
     /// A tree's top is another directory than at start: unmounted, remounted or replaced.
-    #[error("`{path}` is not the directory it was: {detail}")]
+    #[error("`{path}` is not the directory it was: {}", difference.clause())]
     Replaced {
         /// Path of the tree.
         path: String,
         /// What differs.
-        detail: String,
+        difference: Difference,
     },
     /// The tree's identity marker is missing, or is that of another tree, state or filesystem.
-    #[error(
-        "the identity marker of tree `{tree}` {detail}; if this is right, run `storage-guard init --accept {tree}`"
-    )]
+    #[error("the identity marker of tree `{tree}` {fault}; if this is right, run `storage-guard init --accept {tree}`")]
     Marker {
         /// The tree.
         tree: String,
         /// What is wrong with it.
-        detail: String,
+        fault: MarkerFault,
     },
     /// The filesystem is read-only.
     #[error("it is mounted read-only")]
     ReadOnly,
+}
+
+words! {
+    /// What tells a directory from the one that stood at its path before.
+    Difference {
+        /// It is on another device.
+        Device = "device",
+        /// It has another inode.
+        Inode = "inode",
+        /// It was mounted again.
+        Mount = "mount",
+    }
+}
+
+impl Difference {
+    /// What differs between a directory that is held open and the one that its path leads to now.
+    #[must_use]
+    pub fn between(held: &FileIdentity, now: &FileIdentity) -> Option<Self> {
+        let differs = [
+            (held.device != now.device, Self::Device),
+            (held.inode != now.inode, Self::Inode),
+            (held.mount != now.mount, Self::Mount),
+        ];
+        differs.into_iter().find(|(differs, _)| *differs).map(|(_, difference)| difference)
+    }
+
+    /// The same as a clause.
+    #[must_use]
+    pub fn clause(self) -> &'static str {
+        match self {
+            Self::Device => "it is on another device",
+            Self::Inode => "it has another inode",
+            Self::Mount => "it was mounted again",
+        }
+    }
 }
 
 /// One entry of a mark.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::alert::{Condition, ITEMS, Subject, UnreclaimedItem};
+use super::template::Templates;
+use crate::domain::alert::{Condition, ITEMS, Subject, UnreclaimedItem, Wording};
 use crate::domain::units::Timestamp;
 
 /// A body must be shorter than this many bytes, or receivers refuse it.
@@ -58,7 +59,14 @@ pub(super) struct Item {
 
 impl Body {
     /// The body for an alert. `kind` is `alert.firing` or `alert.resolved`.
-    pub(super) fn new(kind: &str, condition: &Condition, since: Timestamp, now: Timestamp) -> Self {
+    pub(super) fn new(
+        kind: &str,
+        condition: &Condition,
+        since: Timestamp,
+        now: Timestamp,
+        templates: &Templates,
+    ) -> Self {
+        let Wording { summary, description } = templates.wording(condition);
         let labels = match &condition.subject {
             Subject::Guard => BTreeMap::new(),
             Subject::Volume(name) => BTreeMap::from([("volume".to_owned(), name.to_string())]),
@@ -71,8 +79,8 @@ impl Body {
                 alert: condition.alert.to_string(),
                 severity: condition.severity.as_str().to_owned(),
                 labels,
-                summary: clean(&condition.summary, 1000),
-                description: clean(&condition.description, 8000),
+                summary,
+                description,
                 since: since.to_string(),
                 unreclaimed: Unreclaimed {
                     files: condition.unreclaimed.files,
@@ -85,7 +93,8 @@ impl Body {
     }
 
     /// The body that tries a channel: nothing is wrong.
-    pub(super) fn test(channel: &str, now: Timestamp) -> Self {
+    pub(super) fn test(channel: &str, now: Timestamp, templates: &Templates) -> Self {
+        let Wording { summary, description } = templates.wording_of_test(channel);
         Self {
             kind: TEST.to_owned(),
             timestamp: now.to_string(),
@@ -93,8 +102,8 @@ impl Body {
                 alert: "Test".to_owned(),
                 severity: "info".to_owned(),
                 labels: BTreeMap::new(),
-                summary: clean(&format!("storage-guard tries the channel `{channel}`"), 1000),
-                description: "Somebody asked for this message. Nothing is wrong, and no resolution follows.".to_owned(),
+                summary,
+                description,
                 since: now.to_string(),
                 unreclaimed: Unreclaimed::default(),
                 runbook: "docs/operations.md".to_owned(),
@@ -113,7 +122,7 @@ impl Body {
     }
 }
 
-fn item(item: &UnreclaimedItem) -> Item {
+pub(super) fn item(item: &UnreclaimedItem) -> Item {
     let (path, encoded) = item.path.show();
     Item {
         tree: item.tree.to_string(),
@@ -153,11 +162,13 @@ fn steers(c: char) -> bool {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::domain::alert::AlertName;
+    use crate::domain::alert::{AlertName, Case};
     use crate::domain::deletion::Unreclaimed as Why;
+    use crate::domain::fact::Facts;
     use crate::domain::names::{TreeId, VolumeId};
     use crate::domain::path::RelPath;
     use crate::domain::recording::Tally;
+    use crate::domain::settings::Language;
     use crate::domain::units::Bytes;
 
     pub(in super::super) fn condition(alert: AlertName, files: usize, name: &[u8]) -> Condition {
@@ -173,17 +184,26 @@ pub(super) mod tests {
             alert,
             severity: alert.severity(),
             subject: Subject::Volume(VolumeId::new("data")),
-            summary: "space does not come back".to_owned(),
-            description: "3 GiB\nare missing".to_owned(),
+            case: Case::Open,
+            facts: Facts::new(),
             unreclaimed: Tally { files: files as u64, bytes: Bytes::gib(files as u64) },
             items: vec![item; files],
         }
     }
 
+    /// The body of a condition, whatever its template says.
+    pub(in super::super) fn body(kind: &str, condition: &Condition, since: Timestamp, now: Timestamp) -> Body {
+        let (templates, _) = Templates::new(Language::English, None);
+        let mut body = Body::new(kind, condition, since, now, &templates);
+        body.data.summary = "space does not come back".to_owned();
+        body.data.description = "3 GiB\nare missing".to_owned();
+        body
+    }
+
     #[test]
     fn has_the_form_of_the_contract() {
         let condition = condition(AlertName::SpaceNotReclaimed, 1, b"a/\xff.mp4");
-        let body = Body::new("alert.firing", &condition, Timestamp::from_secs(1), Timestamp::from_secs(2));
+        let body = body("alert.firing", &condition, Timestamp::from_secs(1), Timestamp::from_secs(2));
         let expected = r#"{"type":"alert.firing","timestamp":"1970-01-01T00:00:02Z","data":{"alert":"SpaceNotReclaimed","severity":"warning","labels":{"volume":"data"},"summary":"space does not come back","description":"3 GiB\nare missing","since":"1970-01-01T00:00:01Z","unreclaimed":{"files":1,"bytes":1073741824,"items":[{"tree":"live","path":"a/%FF.mp4","encoded":true,"bytes":1073741824,"cause":"held_open","detail":"deleted, and still open","holder":"ffmpeg (pid 7)"}]},"runbook":"docs/operations.md#spacenotreclaimed"}}"#;
         assert_eq!(body.json(), expected);
     }
@@ -192,10 +212,11 @@ pub(super) mod tests {
     #[test]
     fn ten_thousand_bad_files_are_one_short_body() {
         for name in [&b"short.mp4"[..], &[b'x'; 4000]] {
-            let mut condition = condition(AlertName::DeletionFailing, 10_000, name);
-            condition.description = "\"".repeat(100_000);
+            let condition = condition(AlertName::DeletionFailing, 10_000, name);
             let now = Timestamp::from_secs(2);
-            let text = Body::new("alert.firing", &condition, now, now).json();
+            let mut body = body("alert.firing", &condition, now, now);
+            body.data.description = clean(&"\"".repeat(100_000), 8000);
+            let text = body.json();
             assert!(text.len() < LIMIT, "{}", text.len());
             let body: Body = serde_json::from_str(&text).unwrap();
             assert_eq!(body.data.unreclaimed.files, 10_000);

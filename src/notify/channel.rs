@@ -43,9 +43,9 @@ impl Parcel {
     }
 
     /// The parcel that tries a channel.
-    pub(super) fn test(id: String, channel: &str, now: Timestamp) -> Self {
-        let body = Body::test(channel, now);
-        let text = Body::test(channel, now).json().into();
+    pub(super) fn test(id: String, channel: &str, now: Timestamp, templates: &Templates) -> Self {
+        let body = Body::test(channel, now, templates);
+        let text = Body::test(channel, now, templates).json().into();
         Self { id, reply_to: None, text, body, created: now, attempts: u32::MAX }
     }
 }

@@ -299,13 +299,14 @@ mod tests {
         let mailer = build(&kind("localhost", MailTls::None, false)).unwrap_or_else(|error| panic!("{error}"));
         let mut condition = condition(AlertName::VolumeExhausted, 1, b"a\r\n.\r\nb.mp4");
         condition.subject = Subject::Volume(VolumeId::new("d\r\nBcc: evil@example.org\r\n\r\nx"));
-        condition.description = "one\r\n.\r\nQUIT\n.\ntwo".to_owned();
         let (templates, _) = Templates::new(Language::English, None);
+        let mut body = Body::new("alert.resolved", &condition, Timestamp::default(), Timestamp::default(), &templates);
+        body.data.description = "one\r\n.\r\nQUIT\n.\ntwo".to_owned();
         let parcel = Parcel {
             id: "msg_2".to_owned(),
             reply_to: Some("msg_1".to_owned()),
             text: "".into(),
-            body: Body::new("alert.resolved", &condition, Timestamp::default(), Timestamp::default()),
+            body,
             created: Timestamp::from_secs(784_111_777),
             attempts: 1,
         };

@@ -112,7 +112,7 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::body::tests::condition;
+    use super::super::body::tests::{self, condition};
     use super::*;
     use crate::domain::alert::{AlertName, Subject};
     use crate::domain::names::VolumeId;
@@ -120,13 +120,17 @@ mod tests {
     use crate::domain::units::Timestamp;
 
     fn subject(body: &Body) -> String {
-        super::subject(body, &Templates::new(Language::English, None).0)
+        super::subject(body, &templates())
+    }
+
+    fn templates() -> Templates {
+        Templates::new(Language::English, None).0
     }
 
     fn body(kind: &str, volume: &str, files: usize, name: &[u8]) -> Body {
         let mut condition = condition(AlertName::SpaceNotReclaimed, files, name);
         condition.subject = Subject::Volume(VolumeId::new(volume));
-        Body::new(kind, &condition, Timestamp::from_secs(0), Timestamp::from_secs(60))
+        tests::body(kind, &condition, Timestamp::from_secs(0), Timestamp::from_secs(60))
     }
 
     #[test]
@@ -181,6 +185,6 @@ What to do: docs/operations.md#spacenotreclaimed
     #[test]
     fn subjects_say_what_and_about_what() {
         assert_eq!(subject(&body("alert.resolved", "data", 0, b"x")), "[RESOLVED] SpaceNotReclaimed data");
-        assert_eq!(subject(&Body::test("mail", Timestamp::default())), "[TEST] Test");
+        assert_eq!(subject(&Body::test("mail", Timestamp::default(), &templates())), "[TEST] Test");
     }
 }

@@ -20,8 +20,11 @@ mod http;
 mod mail_text;
 mod notifier;
 mod queue;
+mod sample;
 mod tasks;
 mod template;
 mod webhook;
+mod wording;
 
 pub use notifier::Notifier;
+pub use template::template_problems;

@@ -13,6 +13,7 @@ use super::delivery::{Outcome, longest_pause, pause};
 use super::groups::{Groups, Order};
 use super::queue::{Next, Queue, come, millis};
 use super::template::Templates;
+use crate::domain::alert::{Condition, Wording};
 use crate::domain::alert_book::Change;
 use crate::domain::cause::chain;
 use crate::domain::event::{Delivery, Event};
@@ -172,6 +173,12 @@ impl Notifier {
         (lasted >= settings.delivery_failing_after).then(|| self.clock.now().minus(lasted))
     }
 
+    /// What an alert says, as its messages say it.
+    #[must_use]
+    pub fn wording(&self, condition: &Condition) -> Wording {
+        self.templates.load().wording(condition)
+    }
+
     /// Why alerts and messages are in memory only, while the database cannot be written.
     #[must_use]
     pub fn unwritten(&self) -> Option<String> {
@@ -193,16 +200,9 @@ impl Notifier {
         let mut log = vec![format!("channel `{channel}`: {}", describe(&of))];
         let outcome = match ready(of).await {
             Ok(ready) => {
-                let now = self.clock.now();
-                ready
-                    .send(
-                        &Parcel::test(new_id(), channel, now),
-                        &self.templates.load(),
-                        now,
-                        settings.timeout,
-                        &mut log,
-                    )
-                    .await
+                let (now, templates) = (self.clock.now(), self.templates.load_full());
+                let parcel = Parcel::test(new_id(), channel, now, &templates);
+                ready.send(&parcel, &templates, now, settings.timeout, &mut log).await
             }
             Err(error) => {
                 log.push(error.clone());
@@ -225,6 +225,7 @@ impl Notifier {
     /// Queues what is due, and says when something will be next.
     pub(super) fn plan(&self) -> Option<Duration> {
         let (now, boottime) = (self.clock.now(), self.clock.boottime());
+        let templates = self.templates.load_full();
         let mut dropped = Vec::new();
         let mut state = self.lock();
         let settings = self.settings.load_full();
@@ -235,7 +236,7 @@ impl Notifier {
         health.retain(|name, _| channels.contains(name));
         let queued = |channel: &str, alert, subject: &_| queue.has_firing(channel, alert, subject);
         for order in groups.flush(&channels, &settings, now, queued, new_id) {
-            dropped.extend(queue.push(message(order, now), boottime));
+            dropped.extend(queue.push(message(order, now, &templates), boottime));
         }
         let due = groups.due(&channels, &settings);
         drop(state);
@@ -356,7 +357,7 @@ fn templates(settings: &NotifySettings, events: &dyn Fn(Event)) -> Templates {
     templates
 }
 
-fn message(order: Order, now: Timestamp) -> Message {
+fn message(order: Order, now: Timestamp, templates: &Templates) -> Message {
     let kind = match order.kind {
         MessageKind::Firing => "alert.firing",
         MessageKind::Resolved => "alert.resolved",
@@ -368,7 +369,7 @@ fn message(order: Order, now: Timestamp) -> Message {
         alert: order.condition.alert,
         kind: order.kind,
         severity: order.condition.severity,
-        body: Body::new(kind, &order.condition, order.since, now).json().into(),
+        body: Body::new(kind, &order.condition, order.since, now, templates).json().into(),
         subject: order.condition.subject,
         reply_to: order.first,
         created: now,

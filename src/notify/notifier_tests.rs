@@ -4,15 +4,17 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::super::body::Body;
 use super::super::body::tests::condition;
 use super::super::delivery::Outcome;
 use super::super::queue::Next;
+use super::super::sample::samples;
 use super::Notifier;
 use crate::domain::alert::AlertName;
 use crate::domain::alert_book::{Active, AlertState, Change};
 use crate::domain::event::{Delivery, Event};
 use crate::domain::secret::Secret;
-use crate::domain::settings::{ChannelKind, ChannelSettings, NotifySettings};
+use crate::domain::settings::{ChannelKind, ChannelSettings, Language, NotifySettings};
 use crate::domain::units::Timestamp;
 use crate::store::{Database, Message, MessageKind, MessageState};
 use crate::system::Clock;
@@ -327,4 +329,44 @@ fn one_message_that_fails_holds_up_no_other_group() {
     assert_eq!(second.alert, AlertName::ClockSuspect);
     case.end(&second, taken());
     assert_eq!(case.begin("a").unwrap().id, first.id);
+}
+
+#[test]
+fn messages_say_what_the_api_says_in_the_language_of_the_settings() {
+    for language in [Language::English, Language::Chinese] {
+        let case = Case::new(&["a"]);
+        case.notifier.set_settings(NotifySettings { language, ..case.settings.clone() });
+        let condition = samples().remove(0);
+        let said = case.notifier.wording(&condition);
+        let active = Active { state: AlertState::Firing, since: case.clock.now(), condition };
+        case.notifier.changed(vec![Change::Fired(active)]);
+        case.pass(30);
+        let body: Body = serde_json::from_str(&case.begin("a").unwrap().body).unwrap();
+        assert_eq!((body.data.summary, body.data.description), (said.summary.clone(), said.description));
+        assert_eq!(said.summary.is_ascii(), language == Language::English, "{}", said.summary);
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "it makes the test's own files")]
+fn what_is_wrong_with_own_templates_is_told_at_the_start_and_at_every_reload() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("VolumeBlind.txt"), "{{ nam }}").unwrap();
+    let case = Case::new(&["a"]);
+    let told = |case: &Case| {
+        let events = case.events.lock().unwrap();
+        let urgent = events.iter().filter(
+            |event| matches!(event, Event::Remark { text, urgent: true } if text.contains("VolumeBlind.txt:1: undefined value")),
+        );
+        urgent.count()
+    };
+    assert_eq!(told(&case), 0);
+    let templates = Some(home.path().to_owned());
+    case.notifier.set_settings(NotifySettings { templates: templates.clone(), ..case.settings.clone() });
+    assert_eq!(told(&case), 1);
+    let (database, clock) = (case.database.clone(), case.clock.clone());
+    let events = case.events.clone();
+    let told_of = move |event| events.lock().unwrap().push(event);
+    drop(Notifier::new(NotifySettings { templates, ..case.settings.clone() }, database, clock, told_of));
+    assert_eq!(told(&case), 2);
 }

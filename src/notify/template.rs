@@ -4,6 +4,7 @@
 //! escapes what it shows. A template that fails, or never ends, is replaced by the built-in one for that message, so that a typing
 //! error costs nobody an alert.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,7 +14,10 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 use serde::Serialize;
 
 use super::body::one_line;
-use crate::domain::settings::Language;
+use super::sample::samples;
+use super::wording::{Situation, split, template_of};
+use crate::domain::alert::Condition;
+use crate::domain::settings::{Language, NotifySettings};
 use crate::domain::units::{Bytes, show_duration};
 
 /// So many steps a template may take: more than any of ours needs by far.
@@ -34,6 +38,18 @@ macro_rules! built_in {
 }
 
 built_in! {
+    "VolumePressure.txt",
+    "VolumeExhausted.txt",
+    "VolumeBlind.txt",
+    "VolumeReadOnly.txt",
+    "SpaceNotReclaimed.txt",
+    "DeletionFailing.txt",
+    "RecordingLocked.txt",
+    "CapTripped.txt",
+    "ClockSuspect.txt",
+    "DeliveryFailing.txt",
+    "Test.txt",
+    "phrases.txt",
     "mail.subject.txt",
 }
 
@@ -43,54 +59,119 @@ pub(super) struct Templates {
     own: Environment<'static>,
 }
 
+/// What is wrong with the user's templates: `PATH:LINE: what`. Reads files: may block.
+#[must_use]
+pub fn template_problems(settings: &NotifySettings) -> Vec<String> {
+    Templates::new(settings.language, settings.templates.as_deref()).1
+}
+
 impl Templates {
     /// The templates of a language, and what is wrong with those of the user. Reads files: may block.
     pub(super) fn new(language: Language, dir: Option<&Path>) -> (Self, Vec<String>) {
-        let mut problems = Vec::new();
-        let mut built_in = environment();
-        let mut own = environment();
+        let mut built_in = environment(language, UndefinedBehavior::Lenient);
+        // A name that is not there is a typing error, and better told than left out.
+        let mut own = environment(language, UndefinedBehavior::SemiStrict);
+        let mut problems = dir.map(strangers).unwrap_or_default();
         for (name, english, chinese) in BUILT_IN {
             let text = match language {
                 Language::English => english,
                 Language::Chinese => chinese,
             };
             built_in.add_template(name, text).expect("a test compiles every built-in template");
-            match dir.map(|dir| read(&dir.join(name))) {
-                Some(Ok(Some(text))) => {
+            // The user's templates may import ours, and ours the user's.
+            own.add_template(name, text).expect("a test compiles every built-in template");
+            let Some(dir) = dir else { continue };
+            match read(&dir.join(name)) {
+                Ok(Some(text)) => {
                     if let Err(error) = own.add_template_owned(*name, text) {
-                        problems.push(format!("template `{name}`: {}", shown(&error)));
+                        problems.push(located(dir, &error, name));
                     }
                 }
-                Some(Ok(None)) | None => {}
-                Some(Err(error)) => problems.push(format!("template `{name}`: {error}")),
+                Ok(None) => {}
+                Err(error) => problems.push(format!("{}: {error}", dir.join(name).display())),
             }
         }
+        problems.extend(dir.map(|dir| tried(&own, dir)).unwrap_or_default());
         (Self { built_in, own }, problems)
+    }
+
+    /// The built-in ones, where nothing that is not there can be shown.
+    #[cfg(test)]
+    pub(super) fn strict(language: Language) -> Self {
+        let (mut templates, _) = Self::new(language, None);
+        templates.built_in.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+        templates
     }
 
     /// The text that a template makes of a value.
     ///
     /// # Panics
-    /// If there is no built-in template of that name, or it fails: tests render each.
+    /// If there is no built-in template of that name.
     pub(super) fn render(&self, name: &str, value: &impl Serialize) -> String {
-        if let Ok(template) = self.own.get_template(name) {
-            match template.render(Serde(value)) {
-                Ok(text) => return text,
-                Err(error) => {
-                    tracing::warn!(
-                        template = name,
-                        error = shown(&error),
-                        "A template failed; the built-in one is used."
-                    );
-                }
-            }
-        }
-        let template = self.built_in.get_template(name).expect("every name stands in the table");
-        template.render(Serde(value)).unwrap_or_else(|error| {
+        self.rendered(name, value).expect("every name stands in the table")
+    }
+
+    /// The text that a template makes of a value; nothing if there is no such template.
+    pub(super) fn rendered(&self, name: &str, value: &impl Serialize) -> Option<String> {
+        self.rendered_own(name, value).or_else(|| self.rendered_built_in(name, value))
+    }
+
+    /// With the user's templates; nothing if they fail.
+    pub(super) fn rendered_own(&self, name: &str, value: &impl Serialize) -> Option<String> {
+        let rendered = self.own.get_template(name).ok()?.render(Serde(value));
+        let failed = |error: &Error| {
+            tracing::warn!(template = name, error = shown(error), "A template failed; the built-in one is used.");
+        };
+        rendered.inspect_err(failed).ok()
+    }
+
+    /// With the built-in templates only.
+    pub(super) fn rendered_built_in(&self, name: &str, value: &impl Serialize) -> Option<String> {
+        let template = self.built_in.get_template(name).ok()?;
+        Some(template.render(Serde(value)).unwrap_or_else(|error| {
             tracing::error!(template = name, error = shown(&error), "A built-in template failed.");
             String::new()
-        })
+        }))
     }
+}
+
+/// What is wrong with templates of alerts that compile: each makes texts of all situations of its alert.
+fn tried(own: &Environment<'_>, dir: &Path) -> BTreeSet<String> {
+    let problem = |sample: &Condition| {
+        let situation = Situation::new(sample);
+        let name = template_of(sample.alert.as_str());
+        match own.get_template(&name).and_then(|template| template.render(Serde(&situation))) {
+            Ok(text) if split(&text).summary.is_empty() => {
+                let path = dir.join(&name);
+                Some(format!("{}:1: the summary is empty for case `{}`", path.display(), sample.case))
+            }
+            Ok(_) => None,
+            Err(error) => Some(located(dir, &error, &name)),
+        }
+    };
+    samples().iter().filter_map(problem).collect()
+}
+
+/// The error with its template and line.
+fn located(dir: &Path, error: &Error, name: &str) -> String {
+    let line = error.line().map_or_else(String::new, |line| format!(":{line}"));
+    format!("{}{line}: {}", dir.join(error.name().unwrap_or(name)).display(), what(error))
+}
+
+/// Files of the folder whose names are those of no template: very likely they were meant to be.
+fn strangers(dir: &Path) -> Vec<String> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) => return vec![format!("{}: {error}", dir.display())],
+    };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let meant = |name: &String| name.ends_with(".txt") || name.ends_with(".html");
+    let known: Vec<_> = BUILT_IN.iter().map(|(name, _, _)| *name).collect();
+    let mut strange: Vec<_> = names.filter(meant).filter(|name| !known.contains(&name.as_str())).collect();
+    strange.sort();
+    let known = known.join(", ");
+    let told = |name| format!("{}: no template has this name; there are: {known}", dir.join(name).display());
+    strange.into_iter().map(told).collect()
 }
 
 /// A file of the user, or nothing if there is none.
@@ -105,34 +186,52 @@ fn read(path: &Path) -> Result<Option<String>, String> {
     std::fs::read_to_string(path).map(Some).map_err(|error| error.to_string())
 }
 
-fn environment() -> Environment<'static> {
+fn environment(language: Language, undefined: UndefinedBehavior) -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_fuel(Some(FUEL));
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     environment.set_syntax(syntax.expect("the tags are those of Jinja"));
-    environment.set_undefined_behavior(UndefinedBehavior::Lenient);
+    environment.set_undefined_behavior(undefined);
     environment
         .set_auto_escape_callback(|name| if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None });
     environment.add_filter("bytes", |bytes: u64| Bytes(bytes).to_string());
-    environment.add_filter("duration", |secs: u64| show_duration(Duration::from_secs(secs)));
+    environment.add_filter("duration", move |secs: u64| span(language, Duration::from_secs(secs)));
     environment.add_filter("line", |text: &str| one_line(text, 5000));
     environment
 }
 
+/// A span of time, as the language writes it.
+fn span(language: Language, span: Duration) -> String {
+    let shown = show_duration(span);
+    match language {
+        Language::English => shown,
+        Language::Chinese => shown.replace('d', "天").replace('h', "小时").replace('m', "分钟").replace('s', "秒"),
+    }
+}
+
 /// The error with its place, on one line.
 fn shown(error: &Error) -> String {
-    let what = match error.kind() {
-        ErrorKind::OutOfFuel => "it does not end".to_owned(),
-        other => error.detail().map_or_else(|| other.to_string(), |detail| format!("{other}: {detail}")),
-    };
     let line = error.line().map_or_else(String::new, |line| format!(", line {line}"));
-    one_line(&format!("{what}{line}"), 500)
+    format!("{}{line}", what(error))
+}
+
+/// The error without its place, on one line.
+fn what(error: &Error) -> String {
+    let kind = error.kind();
+    let what = if kind == ErrorKind::OutOfFuel {
+        "it does not end".to_owned()
+    } else {
+        error.detail().map_or_else(|| kind.to_string(), |detail| format!("{kind}: {detail}"))
+    };
+    one_line(&what, 500)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::alert::AlertName;
 
+    #[expect(clippy::disallowed_methods, reason = "it makes the test's own files")]
     fn with(files: &[(&str, &str)]) -> (Templates, Vec<String>) {
         let home = tempfile::tempdir().unwrap();
         for (name, text) in files {
@@ -144,7 +243,8 @@ mod tests {
     #[test]
     fn every_built_in_template_compiles_in_each_language() {
         for language in [Language::English, Language::Chinese] {
-            let (_, problems) = Templates::new(language, None);
+            let home = tempfile::tempdir().unwrap();
+            let (_, problems) = Templates::new(language, Some(home.path()));
             assert_eq!(problems, [""; 0]);
         }
     }
@@ -154,13 +254,89 @@ mod tests {
         let value = serde_json::json!({ "type": "alert.firing", "data": { "alert": "A", "labels": {} } });
         for (text, expected, problem) in [
             ("own {{ data.alert }}", "own A", ""),
-            ("{% if %}", "[FIRING] A", "template `mail.subject.txt`: syntax error"),
+            ("\n{% if %}", "[FIRING] A", "/mail.subject.txt:2: syntax error"),
             ("{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}", "[FIRING] A", ""),
         ] {
             let (templates, problems) = with(&[("mail.subject.txt", text)]);
             assert_eq!(templates.render("mail.subject.txt", &value).trim(), expected, "{text}");
             let found = problems.first().map_or("", String::as_str);
-            assert!(found.starts_with(problem) && found.is_empty() == problem.is_empty(), "{found}");
+            assert!(found.contains(problem) && found.is_empty() == problem.is_empty(), "{found}");
         }
+    }
+
+    /// Each file, what is told of it, and the summary that is used nevertheless.
+    #[test]
+    fn what_is_wrong_with_an_own_template_is_told_with_file_and_line_before_an_alert_needs_it() {
+        let built_in = "The clock is not trusted";
+        for (name, text, problem, summary) in [
+            ("ClockSuspect.txt", "Clock!\n\n{{ facts.since }}", "", "Clock!"),
+            ("ClockSuspect.txt", "Clock!\n\n{{ facts.sinec }}", "ClockSuspect.txt:3: undefined value", built_in),
+            ("ClockSuspect.txt", "Clock!\n{{ facts.since|byte }}", "ClockSuspect.txt:2: unknown filter", built_in),
+            ("ClockSuspect.txt", "Clock!\n{% include 'x.txt' %}", "ClockSuspect.txt:2: template not found", built_in),
+            (
+                "ClockSuspect.txt",
+                "{% if case == 'x' %}Clock!{% endif %}",
+                "ClockSuspect.txt:1: the summary is empty",
+                built_in,
+            ),
+            ("ClockSuspect.txt", "{{ 'a' }\n", "ClockSuspect.txt:1: syntax error", built_in),
+            ("ClockSuspekt.txt", "Clock!", "ClockSuspekt.txt: no template has this name", built_in),
+            ("README.md", "Our texts.", "", built_in),
+        ] {
+            let (templates, problems) = with(&[(name, text)]);
+            let found = problems.join("\n");
+            assert!(found.contains(problem) && problems.len() == usize::from(!problem.is_empty()), "{text}: {found}");
+            let clock = samples().into_iter().find(|sample| sample.alert == AlertName::ClockSuspect).unwrap();
+            assert_eq!(templates.wording(&clock).summary, summary, "{text}");
+        }
+        let (_, problems) = Templates::new(Language::English, Some(Path::new("/nowhere/at/all")));
+        assert!(problems[0].starts_with("/nowhere/at/all: "), "{problems:?}");
+        assert_eq!(problems.len(), 1);
+    }
+
+    #[test]
+    fn own_templates_and_ours_share_phrases() {
+        let phrases = "{% macro space(facts) %}Only {{ facts.available|bytes }} left. {% endmacro %}";
+        let read_only = samples().into_iter().find(|sample| sample.alert == AlertName::VolumeReadOnly).unwrap();
+        let (templates, _) = with(&[("phrases.txt", phrases)]);
+        let said = templates.wording(&read_only).description;
+        assert!(said.starts_with("Only 40 GiB left. The filesystem is read-only"), "{said}");
+        let own = "{% import 'phrases.txt' as say %}{{ name }}\n{{ say.space(facts) }}";
+        let (templates, problems) = with(&[("VolumeReadOnly.txt", own)]);
+        assert_eq!(problems, [""; 0]);
+        assert_eq!(templates.wording(&read_only).description, "40 GiB of 1000 GiB are available.");
+    }
+
+    /// `docs/config.md` names every file and, of alerts, every fact; and its example is a template that works.
+    #[test]
+    fn the_document_tells_what_templates_there_are_and_what_they_are_given() {
+        let document = include_str!("../../docs/config.md");
+        let row = |name: &str| document.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+        for (name, _, _) in BUILT_IN {
+            assert!(row(name).is_some(), "{name} is not in the document");
+        }
+        for sample in samples() {
+            let row = row(&template_of(sample.alert.as_str())).unwrap();
+            let words = sample.facts.keys().map(|name| name.as_str()).chain([sample.case.as_str()]);
+            for word in words {
+                assert!(row.contains(&format!("`{word}`")), "{word} is not in {row}");
+            }
+        }
+        let example = document.split("```jinja\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let (templates, problems) = with(&[("VolumeExhausted.txt", example)]);
+        assert_eq!(problems, [""; 0]);
+        let exhausted = samples().into_iter().find(|sample| sample.alert == AlertName::VolumeExhausted).unwrap();
+        let wording = templates.wording(&exhausted);
+        assert_eq!(wording.summary, "Cameras on data will stop recording");
+        let said = "40 GiB of 1000 GiB are available. 25 GiB are missing. Others took 15 GiB.\nCall 555-0100.";
+        assert_eq!(wording.description, said);
+    }
+
+    #[test]
+    fn spans_are_written_as_the_language_does() {
+        let check = |language, secs, expected| assert_eq!(span(language, Duration::from_secs(secs)), expected);
+        check(Language::English, 90_000, "1d1h");
+        check(Language::Chinese, 90_000, "1天1小时");
+        check(Language::Chinese, 1901, "31分钟41秒");
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::batch::{Engine, Settled, Stop, Trees, breaks, broken};
 use crate::domain::deletion::{Attempt, RuleKind, RunResult, Target};
+use crate::domain::ending::Ending;
 use crate::domain::event::Event;
 use crate::domain::journal::{Entry, Intent, NoteKind};
 use crate::domain::ledger::{BatchAccount, Judgement, Ledger};
@@ -47,8 +48,8 @@ pub struct Order {
 pub struct RunReport {
     /// How it ended.
     pub result: RunResult,
-    /// Why, in words.
-    pub why: String,
+    /// Why.
+    pub why: Ending,
     /// What became of each target that was begun.
     pub settled: Vec<Settled>,
     /// The last reading.
@@ -104,7 +105,7 @@ impl Engine {
         });
         let report = RunReport {
             result: RunResult::Exhausted,
-            why: String::new(),
+            why: Ending::Unbegun,
             settled: Vec::new(),
             reading: Err(Unusable::NotYet),
             expected: Bytes::ZERO,
@@ -127,7 +128,7 @@ impl Engine {
             volume: order.volume,
             run: order.run,
             result: report.result,
-            why: report.why.clone(),
+            why: report.why.to_string(),
             took: self.clock.boottime().saturating_sub(began),
             files: verified,
             expected: report.expected,
@@ -169,10 +170,10 @@ impl Engine {
         report.reading = measure(trees, probe);
         let (result, why) = loop {
             let before = match &report.reading {
-                Ok(reading) if reading.readonly => break (RunResult::Failed, Unusable::ReadOnly.to_string()),
+                Ok(reading) if reading.readonly => break (RunResult::Failed, Ending::Unusable(Unusable::ReadOnly)),
                 Ok(reading) => *reading,
                 // Without a reading there is no deletion (promise 6).
-                Err(why) => break (RunResult::Failed, why.to_string()),
+                Err(why) => break (RunResult::Failed, Ending::Unusable(why.clone())),
             };
             let promised = order.promised.saturating_add(report.explained);
             let (measured, needed) = needed(&order.marks, &before, promised);
@@ -181,7 +182,7 @@ impl Engine {
                 break conclude(order, report, measured, needed);
             }
             if stop() {
-                break (RunResult::Cancelled, format!("it was stopped with {} recordings left", rest.len()));
+                break (RunResult::Cancelled, Ending::Stopped { left: rest.len() as u64 });
             }
             if self.brake.hold(self.clock.as_ref(), stop) {
                 // Much may have changed meanwhile.
@@ -224,28 +225,20 @@ impl Engine {
             (self.events)(Event::Measured { volume: order.volume.clone(), account, judgement });
             // What is open must be settled before anything is chosen again.
             if let Some((name, _)) = trees.iter().find(|(name, tree)| broken(&whole, name, tree)) {
-                break (RunResult::Failed, format!("the process that works tree `{name}` was lost"));
+                break (RunResult::Failed, Ending::ProcessLost { tree: name.clone() });
             }
             // Nearly all of a batch is shared, and it shows: there is no need to delete another to be sure.
             let futile = shared >= account.expected.scaled(9, 10)
                 && shared > Bytes::ZERO
                 && account.came_back() < account.expected.scaled(1, 2);
             if futile {
-                let why = format!(
-                    "{shared} of {} that the last batch deleted are shared with a snapshot or with reflink copies, and do not come back before those are removed",
-                    account.expected
-                );
-                break (RunResult::Stalled, why);
+                break (RunResult::Stalled, Ending::AllShared { shared, deleted: account.expected });
             }
             if let Judgement::Stalled(missing) = judgement {
                 let all: Bytes = report.settled.iter().map(|one| self::shared(&one.attempt)).sum();
                 let why = match all {
-                    Bytes::ZERO => {
-                        format!("{missing} did not come back of what the last batches deleted, and nothing explains it")
-                    }
-                    all => format!(
-                        "{missing} did not come back of what the last batches deleted; {all} of this run are shared with a snapshot or with reflink copies"
-                    ),
+                    Bytes::ZERO => Ending::Unexplained { missing },
+                    shared => Ending::PartlyShared { missing, shared },
                 };
                 break (RunResult::Stalled, why);
             }
@@ -308,23 +301,17 @@ fn skip_satisfied(targets: &[Target], needed: Needed) -> &[Target] {
     if satisfied && targets.first().is_some_and(ends_at_low) { &[] } else { targets }
 }
 
-fn conclude(order: &Order, report: &RunReport, measured: bool, needed: Needed) -> (RunResult, String) {
+fn conclude(order: &Order, report: &RunReport, measured: bool, needed: Needed) -> (RunResult, Ending) {
     match needed {
-        _ if measured => (RunResult::ReachedLow, "the low mark is reached".to_owned()),
+        _ if measured => (RunResult::ReachedLow, Ending::ReachedLow),
         Needed { bytes: Bytes::ZERO, inodes: 0 } => {
             let open = report.explained.saturating_add(order.promised);
-            let why = format!(
-                "processes still have {open} of deleted recordings open; they come back when they are closed, and nothing more is deleted to make up for it"
-            );
-            (RunResult::Stalled, why)
+            (RunResult::Stalled, Ending::HeldOpen { open })
         }
         needed => {
             let failed = report.settled.iter().filter(|s| matches!(s.attempt, Attempt::Failed { .. })).count();
-            let why = format!(
-                "{} and {} inodes are missing to the low mark; of what was chosen, {failed} recordings could not be deleted",
-                needed.bytes, needed.inodes
-            );
-            (RunResult::Exhausted, why)
+            let failed = failed as u64;
+            (RunResult::Exhausted, Ending::Short { missing: needed.bytes, inodes: needed.inodes, failed })
         }
     }
 }

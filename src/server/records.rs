@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::shapes::Path;
-use crate::domain::alert::{Condition, Subject};
+use crate::domain::alert::{Condition, Subject, Wording};
 use crate::domain::deletion::{Attempt, Failure as DomainFailure, Seq};
 use crate::domain::journal::{Entry, JournalLine};
 use crate::domain::units::Timestamp;
@@ -210,7 +210,7 @@ pub struct Alert {
 impl Alert {
     /// The alert that a condition has become.
     #[must_use]
-    pub fn of(condition: &Condition, state: AlertState, since: Timestamp) -> Self {
+    pub fn of(condition: &Condition, wording: Wording, state: AlertState, since: Timestamp) -> Self {
         let labels = match &condition.subject {
             Subject::Guard => BTreeMap::new(),
             Subject::Volume(volume) => BTreeMap::from([("volume", volume.to_string())]),
@@ -222,8 +222,8 @@ impl Alert {
             state,
             since: since.to_string(),
             labels,
-            summary: condition.summary.clone(),
-            description: condition.description.clone(),
+            summary: wording.summary,
+            description: wording.description,
         }
     }
 }

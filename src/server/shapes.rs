@@ -250,12 +250,12 @@ impl Volume {
             last_run: volume.last_run.as_ref().map(|run| Run {
                 finished: run.at.to_string(),
                 result: run.result.to_string(),
-                why: run.why.clone(),
+                why: run.why.to_string(),
                 seconds: run.took.as_secs(),
                 deleted: run.deleted.into(),
                 reclaimed_bytes: run.reclaimed.0,
             }),
-            stalled_because: volume.stalled.as_ref().map(|stall| stall.why.clone()),
+            stalled_because: volume.stalled.as_ref().map(|stall| stall.why.to_string()),
             fallbacks: volume.traits.fallbacks.iter().map(|call| (*call).to_owned()).collect(),
             foreign_deficit_bytes: volume.foreign.as_ref().map(|foreign| foreign.bytes.0),
             foreign_directories: volume
@@ -265,7 +265,7 @@ impl Volume {
                 .map(Directory::of)
                 .collect(),
             canary_at: volume.canary.as_ref().map(|(at, _)| at.to_string()),
-            canary_problem: volume.canary.as_ref().and_then(|(_, wrong)| wrong.clone()),
+            canary_problem: volume.canary.as_ref().and_then(|(_, wrong)| wrong.as_ref().map(ToString::to_string)),
             traps: volume.traps(),
         }
     }

@@ -4,7 +4,8 @@ use rusqlite::{Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::database::{Database, DatabaseError};
-use crate::domain::alert::{AlertName, Condition, Subject, UnreclaimedItem};
+use super::fact_rows::{FactRows, from_fact_rows, to_fact_rows};
+use crate::domain::alert::{AlertName, Case, Condition, Subject, UnreclaimedItem};
 use crate::domain::alert_book::Firing;
 use crate::domain::deletion::Unreclaimed;
 use crate::domain::names::{TreeId, VolumeId};
@@ -56,8 +57,8 @@ pub(super) fn subject_of(text: &str) -> Option<Subject> {
 #[derive(Serialize, Deserialize)]
 struct ConditionRow {
     severity: String,
-    summary: String,
-    description: String,
+    case: String,
+    facts: FactRows,
     files: u64,
     bytes: u64,
     items: Vec<ItemRow>,
@@ -89,8 +90,8 @@ fn to_row(condition: &Condition) -> String {
     };
     let row = ConditionRow {
         severity: condition.severity.as_str().to_owned(),
-        summary: condition.summary.clone(),
-        description: condition.description.clone(),
+        case: condition.case.to_string(),
+        facts: to_fact_rows(&condition.facts),
         files: condition.unreclaimed.files,
         bytes: condition.unreclaimed.bytes.0,
         items: condition.items.iter().map(item).collect(),
@@ -115,8 +116,8 @@ fn from_row(alert: &str, subject: &str, json: &str) -> Option<Condition> {
         alert: AlertName::from_word(alert)?,
         severity: Severity::from_word(&row.severity)?,
         subject: subject_of(subject)?,
-        summary: row.summary,
-        description: row.description,
+        case: Case::from_word(&row.case)?,
+        facts: from_fact_rows(row.facts)?,
         unreclaimed: Tally { files: row.files, bytes: Bytes(row.bytes) },
         items: row.items.into_iter().filter_map(item).collect(),
     })

@@ -3,6 +3,7 @@
 mod alert_rows;
 mod ballast;
 mod database;
+mod fact_rows;
 mod journal;
 mod outbox;
 mod reading;

@@ -216,8 +216,9 @@ fn message_of(row: &Row<'_>) -> rusqlite::Result<Option<Message>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::alert::{Condition, UnreclaimedItem};
+    use crate::domain::alert::{Case, Condition, UnreclaimedItem};
     use crate::domain::deletion::Unreclaimed;
+    use crate::domain::fact::{Fact, FactName, Facts};
     use crate::domain::names::{TreeId, VolumeId};
     use crate::domain::path::RelPath;
     use crate::domain::recording::Tally;
@@ -255,8 +256,8 @@ mod tests {
             alert: AlertName::SpaceNotReclaimed,
             severity: Severity::Info,
             subject: Subject::Guard,
-            summary: "it does not come back".to_owned(),
-            description: "7 bytes".to_owned(),
+            case: Case::Open,
+            facts: Facts::from([(FactName::Missing, Fact::Bytes(Bytes(7)))]),
             unreclaimed: Tally { files: 1, bytes: Bytes(7) },
             items: vec![item],
         };
@@ -292,6 +293,25 @@ mod tests {
         let loaded = database.read_outbox().unwrap();
         assert!(loaded.messages.is_empty() && loaded.alerts.is_empty() && loaded.told.is_empty());
         assert_eq!(database.recent_messages(1).unwrap(), [message(2, MessageState::Sent)]);
+    }
+
+    /// Nor is one of a later version, whatever of it is known.
+    #[test]
+    fn a_row_of_sentences_as_earlier_versions_wrote_it_is_left_out() {
+        for (condition, rows) in [
+            (r#"{"severity":"info","case":"open","facts":{},"files":0,"bytes":0,"items":[]}"#, 1),
+            (r#"{"severity":"info","summary":"s","description":"d","files":0,"bytes":0,"items":[]}"#, 0),
+            (r#"{"severity":"info","case":"other","facts":{},"files":0,"bytes":0,"items":[]}"#, 0),
+            (r#"{"severity":"info","case":"open","facts":{"x":{"count":1}},"files":0,"bytes":0,"items":[]}"#, 0),
+        ] {
+            let database = Database::memory().unwrap();
+            let write = |connection: &mut rusqlite::Connection| {
+                let row = ("SpaceNotReclaimed", "tree:live", condition);
+                connection.execute("INSERT INTO alerts(alert, subject, since, condition) VALUES(?1, ?2, 0, ?3)", row)
+            };
+            database.with("write a row", write).unwrap();
+            assert_eq!(database.firing().unwrap().len(), rows, "{condition}");
+        }
     }
 
     #[test]

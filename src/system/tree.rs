@@ -21,7 +21,7 @@ use super::kernel::Kernel;
 use super::{Dir, DirEntry};
 use crate::domain::path::RelPath;
 use crate::domain::recording::FileIdentity;
-use crate::domain::volume::Unusable;
+use crate::domain::volume::{Difference, Unusable};
 
 /// Flags for directories that are read.
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -110,15 +110,8 @@ impl Dir for GuardedTree {
         let failed = |error: io::Error| Unusable::Failed(error.to_string());
         let held = self.top().map_err(failed)?;
         let now = Self::open_with(&self.path, self.kernel).map_err(failed)?.top().map_err(failed)?;
-        let differs = [
-            (held.device != now.device, "it is on another device"),
-            (held.inode != now.inode, "it has another inode"),
-            (held.mount != now.mount, "it was mounted again"),
-        ];
-        match differs.into_iter().find(|(differs, _)| *differs) {
-            Some((_, detail)) => {
-                Err(Unusable::Replaced { path: self.path.display().to_string(), detail: detail.to_owned() })
-            }
+        match Difference::between(&held, &now) {
+            Some(difference) => Err(Unusable::Replaced { path: self.path.display().to_string(), difference }),
             None => Ok(()),
         }
     }

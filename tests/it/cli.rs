@@ -102,6 +102,34 @@ fn exit_codes_tell_what_is_wrong() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "it makes the test's own files")]
+fn check_tries_the_templates_of_the_user() {
+    let home = tempfile::tempdir().unwrap();
+    let templates = home.path().join("templates");
+    std::fs::create_dir(&templates).unwrap();
+    let config = home.path().join("guard.yaml");
+    let tree = home.path().join("live");
+    let text = format!(
+        "state: {{ path: {0}/state }}\ntrees: [{{ name: live, path: {tree} }}]\nnotify: {{ language: zh, templates: {0}/templates }}\n",
+        home.path().display(),
+        tree = tree.display(),
+    );
+    std::fs::write(&config, text).unwrap();
+    let check = |code, said: &str| {
+        let output = guard(&["check", "-c", config.to_str().unwrap()]);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), error.contains(said)), (Some(code), true), "{error}");
+    };
+    check(0, "");
+    std::fs::write(templates.join("VolumeBlind.txt"), "卷 {{ name }}\n\n{{ facts.why.text }}\n").unwrap();
+    check(0, "");
+    std::fs::write(templates.join("VolumeBlind.txt"), "卷 {{ name }}\n\n{{ facts.why.txt }}\n").unwrap();
+    check(3, "/templates/VolumeBlind.txt:3: undefined value");
+    std::fs::remove_dir_all(&templates).unwrap();
+    check(3, "/templates: No such file");
+}
+
+#[test]
 #[ignore = "needs strace and the right to trace"]
 fn observing_writes_nothing_into_a_tree() {
     for command in [&["plan"][..], &["reclaim"], &["run", "--listen", "127.0.0.1:0"]] {

@@ -10,10 +10,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use storage_guard::domain::alert::{AlertName, Condition, Subject, UnreclaimedItem};
+use storage_guard::domain::alert::{AlertName, Case, Condition, Subject, UnreclaimedItem};
 use storage_guard::domain::alert_book::{Active, AlertState, Change};
 use storage_guard::domain::deletion::Unreclaimed;
 use storage_guard::domain::event::{Delivery, Event};
+use storage_guard::domain::fact::Facts;
 use storage_guard::domain::names::{TreeId, VolumeId};
 use storage_guard::domain::path::RelPath;
 use storage_guard::domain::recording::Tally;
@@ -133,8 +134,8 @@ fn alert(name: &[u8]) -> Active {
         alert: AlertName::SpaceNotReclaimed,
         severity: AlertName::SpaceNotReclaimed.severity(),
         subject: Subject::Volume(VolumeId::new("data")),
-        summary: "space does not come back".to_owned(),
-        description: "1 GiB is missing\n.\nRSET".to_owned(),
+        case: Case::Open,
+        facts: Facts::new(),
         unreclaimed: Tally { files: 1, bytes: Bytes::gib(1) },
         items: vec![item],
     };
@@ -416,7 +417,10 @@ async fn a_mail_goes_out_encrypted_and_its_resolution_answers_it() {
     assert_eq!(header(text, "Subject"), "[FIRING] SpaceNotReclaimed data");
     assert_eq!(header(text, "Auto-Submitted"), "auto-generated");
     let [plain, html] = ["text", "html"].map(|part| firing[part].as_str().unwrap().replace("\r\n", "\n"));
-    assert!(plain.contains("held by ffmpeg (pid 7)") && plain.contains("1 GiB is missing\n.\nRSET\n"), "{plain:?}");
+    assert!(
+        plain.contains("held by ffmpeg (pid 7)") && plain.contains("1 recordings, 1 GiB.\nTheir space comes back"),
+        "{plain:?}"
+    );
     assert!(html.contains("&lt;img src=x&gt;%0D%0A.mp4") && !html.contains("<img"), "{html}");
 
     running.notifier.changed(vec![Change::Resolved(alert(b"a.mp4"))]);

@@ -14,7 +14,7 @@ use super::shapes::{Answer, EntryShape, Question, misfit, receive, send};
 use super::yard::{Started, Yard};
 use crate::domain::recording::FileIdentity;
 use crate::domain::units::Timestamp;
-use crate::domain::volume::{Reading, Unusable};
+use crate::domain::volume::{Difference, Reading, Unusable};
 
 /// Answers that wait to be taken: a child that reads a large directory goes on while the last chunk is worked on.
 const AHEAD: usize = 4;
@@ -40,7 +40,7 @@ struct State {
     /// The tree was taken for this guard, and is taken again with every new child.
     locked: bool,
     /// What another child found instead of the tree.
-    replaced: Option<String>,
+    replaced: Option<Difference>,
 }
 
 /// One path, and the child that works it.
@@ -110,8 +110,9 @@ impl Link {
         if generation.is_some_and(|number| number != state.generation) {
             return Err(self.lost("the process that held the file is gone"));
         }
-        if let (Some(detail), true) = (&state.replaced, state.process.is_some()) {
-            return Err(io::Error::other(format!("`{}` is not the directory it was: {detail}", self.path.display())));
+        if let (Some(difference), true) = (state.replaced, state.process.is_some()) {
+            let why = Unusable::Replaced { path: self.path.display().to_string(), difference };
+            return Err(io::Error::other(why.to_string()));
         }
         self.converse(&mut state, question, deadline, each)
     }
@@ -153,8 +154,8 @@ impl Link {
     pub(super) fn still_there(&self) -> Result<(), Unusable> {
         let mut state = self.state();
         self.revive(&mut state).map_err(|error| Unusable::Failed(error.to_string()))?;
-        if let Some(detail) = &state.replaced {
-            return Err(Unusable::Replaced { path: self.path.display().to_string(), detail: detail.clone() });
+        if let Some(difference) = state.replaced {
+            return Err(Unusable::Replaced { path: self.path.display().to_string(), difference });
         }
         match self.converse(&mut state, &Question::StillThere, self.deadlines.call, &mut |_| ()) {
             Ok(Answer::Done) => Ok(()),
@@ -196,16 +197,9 @@ impl Link {
         let answer = self.converse(state, &question, self.deadlines.opening, &mut |_| ())?;
         let Answer::Identity(Some(now)) = answer else { return Err(misfit()) };
         let now = FileIdentity::from(now);
-        if let Some(top) = state.top {
-            let differs = [
-                (top.device != now.device, "it is on another device"),
-                (top.inode != now.inode, "it has another inode"),
-                (top.mount != now.mount, "it was mounted again"),
-            ];
-            if let Some((_, detail)) = differs.into_iter().find(|(differs, _)| *differs) {
-                state.replaced = Some(detail.to_owned());
-                return Ok(());
-            }
+        if let Some(difference) = state.top.and_then(|top| Difference::between(&top, &now)) {
+            state.replaced = Some(difference);
+            return Ok(());
         }
         state.top = Some(now);
         if state.locked {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::path::RelPath;
 use crate::domain::recording::FileIdentity;
 use crate::domain::units::{Bytes, Timestamp};
-use crate::domain::volume::{Reading, Space, Unusable};
+use crate::domain::volume::{Difference, Reading, Space, Unusable};
 use crate::system::{Aside, DirEntry, EntryType, Lease, LeaseKind};
 
 /// The longest frame: a chunk of a directory with names of the longest kind stays well below.
@@ -293,7 +293,7 @@ impl ReadingShape {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum UnusableShape {
     NoSize,
-    Replaced { path: String, detail: String },
+    Replaced { path: String, difference: String },
     Failed(String),
 }
 
@@ -301,7 +301,7 @@ impl From<Unusable> for UnusableShape {
     fn from(why: Unusable) -> Self {
         match why {
             Unusable::NoSize => Self::NoSize,
-            Unusable::Replaced { path, detail } => Self::Replaced { path, detail },
+            Unusable::Replaced { path, difference } => Self::Replaced { path, difference: difference.to_string() },
             Unusable::Failed(text) => Self::Failed(text),
             why @ (Unusable::NotYet | Unusable::TimedOut(_) | Unusable::Marker { .. } | Unusable::ReadOnly) => {
                 Self::Failed(why.to_string())
@@ -314,7 +314,10 @@ impl From<UnusableShape> for Unusable {
     fn from(why: UnusableShape) -> Self {
         match why {
             UnusableShape::NoSize => Self::NoSize,
-            UnusableShape::Replaced { path, detail } => Self::Replaced { path, detail },
+            UnusableShape::Replaced { path, difference } => match Difference::from_word(&difference) {
+                Some(difference) => Self::Replaced { path, difference },
+                None => Self::Failed(format!("`{path}` is not the directory it was")),
+            },
             UnusableShape::Failed(text) => Self::Failed(text),
         }
     }

@@ -1,0 +1,274 @@
+//! Which conditions follow from what is known, and which facts they carry. What is said of them is tested with the templates.
+
+use std::sync::Arc;
+
+use super::super::canary::ProbeFault;
+use super::super::deletion::{Cap, Holder, RuleKind, RunResult, Seq, Target};
+use super::super::ending::Ending;
+use super::super::layout::Layout;
+use super::super::names::VolumeId;
+use super::super::path::RelPath;
+use super::super::plan::Spared;
+use super::super::recording::InventoryBuilder;
+use super::super::retention::{TreePolicy, WhenOpen};
+use super::super::status::{Foreign, RunSummary, Stall, TreeView};
+use super::super::survey::Survey;
+use super::super::units::{Bytes, Percent};
+use super::super::volume::{FilesystemTraits, Marks, Reading, Space};
+use super::*;
+
+const NOW: i64 = 100_000;
+
+fn ago(secs: i64) -> Timestamp {
+    Timestamp::from_secs(NOW - secs)
+}
+
+fn tree(mode: Mode) -> TreeView {
+    let name = TreeId::new("live");
+    let policy = TreePolicy {
+        tree: name.clone(),
+        mode,
+        layout: Layout::parse("plain", &["mp4".to_owned()], jiff::tz::TimeZone::UTC).unwrap(),
+        min_age: Duration::from_secs(600),
+        when_open: WhenOpen::Wait,
+        protect: Vec::new(),
+        retention: Vec::new(),
+        budget: None,
+        max_share: Percent::new(20),
+    };
+    let inventory = InventoryBuilder::new(name, ago(0)).finish(ago(0));
+    TreeView {
+        policy: Arc::new(policy),
+        path: "/data/live".to_owned(),
+        pick: None,
+        inventory: Arc::new(inventory),
+        survey: Survey::default(),
+        gone: Tally::default(),
+        unleased: false,
+        fault: None,
+    }
+}
+
+fn volume() -> VolumeView {
+    let space = Space { size: Bytes::gib(100), available: Bytes::gib(9), ..Space::default() };
+    VolumeView {
+        name: VolumeId::new("data"),
+        traits: FilesystemTraits::default(),
+        reading: Ok(Reading { at: ago(0), space, readonly: false, written: None }),
+        pressure: Pressure::Normal,
+        marks: Marks::default(),
+        trees: vec![tree(Mode::Enforce)],
+        basis: None,
+        spared: Arc::default(),
+        running: None,
+        last_run: None,
+        stalled: None,
+        foreign: None,
+        canary: None,
+        clock_suspect: None,
+    }
+}
+
+fn reclaiming(secs: i64) -> Pressure {
+    let deficit = Deficit { bytes: Bytes::gib(10), inodes: 3, critical: false };
+    Pressure::Reclaiming { since: ago(secs), deficit }
+}
+
+fn others(gib: u64) -> Option<Foreign> {
+    let largest = vec![("/data/backup".to_owned(), Bytes::gib(gib))];
+    Some(Foreign { bytes: Bytes::gib(gib), largest, complete: true })
+}
+
+fn ran(took: u64) -> Option<RunSummary> {
+    Some(RunSummary {
+        at: ago(9),
+        result: RunResult::ReachedLow,
+        why: Ending::ReachedLow,
+        took: Duration::from_secs(took),
+        deleted: Tally::default(),
+        reclaimed: Bytes::ZERO,
+    })
+}
+
+fn told(conditions: &[Condition]) -> Vec<String> {
+    let facts = |found: &Condition| found.facts.keys().map(|name| name.as_str()).collect::<Vec<_>>().join(" ");
+    conditions.iter().map(|found| format!("{} {}: {}", found.alert, found.case, facts(found))).collect()
+}
+
+/// Each expected condition: its alert and case, and the names of its facts.
+fn check(change: impl FnOnce(&mut VolumeView), expected: &[&str]) -> Vec<Condition> {
+    let mut volume = volume();
+    change(&mut volume);
+    let found = conditions(&[volume], &History::default(), ago(0));
+    assert_eq!(told(&found), expected);
+    assert!(found.iter().all(|found| found.severity == found.alert.severity()));
+    found
+}
+
+#[test]
+fn pressure_is_told_when_nobody_acts_when_others_cause_it_and_when_it_lasts() {
+    const LATE: &str = "VolumePressure late: available size missing missing_inodes lasting";
+    let with = |pressure| move |volume: &mut VolumeView| volume.pressure = pressure;
+    check(|_| (), &[]);
+    check(with(reclaiming(1800)), &[]);
+    let found = check(with(reclaiming(1801)), &[LATE]);
+    assert_eq!(found[0].subject, Subject::Volume(VolumeId::new("data")));
+    assert_eq!(found[0].facts[&FactName::Available], Fact::Bytes(Bytes::gib(9)));
+    assert_eq!(found[0].facts[&FactName::Missing], Fact::Bytes(Bytes::gib(10)));
+    assert_eq!(found[0].facts[&FactName::MissingInodes], Fact::Count(3));
+    assert_eq!(found[0].facts[&FactName::Lasting], Fact::Span(Duration::from_secs(1801)));
+
+    // A run that usually takes an hour is late after three.
+    let slow = |secs| move |volume: &mut VolumeView| (volume.pressure, volume.last_run) = (reclaiming(secs), ran(3600));
+    check(slow(10_800), &[]);
+    let found = check(slow(10_801), &["VolumePressure late: available size missing missing_inodes lasting last_run"]);
+    assert_eq!(found[0].facts[&FactName::LastRun], Fact::Reason((&Ending::ReachedLow).into()));
+
+    let observed = |volume: &mut VolumeView| {
+        (volume.pressure, volume.trees) = (reclaiming(0), vec![tree(Mode::Observe)]);
+    };
+    check(observed, &["VolumePressure observed: available size missing missing_inodes"]);
+
+    let shared =
+        |gib, secs| move |volume: &mut VolumeView| (volume.pressure, volume.foreign) = (reclaiming(secs), others(gib));
+    check(shared(4, 0), &[]);
+    check(
+        shared(4, 1801),
+        &["VolumePressure late: available size missing missing_inodes lasting foreign largest complete"],
+    );
+    let foreign = "VolumePressure foreign: available size missing missing_inodes foreign largest complete";
+    let found = check(shared(5, 0), &[foreign]);
+    assert_eq!(found[0].facts[&FactName::Foreign], Fact::Bytes(Bytes::gib(5)));
+}
+
+#[test]
+fn an_exhausted_volume_carries_what_is_shared() {
+    let exhausted = |shared: u64| {
+        move |volume: &mut VolumeView| {
+            let deficit = Deficit { bytes: Bytes::gib(1), inodes: 0, critical: true };
+            volume.pressure = Pressure::Exhausted { since: ago(0), deficit };
+            let tally = Tally { files: shared, bytes: Bytes(shared) };
+            let spared = Spared { tree: TreeId::new("live"), reason: SparedReason::Shared, tally };
+            volume.spared = Arc::new(vec![spared]);
+        }
+    };
+    check(exhausted(0), &["VolumeExhausted only: available size missing missing_inodes"]);
+    check(exhausted(2), &["VolumeExhausted only: available size missing missing_inodes shared_files shared"]);
+}
+
+#[test]
+fn what_cannot_be_judged_carries_why() {
+    let blind = |why: Unusable| move |volume: &mut VolumeView| volume.pressure = Pressure::Blind { since: ago(0), why };
+    let unread = |volume: &mut VolumeView| {
+        blind(Unusable::NoSize)(volume);
+        volume.reading = Err(Unusable::NoSize);
+        // One that cannot be read says so once, not for each tree.
+        volume.trees[0].fault = Some(Unusable::NoSize);
+    };
+    let found = check(unread, &["VolumeBlind volume: why"]);
+    assert_eq!(found[0].facts[&FactName::Why], Fact::Reason((&Unusable::NoSize).into()));
+    check(blind(Unusable::ReadOnly), &["VolumeReadOnly only: available size"]);
+    let found = check(|volume| volume.trees[0].fault = Some(Unusable::NotYet), &["VolumeBlind tree: why"]);
+    assert_eq!(found[0].subject, Subject::Tree(TreeId::new("live")));
+    let found = check(|volume| volume.clock_suspect = Some(ago(60)), &["ClockSuspect only: since"]);
+    assert_eq!(found[0].facts[&FactName::Since], Fact::Time(ago(60)));
+}
+
+#[test]
+fn a_stall_is_told_before_what_the_probe_file_showed() {
+    let fault = || ProbeFault::NotDeleted { tree: TreeId::new("live"), error: "EPERM".to_owned() };
+    let probe = |volume: &mut VolumeView| volume.canary = Some((ago(0), Some(fault())));
+    check(|volume| volume.canary = Some((ago(0), None)), &[]);
+    let found = check(probe, &["SpaceNotReclaimed probe: available size why"]);
+    assert_eq!(found[0].facts[&FactName::Why], Fact::Reason((&fault()).into()));
+    let both = |volume: &mut VolumeView| {
+        probe(volume);
+        let why = Ending::Unexplained { missing: Bytes(7) };
+        volume.stalled = Some(Stall { since: ago(0), available: Bytes::ZERO, missing: Bytes(7), why });
+    };
+    check(both, &["SpaceNotReclaimed stalled: available size missing why"]);
+}
+
+fn target(number: u64) -> Target {
+    Target {
+        tree: TreeId::new("live"),
+        path: RelPath::new(format!("{number}.mp4").as_bytes()).unwrap(),
+        stream: "cam".to_owned(),
+        bytes: Bytes(10),
+        inode: number,
+        fingerprint: 0,
+        rule: RuleKind::Pressure,
+        trigger: RuleKind::Pressure.trigger(),
+        reason: String::new(),
+    }
+}
+
+fn failure(number: u64, cause: Cause, holder: bool, attempts: u32, secs: i64) -> (u64, Failure) {
+    let failure = Failure {
+        id: number,
+        target: target(number),
+        cause,
+        error: "no".to_owned(),
+        holder: holder.then(|| Holder { pid: 7, name: "vlc".to_owned() }),
+        attempts,
+        next_attempt: ago(0),
+        since: ago(secs),
+    };
+    (number, failure)
+}
+
+#[test]
+fn failures_are_told_once_they_last_with_causes_holders_and_the_first_twenty() {
+    let check = |history: History, expected: &[&str]| {
+        let found = conditions(&[volume()], &history, ago(0));
+        assert_eq!(told(&found), expected);
+        found
+    };
+    let failing = |failures: Vec<_>| {
+        let mut history = History::default();
+        history.failures.extend(failures);
+        history
+    };
+    check(failing(vec![failure(1, Cause::Io, false, 2, 599)]), &[]);
+    check(failing(vec![failure(1, Cause::Io, false, 3, 0)]), &["DeletionFailing only: causes"]);
+    check(failing(vec![failure(1, Cause::Io, false, 1, 600)]), &["DeletionFailing only: causes"]);
+    let locked = vec![
+        failure(1, Cause::Locked, false, 3, 0),
+        failure(2, Cause::InUse, true, 3, 0),
+        failure(3, Cause::InUse, true, 3, 0),
+    ];
+    let found = check(failing(locked), &["RecordingLocked only: holders causes"]);
+    assert_eq!(found[0].facts[&FactName::Holders], Fact::Names(vec!["vlc (pid 7)".to_owned()]));
+    let causes = vec![("in_use".to_owned(), 2), ("locked".to_owned(), 1)];
+    assert_eq!(found[0].facts[&FactName::Causes], Fact::Counts(causes));
+    assert_eq!(found[0].unreclaimed, Tally { files: 3, bytes: Bytes(30) });
+
+    let many = (0..10_000).map(|number| failure(number, Cause::Permission, false, 3, 0)).collect();
+    let found = check(failing(many), &["DeletionFailing only: causes"]);
+    assert_eq!((found[0].unreclaimed.files, found[0].items.len()), (10_000, ITEMS));
+
+    let held = HeldOpen { seq: Seq(1), target: target(1), bytes: Bytes(10), since: ago(0), holder: None };
+    let mut history = History::default();
+    history.held.insert(Seq(1), held);
+    check(history, &["SpaceNotReclaimed open: "]);
+}
+
+#[test]
+fn a_tripped_cap_carries_what_was_wanted_and_what_is_allowed() {
+    let tree = TreeId::new("live");
+    let trip = CapTrip {
+        cap: Cap::RunShare,
+        tree: tree.clone(),
+        wanted: Bytes(300),
+        allowed: Bytes(200),
+        held: Bytes(1000),
+        available: Bytes(1),
+        since: ago(0),
+    };
+    let mut history = History::default();
+    history.caps.insert((tree, Cap::RunShare), trip);
+    let found = conditions(&[volume()], &history, ago(0));
+    assert_eq!(told(&found), ["CapTripped only: cap wanted allowed"]);
+    assert_eq!(found[0].facts[&FactName::Cap], Fact::Text("run_share".to_owned()));
+    assert_eq!(found[0].facts[&FactName::Wanted], Fact::Bytes(Bytes(300)));
+}

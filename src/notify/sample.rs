@@ -1,0 +1,103 @@
+//! One condition for each situation that an alert knows, with all its facts: what the user's templates are tried on.
+
+use std::time::Duration;
+
+use crate::domain::alert::{AlertName, Case, Condition, Subject, UnreclaimedItem};
+use crate::domain::canary::ProbeFault;
+use crate::domain::conditions::condition;
+use crate::domain::deletion::{Cause, Unreclaimed};
+use crate::domain::ending::Ending;
+use crate::domain::fact::{Fact, FactName, Reason};
+use crate::domain::names::{TreeId, VolumeId};
+use crate::domain::path::RelPath;
+use crate::domain::recording::Tally;
+use crate::domain::units::{Bytes, Timestamp};
+use crate::domain::volume::Unusable;
+
+type Named = (FactName, Fact);
+
+/// The samples, in the order of the alerts.
+pub(super) fn samples() -> Vec<Condition> {
+    let volume = |alert, case, facts: Vec<Named>| condition(alert, Subject::Volume(VolumeId::new("data")), case, facts);
+    let tree = |alert, case, facts: Vec<Named>| condition(alert, Subject::Tree(TreeId::new("live")), case, facts);
+    let guard = |alert, facts: Vec<Named>| condition(alert, Subject::Guard, Case::Only, facts);
+    let why = |reason: Reason| (FactName::Why, Fact::Reason(reason));
+    let last = Ending::Short { missing: Bytes::gib(21), inodes: 0, failed: 3 };
+    let hangs = Unusable::TimedOut(Duration::from_secs(10));
+    let stall = Ending::Unexplained { missing: Bytes::gib(3) };
+    let probe = ProbeFault::NotBack { tree: TreeId::new("live"), bytes: Bytes::mib(64), missing: Bytes::mib(63) };
+    let shared = vec![(FactName::SharedFiles, Fact::Count(12)), (FactName::Shared, Fact::Bytes(Bytes::gib(6)))];
+    let late = vec![
+        (FactName::Lasting, Fact::Span(Duration::from_secs(1900))),
+        (FactName::LastRun, Fact::Reason(Reason::from(&last))),
+    ];
+    let cap = vec![
+        (FactName::Cap, Fact::Text("run_share".to_owned())),
+        (FactName::Wanted, Fact::Bytes(Bytes::gib(300))),
+        (FactName::Allowed, Fact::Bytes(Bytes::gib(200))),
+    ];
+    let missing = (FactName::Missing, Fact::Bytes(Bytes::gib(3)));
+    vec![
+        volume(AlertName::VolumePressure, Case::Observed, [space(), deficit()].concat()),
+        volume(AlertName::VolumePressure, Case::Foreign, [space(), deficit(), foreign()].concat()),
+        volume(AlertName::VolumePressure, Case::Late, [space(), deficit(), foreign(), late].concat()),
+        volume(AlertName::VolumeExhausted, Case::Only, [space(), deficit(), foreign(), shared].concat()),
+        volume(AlertName::VolumeBlind, Case::Volume, vec![why(Reason::from(&hangs))]),
+        tree(AlertName::VolumeBlind, Case::Tree, vec![why(Reason::from(&hangs))]),
+        volume(AlertName::VolumeReadOnly, Case::Only, space()),
+        volume(
+            AlertName::SpaceNotReclaimed,
+            Case::Stalled,
+            [space(), vec![missing, why(Reason::from(&stall))]].concat(),
+        ),
+        volume(AlertName::SpaceNotReclaimed, Case::Probe, [space(), vec![why(Reason::from(&probe))]].concat()),
+        of_files(tree(AlertName::SpaceNotReclaimed, Case::Open, vec![holders()])),
+        of_files(tree(AlertName::DeletionFailing, Case::Only, vec![causes([Cause::Permission, Cause::Io])])),
+        of_files(tree(AlertName::RecordingLocked, Case::Only, vec![causes([Cause::Locked, Cause::InUse]), holders()])),
+        tree(AlertName::CapTripped, Case::Only, cap),
+        guard(AlertName::ClockSuspect, vec![(FactName::Since, Fact::Time(Timestamp::from_secs(1_700_000_000)))]),
+        guard(AlertName::DeliveryFailing, vec![(FactName::Lasting, Fact::Span(Duration::from_secs(420)))]),
+    ]
+}
+
+fn space() -> Vec<Named> {
+    let bytes = |gib| Fact::Bytes(Bytes::gib(gib));
+    vec![(FactName::Available, bytes(40)), (FactName::Size, bytes(1000))]
+}
+
+fn deficit() -> Vec<Named> {
+    vec![(FactName::Missing, Fact::Bytes(Bytes::gib(25))), (FactName::MissingInodes, Fact::Count(900))]
+}
+
+fn foreign() -> Vec<Named> {
+    let largest = vec![("/data/backup".to_owned(), Bytes::gib(170)), ("/data/logs".to_owned(), Bytes::gib(20))];
+    vec![
+        (FactName::Foreign, Fact::Bytes(Bytes::gib(15))),
+        (FactName::Largest, Fact::Sizes(largest)),
+        (FactName::Complete, Fact::Flag(false)),
+    ]
+}
+
+fn holders() -> Named {
+    (FactName::Holders, Fact::Names(vec!["ffmpeg (pid 7)".to_owned(), "vlc (pid 8)".to_owned()]))
+}
+
+fn causes(causes: [Cause; 2]) -> Named {
+    let [first, second] = causes.map(|cause| cause.to_string());
+    (FactName::Causes, Fact::Counts(vec![(first, 2), (second, 1)]))
+}
+
+fn of_files(condition: Condition) -> Condition {
+    let item = |path: &str| {
+        Some(UnreclaimedItem {
+            tree: TreeId::new("live"),
+            path: RelPath::new(path.as_bytes()).ok()?,
+            bytes: Bytes::gib(1),
+            cause: Unreclaimed::HeldOpen,
+            detail: "deleted, and still open".to_owned(),
+            holder: Some("ffmpeg (pid 7)".to_owned()),
+        })
+    };
+    let items = ["a/1.mp4", "a/2.mp4", "a/3.mp4"].into_iter().filter_map(item).collect();
+    Condition { unreclaimed: Tally { files: 3, bytes: Bytes::gib(3) }, items, ..condition }
+}
