@@ -2,8 +2,9 @@
 //! code: one set of names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use serde_yaml::Value;
 use storage_guard::domain::alert::AlertName;
@@ -78,6 +79,23 @@ fn paragraphs() -> BTreeMap<String, String> {
     parts.map(|(name, body)| (name.to_owned(), body.to_owned())).collect()
 }
 
+/// Titles of the dashboards and their panels; none while there are no dashboards.
+fn titles() -> BTreeSet<String> {
+    fn walk(value: &serde_json::Value, out: &mut BTreeSet<String>) {
+        out.extend(value["title"].as_str().map(str::to_owned));
+        value["panels"].as_array().into_iter().flatten().for_each(|panel| walk(panel, out));
+    }
+    let mut out = BTreeSet::new();
+    for path in dashboards() {
+        walk(&serde_json::from_str(&read(&path)).unwrap(), &mut out);
+    }
+    out
+}
+
+fn dashboards() -> Vec<String> {
+    if at("grafana").exists() { files("grafana/dashboards", ".json") } else { Vec::new() }
+}
+
 /// Runs a program in `alerts/`, which must succeed; gives what it says.
 fn tool(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).current_dir(at("alerts")).output().unwrap();
@@ -100,6 +118,18 @@ fn alerts_in_the_code_the_rules_and_the_document_bear_the_same_names() {
         for part in ["- **Meaning.** ", "- **Look.** ", "- **Do.** ", "- **Do not** "] {
             assert_eq!(body.matches(part).count(), 1, "{name}: {part}");
         }
+    }
+    // Panels for these come with the parts that they are about.
+    let without_panel = [AlertName::CatalogueUntrusted, AlertName::MediaServerUnreachable].map(AlertName::as_str);
+    let titles = titles();
+    for (name, body) in &paragraphs {
+        let look = body.split("- **Look.** ").nth(1).unwrap().split("- **Do.** ").next().unwrap();
+        assert!(!metric_names(look).is_empty() || look.contains("`up{"), "{name} names no query");
+        let prose: String = look.split('`').step_by(2).collect();
+        let panels: Vec<String> = prose.split('*').skip(1).step_by(2).map(|title| title.replace("\n  ", " ")).collect();
+        assert_eq!(panels.is_empty(), without_panel.contains(&name.as_str()), "{name}: {panels:?}");
+        let unknown: Vec<_> = panels.iter().filter(|title| !titles.is_empty() && !titles.contains(*title)).collect();
+        assert!(unknown.is_empty(), "{name}: no dashboard has {unknown:?}");
     }
     let table = read("alerts/README.md");
     let told = names.iter().filter(|name| !table.contains(&format!("| `{name}` |"))).collect::<Vec<_>>();
@@ -184,6 +214,90 @@ fn alertmanager_accepts_the_example_and_tells_the_right_people() {
     check(&["job=node", "alertname=NodeDown", "severity=critical"], "everything-else");
 }
 
+/// An Alertmanager with the example, ended when dropped.
+struct Alertmanager {
+    child: Child,
+    url: String,
+    _home: tempfile::TempDir,
+}
+
+impl Alertmanager {
+    fn start() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = Command::new("prometheus-alertmanager")
+            .arg(format!("--config.file={}", at("alerts/alertmanager.yaml").display()))
+            .arg(format!("--storage.path={}", home.path().display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg("--cluster.listen-address=")
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let started = Self { child, url: format!("http://127.0.0.1:{port}"), _home: home };
+        wait_for("Alertmanager answers", || {
+            let answer = Command::new("curl").args(["-sf", &format!("{}/-/ready", started.url)]).output().unwrap();
+            answer.status.success()
+        });
+        started
+    }
+}
+
+impl Drop for Alertmanager {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+#[ignore = "needs prometheus-alertmanager and amtool"]
+fn what_says_the_same_as_something_worse_is_muted_and_nothing_else() {
+    let alertmanager = Alertmanager::start();
+    let url = format!("--alertmanager.url={}", alertmanager.url);
+    // For each: the labels beside the job's, and whether it is muted.
+    let told = [
+        ("VolumePressure severity=critical instance=a volume=/data", false),
+        ("VolumePressure severity=warning instance=a volume=/data", true),
+        ("CleanupNotKeepingUp severity=warning instance=a volume=/data", true),
+        ("VolumePressure severity=warning instance=a volume=/cold", false),
+        ("VolumePressure severity=warning instance=b volume=/data", false),
+        ("VolumeExhausted severity=critical instance=c volume=/data", false),
+        ("VolumePressure severity=warning instance=c volume=/data", true),
+        ("DeletionFailing severity=critical instance=a tree=live cause=io", false),
+        ("DeletionFailing severity=warning instance=a tree=live", true),
+        ("DeletionFailing severity=warning instance=a tree=vod", false),
+        ("DeliveryFailing severity=critical instance=a", false),
+        ("DeliveryFailing severity=warning instance=a channel=mail", true),
+        ("NotificationsDropped severity=warning instance=a channel=mail", true),
+        ("NotificationsDropped severity=warning instance=b channel=mail", false),
+        ("GuardDown severity=critical instance=d", false),
+        ("VolumeBlind severity=critical instance=d volume=/data", true),
+        ("ScanStale severity=warning instance=d", true),
+        ("VolumeBlind severity=critical instance=e volume=/data", false),
+        ("ScanStale severity=warning instance=e", true),
+        ("ScanStale severity=warning instance=a", false),
+    ];
+    for (labels, _) in told {
+        let labels: Vec<&str> = labels.split(' ').collect();
+        tool("amtool", &[&[&url, "alert", "add", labels[0], "job=storage-guard"], &labels[1..]].concat());
+    }
+    let all: serde_json::Value =
+        serde_json::from_str(&tool("curl", &["-s", &format!("{}/api/v2/alerts", alertmanager.url)])).unwrap();
+    for (labels, muted) in told {
+        let (name, rest) = labels.split_once(' ').unwrap();
+        let wanted: BTreeMap<&str, &str> = rest.split(' ').map(|label| label.split_once('=').unwrap()).collect();
+        let is_it = |alert: &&serde_json::Value| {
+            let labels = alert["labels"].as_object().unwrap();
+            labels["alertname"] == name
+                && labels.len() == wanted.len() + 2
+                && wanted.iter().all(|(label, value)| labels.get(*label).is_some_and(|known| known == value))
+        };
+        let alert =
+            all.as_array().unwrap().iter().find(is_it).unwrap_or_else(|| panic!("{labels} is not there: {all}"));
+        assert_eq!(alert["status"]["state"] == "suppressed", muted, "{labels}");
+    }
+}
+
 #[test]
 fn the_example_for_alertmanager_mutes_only_alerts_that_exist() {
     let (rules, example) = (alerts(), yaml("alerts/alertmanager.yaml"));
@@ -215,7 +329,7 @@ fn the_rules_for_kubernetes_are_generated_from_the_same_file() {
 }
 
 /// All names in a text that look like one of ours: metrics, and what rules record (`level:metric:operation`).
-fn names(text: &str) -> BTreeSet<String> {
+fn metric_names(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
     words.map(|word| word.trim_matches(':')).filter(|word| word.contains("storage_guard_")).map(str::to_owned).collect()
 }
@@ -224,7 +338,7 @@ fn names(text: &str) -> BTreeSet<String> {
 fn names_of_json(path: &str) -> BTreeSet<String> {
     fn walk(value: &serde_json::Value, out: &mut BTreeSet<String>) {
         match value {
-            serde_json::Value::String(text) => out.extend(names(text)),
+            serde_json::Value::String(text) => out.extend(metric_names(text)),
             serde_json::Value::Array(values) => values.iter().for_each(|value| walk(value, out)),
             serde_json::Value::Object(pairs) => pairs.values().for_each(|value| walk(value, out)),
             serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
@@ -266,9 +380,9 @@ fn exposition() -> String {
 #[test]
 #[ignore = "needs curl"]
 fn every_metric_that_is_named_is_exported_and_every_exported_one_is_documented() {
-    let text = exposition();
-    let (metrics, series) = exported(&text);
-    assert!(metrics.len() > 40, "{text}");
+    let told = exposition();
+    let (metrics, series) = exported(&told);
+    assert!(metrics.len() > 40, "{told}");
     for later in LATER {
         assert!(!metrics.contains(later), "{later} is exported: take it off the list, and document it");
     }
@@ -281,14 +395,12 @@ fn every_metric_that_is_named_is_exported_and_every_exported_one_is_documented()
         }
     };
     for path in [files("alerts", ".yaml"), files("alerts", ".md"), files("docs", ".md")].concat() {
-        let found = names(&read(&path));
+        let found = metric_names(&read(&path));
         seen_in(path, found);
     }
-    if at("grafana").exists() {
-        for path in files("grafana/dashboards", ".json") {
-            let found = names_of_json(&path);
-            seen_in(path, found);
-        }
+    for path in dashboards() {
+        let found = names_of_json(&path);
+        seen_in(path, found);
     }
     for (name, paths) in &named {
         let known = metrics.contains(name)
@@ -300,12 +412,12 @@ fn every_metric_that_is_named_is_exported_and_every_exported_one_is_documented()
     for later in LATER {
         assert!(named.contains_key(later), "{later} is named nowhere: take it off the list");
     }
-    assert_eq!(names(&read("docs/metrics.md")), metrics, "docs/metrics.md, and what is exported");
+    assert_eq!(metric_names(&read("docs/metrics.md")), metrics, "docs/metrics.md, and what is exported");
     for expr in rules.iter().map(|rule| text(rule, "expr")) {
         for (label, values) in matchers(expr) {
             for value in values.split('|') {
                 let wanted = format!("{label}=\"{value}\"");
-                assert!(text.contains(&wanted), "{expr}: no metric has `{wanted}`");
+                assert!(told.contains(&wanted), "{expr}: no metric has `{wanted}`");
             }
         }
     }
