@@ -11,11 +11,17 @@ use crate::domain::units::Timestamp;
 /// A body must be shorter than this many bytes, or receivers refuse it.
 const LIMIT: usize = 20_000;
 
+/// The message of an alert that holds.
+pub(super) const FIRING: &str = "alert.firing";
+
+/// The message of its end.
+pub(super) const RESOLVED: &str = "alert.resolved";
+
 /// The message that a person sends to try a channel.
 pub(super) const TEST: &str = "alert.test";
 
 /// The body: `type`, `timestamp`, `data`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Body {
     #[serde(rename = "type")]
     pub(super) kind: String,
@@ -24,7 +30,7 @@ pub(super) struct Body {
 }
 
 /// The alert.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Data {
     pub(super) alert: String,
     pub(super) severity: String,
@@ -37,7 +43,7 @@ pub(super) struct Data {
 }
 
 /// What did not come back.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub(super) struct Unreclaimed {
     pub(super) files: u64,
     pub(super) bytes: u64,
@@ -45,7 +51,7 @@ pub(super) struct Unreclaimed {
 }
 
 /// One file of it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Item {
     pub(super) tree: String,
     pub(super) path: String,

@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::body::Body;
 use super::delivery::Outcome;
 use super::email::Mailer;
+use super::robot::Chat;
 use super::template::Templates;
 use super::webhook::Hook;
-use crate::domain::settings::{ChannelKind, ChannelSettings, MailTls};
+use crate::domain::settings::{ChannelKind, ChannelSettings, MailTls, Robot};
 use crate::domain::units::{Timestamp, show_duration};
 use crate::store::Message;
 
@@ -54,6 +55,7 @@ impl Parcel {
 pub(super) enum Channel {
     Email(Box<Mailer>),
     Webhook(Hook),
+    Robot(Chat),
 }
 
 impl Channel {
@@ -62,7 +64,8 @@ impl Channel {
         match &settings.kind {
             ChannelKind::Email { .. } => Mailer::new(&settings.kind).map(|mailer| Self::Email(Box::new(mailer))),
             ChannelKind::Webhook { url, secret } => Hook::new(url, secret.as_ref()).map(Self::Webhook),
-            ChannelKind::Alertmanager { .. } | ChannelKind::Robot { .. } | ChannelKind::Heartbeat { .. } => {
+            ChannelKind::Robot { robot, url, secret } => Chat::new(*robot, url, secret.as_ref()).map(Self::Robot),
+            ChannelKind::Alertmanager { .. } | ChannelKind::Heartbeat { .. } => {
                 Err("this kind of channel is still to come".to_owned())
             }
         }
@@ -77,16 +80,20 @@ impl Channel {
         timeout: Duration,
         log: &mut Vec<String>,
     ) -> Outcome {
+        let begun = log.len();
         let sent = tokio::time::timeout(timeout, async {
             match self {
                 Self::Email(mailer) => mailer.send(parcel, templates, log).await,
                 Self::Webhook(hook) => hook.send(parcel, now, log).await,
+                Self::Robot(chat) => chat.send(parcel, templates, now, log).await,
             }
         });
         match sent.await {
             Ok(outcome) => outcome,
             Err(_) => {
-                let step = log.last().map(|last| format!(" after `{last}`")).unwrap_or_default();
+                // What we said last may be all of a message; what we heard last names the step.
+                let heard = log[begun..].iter().rfind(|line| !line.starts_with("> "));
+                let step = heard.map(|last| format!(" after `{last}`")).unwrap_or_default();
                 let error = format!("no answer within {}{step}", show_duration(timeout));
                 log.push(error.clone());
                 Outcome::unreachable(error)
@@ -112,7 +119,16 @@ pub(super) fn describe(settings: &ChannelSettings) -> String {
             format!("webhook, its address kept secret, {signed}")
         }
         ChannelKind::Alertmanager { .. } => "an Alertmanager".to_owned(),
-        ChannelKind::Robot { robot, .. } => format!("robot of {robot:?}, its address kept secret"),
+        ChannelKind::Robot { robot, secret, .. } => {
+            let (name, signs) = match robot {
+                Robot::Dingtalk => ("DingTalk", true),
+                Robot::Wecom => ("WeCom", false),
+                Robot::Feishu => ("Feishu", true),
+                Robot::Slack => ("Slack", false),
+            };
+            let signed = if signs && secret.is_some() { "signed" } else { "not signed" };
+            format!("robot of {name}, its address kept secret, {signed}")
+        }
         ChannelKind::Heartbeat { .. } => "a heartbeat, its address kept secret".to_owned(),
     }
 }

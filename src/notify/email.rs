@@ -13,13 +13,13 @@ use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use lettre::transport::smtp::response::{Response, Severity as Reply};
 
-use super::body::one_line;
+use super::body::{FIRING, one_line};
 use super::channel::Parcel;
 use super::delivery::Outcome;
 use super::mail_text;
 use super::template::Templates;
 use crate::domain::cause::chain;
-use crate::domain::settings::{ChannelKind, MailTls};
+use crate::domain::settings::{ChannelKind, MailTls, Severity};
 
 /// How long the good-bye may take, after the message was accepted.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -70,18 +70,21 @@ impl Mailer {
             .message_id(Some(own(&parcel.id)))
             .from(self.from.clone())
             .subject(mail_text::subject(&parcel.body, templates))
-            .raw_header(HeaderValue::new(
-                HeaderName::new_from_ascii_str("Auto-Submitted"),
-                "auto-generated".to_owned(),
-            ));
+            .raw_header(header("Auto-Submitted", "auto-generated"))
+            // For those who do not know that one: nobody's absence is answered to us.
+            .raw_header(header("Precedence", "bulk"))
+            .raw_header(header("List-Id", &format!("<storage-guard.{}>", self.from.email.domain())));
+        if parcel.body.kind == FIRING && parcel.body.data.severity == Severity::Critical.as_str() {
+            builder = builder.raw_header(header("X-Priority", "1 (Highest)"));
+        }
         if let Some(first) = &parcel.reply_to {
             builder = builder.in_reply_to(own(first)).references(own(first));
         }
         let builder = self.to.iter().cloned().fold(builder, lettre::message::MessageBuilder::to);
         builder.multipart(
             MultiPart::alternative()
-                .singlepart(part(ContentType::TEXT_PLAIN, mail_text::text(&parcel.body)))
-                .singlepart(part(ContentType::TEXT_HTML, mail_text::html(&parcel.body))),
+                .singlepart(part(ContentType::TEXT_PLAIN, mail_text::text(&parcel.body, templates)))
+                .singlepart(part(ContentType::TEXT_HTML, mail_text::html(&parcel.body, templates))),
         )
     }
 
@@ -102,9 +105,12 @@ impl Mailer {
             }
             options.push(MailParameter::SmtpUtfEight);
         }
+        let from = envelope.from().map(ToString::to_string).unwrap_or_default();
+        log.push(format!("> MAIL FROM:<{from}>"));
         step("MAIL FROM", connection.command(Mail::new(envelope.from().cloned(), options)).await, log)?;
         let (mut refused, mut accepted) = (Vec::new(), 0);
         for to in envelope.to() {
+            log.push(format!("> RCPT TO:<{to}>"));
             let answer = connection.command(Rcpt::new(to.clone(), Vec::new())).await;
             match step(&format!("RCPT TO {to}"), answer, log) {
                 Ok(_) => accepted += 1,
@@ -118,7 +124,12 @@ impl Mailer {
             farewell(connection);
             return Err(outcome.clone());
         }
+        log.push("> DATA".to_owned());
         step("DATA", connection.command(Data).await, log)?;
+        let text = String::from_utf8_lossy(mail);
+        let (head, parts) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        log.extend(head.lines().map(|line| format!("> {}", one_line(line, 500))));
+        log.push(format!("> (and {} bytes: the text, and the same as HTML)", parts.len()));
         let mut said = step("message", connection.message(mail).await, log)?;
         // From here on the server has it, whatever it does next.
         farewell(connection);
@@ -137,17 +148,21 @@ impl Mailer {
             Encryption::Implicit(parameters) => Some(parameters.clone()),
             Encryption::Starttls(_) | Encryption::None => None,
         };
+        let encryption = if implicit.is_some() { "encrypted" } else { "plain" };
+        log.push(format!("> connect to {}:{}, {encryption}; EHLO {hello}", self.host, self.port));
         let connected =
             AsyncSmtpConnection::connect_tokio1((self.host.as_str(), self.port), None, &hello, implicit, None).await;
         let mut connection = connected.map_err(|error| failed("connect", &error, log))?;
-        log.push("connect: done".to_owned());
+        log.push(format!("connect: done, {}", one_line(&connection.server_info().to_string(), 300)));
         if let Encryption::Starttls(parameters) = &self.tls {
+            log.push("> STARTTLS".to_owned());
             // Without STARTTLS this is an error: nothing is ever sent readable instead.
             let secured = connection.starttls(parameters.clone(), &hello).await;
             secured.map_err(|error| failed("STARTTLS", &error, log))?;
-            log.push("STARTTLS: done".to_owned());
+            log.push(format!("STARTTLS: done, {}", one_line(&connection.server_info().to_string(), 300)));
         }
         if let Some(login) = &self.login {
+            log.push("> AUTH ***".to_owned());
             step("login", connection.auth(DEFAULT_MECHANISMS, login).await, log)?;
         }
         Ok(connection)
@@ -210,6 +225,10 @@ fn build(kind: &ChannelKind) -> Result<Mailer, String> {
 
 fn loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
+fn header(name: &'static str, value: &str) -> HeaderValue {
+    HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned())
 }
 
 /// A part in base64: no line of a text can be taken for the end of the message or for a header.
@@ -325,5 +344,62 @@ mod tests {
         }
         assert!(!head.lines().any(|line| line.starts_with("Bcc")), "{head}");
         assert!(!mail.lines().any(|line| line == "."), "{mail}");
+    }
+
+    /// Fault 107, in Chinese: what a header cannot carry is encoded, and no line of it is longer than mail allows.
+    #[test]
+    fn a_chinese_subject_is_encoded_and_only_what_is_critical_is_urgent() {
+        let mailer = build(&kind("localhost", MailTls::None, false)).unwrap_or_else(|error| panic!("{error}"));
+        let (templates, _) = Templates::new(Language::Chinese, None);
+        for (alert, kind, urgent) in [
+            (AlertName::VolumeExhausted, "alert.firing", true),
+            (AlertName::VolumeExhausted, "alert.resolved", false),
+            (AlertName::SpaceNotReclaimed, "alert.firing", false),
+        ] {
+            let mut condition = condition(alert, 1, b"a.mp4");
+            let name = format!("{}\r\nBcc: evil@example.org", "录像盘".repeat(20));
+            condition.subject = Subject::Volume(VolumeId::new(&name));
+            let parcel = Parcel {
+                id: "msg_2".to_owned(),
+                reply_to: None,
+                text: "".into(),
+                body: Body::new(kind, &condition, Timestamp::default(), Timestamp::default(), &templates),
+                created: Timestamp::default(),
+                attempts: 1,
+            };
+            let mail = String::from_utf8(mailer.compose(&parcel, &templates).unwrap().formatted()).unwrap();
+            let (head, _) = mail.split_once("\r\n\r\n").unwrap();
+            assert!(head.is_ascii() && head.lines().all(|line| line.len() <= 78), "{head}");
+            assert!(head.contains("Subject: =?utf-8?b?"), "{head}");
+            assert!(!head.lines().any(|line| line.starts_with("Bcc")), "{head}");
+            assert_eq!(head.contains("X-Priority: 1 (Highest)"), urgent, "{head}");
+            for line in ["Precedence: bulk", "List-Id: <storage-guard.example.org>"] {
+                assert!(head.contains(line), "{head}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_of_people_are_encoded_and_no_address_can_hold_a_header() {
+        let with = |name: &str| {
+            let mut kind = kind("localhost", MailTls::None, false);
+            if let ChannelKind::Email { to, .. } = &mut kind {
+                *to = vec![name.to_owned()];
+            }
+            build(&kind)
+        };
+        for bad in ["a@example.org\r\nBcc: evil@example.org", "A <a@example.org\r\nX: y>", "a b@example.org", "<>"] {
+            assert!(with(bad).is_err(), "{bad:?}");
+        }
+        for (name, shown) in [("值班 <a@example.org>", "=?utf-8?b?"), ("a\r\nBcc: x <a@example.org>", "a")] {
+            // What is taken at all is on one line.
+            let Ok(mailer) = with(name) else { continue };
+            let (templates, _) = Templates::new(Language::English, None);
+            let parcel = Parcel::test("msg_1".to_owned(), "mail", Timestamp::default(), &templates);
+            let mail = String::from_utf8(mailer.compose(&parcel, &templates).unwrap().formatted()).unwrap();
+            let to = mail.lines().find(|line| line.starts_with("To: ")).unwrap();
+            assert!(to.contains(shown) && mail.is_ascii(), "{to}");
+            assert!(!mail.lines().any(|line| line.starts_with("Bcc")), "{mail}");
+        }
     }
 }

@@ -13,11 +13,17 @@ use crate::domain::units::Timestamp;
 /// More of an answer is not read.
 const ANSWER: usize = 16 * 1024;
 
+/// What every robot's address of a vendor has in its path: no secret, and words that occur in texts.
+const PUBLIC: [&str; 8] = ["robot", "send", "cgi-bin", "webhook", "open-apis", "hook", "services", "hooks"];
+
 /// Where messages are sent to. Redirects are not followed, proxies not used, and no address is reached that
 /// [`refused_literal`] and [`GuardedResolver`] refuse.
+#[derive(Clone)]
 pub(super) struct Target {
     client: Client,
     url: Url,
+    /// What is secret besides the parts of the address.
+    hidden: Vec<String>,
 }
 
 /// What a receiver answered.
@@ -52,7 +58,7 @@ impl Target {
         let client = builder.build().map_err(|error| {
             format!("cannot prepare TLS; are the system's CA certificates installed? {}", chain(&error.without_url()))
         })?;
-        Ok(Self { client, url })
+        Ok(Self { client, url, hidden: Vec::new() })
     }
 
     /// The address, whose parts may be secret.
@@ -63,6 +69,12 @@ impl Target {
     /// The same receiver at another address of its own.
     pub(super) fn at(self, url: Url) -> Self {
         Self { url, ..self }
+    }
+
+    /// The same, with something more that is shown nowhere.
+    pub(super) fn hiding(mut self, secret: &str) -> Self {
+        self.hidden.push(secret.to_owned());
+        self
     }
 
     /// A POST to it.
@@ -81,7 +93,9 @@ impl Target {
         let request = request.build().map_err(|error| {
             Outcome::GivenUp(format!("cannot compose the request: {}", chain(&error.without_url())))
         })?;
-        log.push(format!("{} {}://***", request.method(), self.url.scheme()));
+        let port = self.url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let host = self.url.host_str().unwrap_or_default();
+        log.push(format!("> {} {}://{host}{port}/***", request.method(), self.url.scheme()));
         for (name, value) in request.headers() {
             log.push(format!("> {name}: {}", self.mask(value.to_str().unwrap_or("…"))));
         }
@@ -94,38 +108,64 @@ impl Target {
                 let said = format!("{} {}", status.as_u16(), status.canonical_reason().unwrap_or_default());
                 let said = said.trim_end().to_owned();
                 log.push(format!("< {said}"));
+                for (name, value) in response.headers() {
+                    let value = if name == "set-cookie" { "***" } else { value.to_str().unwrap_or("…") };
+                    log.push(format!("< {name}: {}", self.shown(value)));
+                }
                 Ok(Answer { said, response })
             }
             Err(error) => {
-                let text = one_line(&self.mask(&chain(&error.without_url())), 500);
+                let text = self.shown(&chain(&error.without_url()));
                 log.push(text.clone());
                 Err(Outcome::unreachable(text))
             }
         }
     }
 
-    /// The text of an answer, on one line and without what is secret in the address.
+    /// The text of an answer, without what is secret.
     pub(super) async fn text(&self, answer: &mut Answer, log: &mut Vec<String>) -> String {
+        let text = self.raw(answer, log).await;
+        self.mask(&text)
+    }
+
+    /// The text of an answer as it came, for those whose answers are read rather than shown; show it by [`Target::shown`].
+    pub(super) async fn raw(&self, answer: &mut Answer, log: &mut Vec<String>) -> String {
         let mut bytes = Vec::new();
         while bytes.len() < ANSWER {
             match answer.response.chunk().await {
                 Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
-                Ok(None) | Err(_) => break,
+                Ok(None) => break,
+                Err(error) => {
+                    log.push(self.shown(&chain(&error.without_url())));
+                    break;
+                }
             }
         }
         bytes.truncate(ANSWER);
-        let text = self.mask(&String::from_utf8_lossy(&bytes));
-        log.push(format!("< {}", one_line(&text, 500)));
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if !text.is_empty() {
+            log.push(format!("< {}", self.shown(&text)));
+        }
         text
     }
 
-    /// The text without the parts of the address that may be secret.
+    /// What a receiver said, on one line, not for long, and without what is secret.
+    pub(super) fn shown(&self, text: &str) -> String {
+        one_line(&self.mask(text), 500)
+    }
+
+    /// The text without what is secret.
     pub(super) fn mask(&self, text: &str) -> String {
-        mask(text, &self.url)
+        mask(text, &self.url, &self.hidden)
     }
 }
 
 impl Answer {
+    /// Its status, such as `200 OK`.
+    pub(super) fn said(&self) -> &str {
+        &self.said
+    }
+
     /// What its status means for the message.
     pub(super) fn judge(&self, now: Timestamp) -> Outcome {
         let retry_after = self.response.headers().get("retry-after").and_then(|value| value.to_str().ok());
@@ -133,15 +173,19 @@ impl Answer {
     }
 }
 
-/// The text without the parts of an address that may be secret.
-fn mask(text: &str, url: &Url) -> String {
+/// The text without the parts of an address that may be secret, as they stand in it and as they mean, and without what else is
+/// hidden.
+fn mask(text: &str, url: &Url, hidden: &[String]) -> String {
     let path = url.path().trim_matches('/');
-    let mut parts = vec![url.as_str(), path, url.username()];
-    parts.extend(url.password());
-    parts.extend(url.query());
-    parts.extend(path.split('/'));
+    let mut parts = vec![url.as_str().to_owned(), path.to_owned(), url.username().to_owned()];
+    parts.extend(url.password().into_iter().chain(url.query()).chain(path.split('/')).map(str::to_owned));
+    let raw = url.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    parts.extend(raw.map(|(_, value)| value.to_owned()));
+    parts.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
+    parts.extend(hidden.iter().cloned());
+    parts.retain(|part| part.len() > 3 && !PUBLIC.contains(&part.as_str()));
     parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
-    parts.into_iter().filter(|part| part.len() > 3).fold(text.to_owned(), |text, part| text.replace(part, "***"))
+    parts.into_iter().fold(text.to_owned(), |text, part| text.replace(&part, "***"))
 }
 
 #[cfg(test)]
@@ -153,10 +197,19 @@ mod tests {
         let url = Url::parse("https://user:passw@hooks.example.org/T0KEN/part?key=s3cret").unwrap();
         let text =
             "cannot reach https://user:passw@hooks.example.org/T0KEN/part?key=s3cret (T0KEN/part, key=s3cret, passw)";
-        let masked = mask(text, &url);
+        let masked = mask(text, &url, &[]);
         for secret in ["T0KEN", "s3cret", "passw"] {
             assert!(!masked.contains(secret), "{masked}");
         }
+    }
+
+    /// Receivers repeat a part of what they were sent.
+    #[test]
+    fn each_value_is_masked_alone_too_and_the_words_of_all_robots_are_left() {
+        let url = Url::parse("https://oapi.example.org/robot/send?access_token=T0KEN&sign=a%2Bb%2F0%3D").unwrap();
+        let text = "the robot has no T0KEN, and a+b/0= (a%2Bb%2F0%3D) signs nothing; s3cret";
+        let masked = mask(text, &url, &["s3cret".to_owned()]);
+        assert_eq!(masked, "the robot has no ***, and *** (***) signs nothing; ***");
     }
 
     #[test]

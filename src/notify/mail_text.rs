@@ -1,113 +1,21 @@
 //! A message as a mail: subject, text, and the same as HTML. Made of the body that a webhook gets.
 
-use std::fmt::Write as _;
-
-use super::body::{Body, Item, one_line};
+use super::body::{Body, one_line};
 use super::template::Templates;
-use crate::domain::units::Bytes;
 
 /// The subject: `[FIRING] VolumeExhausted data`. One line, whatever the names hold.
 pub(super) fn subject(body: &Body, templates: &Templates) -> String {
     one_line(templates.render("mail.subject.txt", body).trim(), 250)
 }
 
-fn mark(body: &Body) -> &'static str {
-    match body.kind.as_str() {
-        "alert.firing" => "FIRING",
-        "alert.resolved" => "RESOLVED",
-        _ => "TEST",
-    }
-}
-
-/// The facts of a mail, in order: a name and what it is.
-fn facts(body: &Body) -> Vec<(&str, String)> {
-    let data = &body.data;
-    let mut out = vec![("Alert", format!("{} ({})", data.alert, mark(body).to_lowercase()))];
-    out.push(("Severity", data.severity.clone()));
-    out.extend(data.labels.iter().map(|(name, value)| match name.as_str() {
-        "volume" => ("Volume", value.clone()),
-        _ => ("Tree", value.clone()),
-    }));
-    out.push(("Since", data.since.clone()));
-    if mark(body) == "RESOLVED" {
-        out.push(("Resolved", body.timestamp.clone()));
-    }
-    out.into_iter().map(|(name, value)| (name, one_line(&value, 300))).collect()
-}
-
-/// What stands above the files; nothing if there are none.
-fn heading(body: &Body) -> Option<String> {
-    let unreclaimed = &body.data.unreclaimed;
-    let (files, shown) = (unreclaimed.files, unreclaimed.items.len());
-    let of = if files > shown as u64 { format!(", the first {shown} of them") } else { String::new() };
-    (files > 0 || shown > 0).then(|| format!("Not reclaimed: {files} files, {}{of}", Bytes(unreclaimed.bytes)))
-}
-
-/// The columns of one file: tree, path, bytes, cause, holder.
-fn columns(item: &Item) -> [String; 5] {
-    let cause = if item.detail.is_empty() { item.cause.clone() } else { format!("{}: {}", item.cause, item.detail) };
-    let holder = item.holder.clone().unwrap_or_default();
-    [item.tree.clone(), item.path.clone(), Bytes(item.bytes).to_string(), cause, holder].map(|s| one_line(&s, 5000))
-}
-
 /// The mail as text.
-pub(super) fn text(body: &Body) -> String {
-    let mut out = String::new();
-    for (name, value) in facts(body) {
-        let _ = writeln!(out, "{:<10}{value}", format!("{name}:"));
-    }
-    let _ = writeln!(out, "\n{}\n\n{}", one_line(&body.data.summary, 2000), body.data.description);
-    if let Some(heading) = heading(body) {
-        let _ = writeln!(out, "\n{heading}");
-        for item in &body.data.unreclaimed.items {
-            let [tree, path, bytes, cause, holder] = columns(item);
-            let held = if holder.is_empty() { String::new() } else { format!(", held by {holder}") };
-            let _ = writeln!(out, "- {tree}: {path} ({bytes}, {cause}{held})");
-        }
-    }
-    let _ = writeln!(out, "\nWhat to do: {}", one_line(&body.data.runbook, 300));
-    out
+pub(super) fn text(body: &Body, templates: &Templates) -> String {
+    format!("{}\n", templates.render("mail.txt", body).trim())
 }
 
-/// The mail as HTML: no style, no link to anywhere else, no picture.
-pub(super) fn html(body: &Body) -> String {
-    let mut out = String::from("<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"></head><body>\n");
-    let _ = writeln!(out, "<p><b>{}</b></p>\n<table>", escape(&one_line(&body.data.summary, 2000)));
-    for (name, value) in facts(body) {
-        let _ = writeln!(out, "<tr><td>{}</td><td>{}</td></tr>", escape(name), escape(&value));
-    }
-    let _ = writeln!(out, "</table>\n<p>{}</p>", escape(&body.data.description).replace('\n', "<br>\n"));
-    if let Some(heading) = heading(body) {
-        let _ = writeln!(out, "<p>{}</p>", escape(&heading));
-    }
-    if !body.data.unreclaimed.items.is_empty() {
-        out.push_str(
-            "<table border=\"1\"><tr><th>Tree</th><th>Path</th><th>Size</th><th>Cause</th><th>Held by</th></tr>\n",
-        );
-        for item in &body.data.unreclaimed.items {
-            let cells: String = columns(item).iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
-            let _ = writeln!(out, "<tr>{cells}</tr>");
-        }
-        out.push_str("</table>\n");
-    }
-    let _ = writeln!(out, "<p>What to do: <code>{}</code></p>\n</body></html>", escape(&body.data.runbook));
-    out
-}
-
-/// Text that HTML shows as it is, within elements and within quoted attributes.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            other => out.push(other),
-        }
-    }
-    out
+/// The mail as HTML, readable on a phone: nothing in it is loaded from elsewhere.
+pub(super) fn html(body: &Body, templates: &Templates) -> String {
+    format!("{}\n", templates.render("mail.html", body).trim())
 }
 
 #[cfg(test)]
@@ -115,8 +23,9 @@ mod tests {
     use super::super::body::tests::{self, condition};
     use super::*;
     use crate::domain::alert::{AlertName, Subject};
+    use crate::domain::deletion::Unreclaimed;
     use crate::domain::names::VolumeId;
-    use crate::domain::settings::Language;
+    use crate::domain::settings::{Language, Severity};
     use crate::domain::units::Timestamp;
 
     fn subject(body: &Body) -> String {
@@ -127,6 +36,14 @@ mod tests {
         Templates::new(Language::English, None).0
     }
 
+    fn text(body: &Body) -> String {
+        super::text(body, &templates())
+    }
+
+    fn html(body: &Body) -> String {
+        super::html(body, &templates())
+    }
+
     fn body(kind: &str, volume: &str, files: usize, name: &[u8]) -> Body {
         let mut condition = condition(AlertName::SpaceNotReclaimed, files, name);
         condition.subject = Subject::Volume(VolumeId::new(volume));
@@ -135,7 +52,7 @@ mod tests {
 
     #[test]
     fn names_everything_that_a_person_needs() {
-        let text = text(&body("alert.firing", "data", 1, b"a/b.mp4"));
+        let firing = text(&body("alert.firing", "data", 1, b"a/b.mp4"));
         let expected = "\
 Alert:    SpaceNotReclaimed (firing)
 Severity: warning
@@ -152,10 +69,12 @@ Not reclaimed: 1 files, 1 GiB
 
 What to do: docs/operations.md#spacenotreclaimed
 ";
-        assert_eq!(text, expected);
+        assert_eq!(firing, expected);
         let resolved = body("alert.resolved", "data", 0, b"x");
-        assert!(super::text(&resolved).contains("Resolved: 1970-01-01T00:01:00Z"));
-        assert!(!super::text(&resolved).contains("Not reclaimed"));
+        assert!(
+            text(&resolved).contains("Since:    1970-01-01T00:00:00Z\nResolved: 1970-01-01T00:01:00Z\nLasted:   1m\n")
+        );
+        assert!(!text(&resolved).contains("Not reclaimed"));
     }
 
     #[test]
@@ -182,9 +101,50 @@ What to do: docs/operations.md#spacenotreclaimed
         assert!(html.contains("&lt;script&gt;%0A%1B[31m&quot;&#39;.mp4"), "{html}");
     }
 
+    /// In both languages, firing and resolved: every part stands in both forms, and no tag is left open.
+    #[test]
+    fn text_and_html_say_the_same_in_each_language() {
+        for (language, words) in [
+            (Language::English, ["Since", "Lasted", "held_open"]),
+            (Language::Chinese, ["开始", "持续", "仍被进程打开"]),
+        ] {
+            let (templates, _) = Templates::new(language, None);
+            let mut body = body("alert.resolved", "data", 3, b"a/b.mp4");
+            body.data.unreclaimed.files = 10_000;
+            let (text, html) = (super::text(&body, &templates), super::html(&body, &templates));
+            for word in words.into_iter().chain(["SpaceNotReclaimed", "10000", "3 GiB", "a/b.mp4", "ffmpeg (pid 7)"]) {
+                assert!(text.contains(word) && html.contains(word), "{word}:\n{text}\n{html}");
+            }
+            for tag in ["html", "body", "table", "tr", "td", "p", "ul", "li", "b", "code"] {
+                let opened = html.matches(&format!("<{tag}>")).count() + html.matches(&format!("<{tag} ")).count();
+                assert_eq!(opened, html.matches(&format!("</{tag}>")).count(), "{tag}: {html}");
+            }
+            assert!(!html.contains("http") && !html.contains("src="), "nothing is loaded from elsewhere: {html}");
+        }
+    }
+
+    /// A word that the guard learns must be learnt by the translation too.
+    #[test]
+    fn the_chinese_templates_know_every_severity_and_cause() {
+        let (templates, _) = Templates::new(Language::Chinese, None);
+        let mut body = body("alert.firing", "data", 1, b"x");
+        for severity in Severity::ALL {
+            body.data.severity = severity.as_str().to_owned();
+            assert!(!super::text(&body, &templates).contains(severity.as_str()), "{severity:?}");
+        }
+        for cause in Unreclaimed::ALL {
+            body.data.unreclaimed.items[0].cause = cause.to_string();
+            body.data.unreclaimed.items[0].detail.clear();
+            assert!(!super::text(&body, &templates).contains(cause.as_str()), "{cause}");
+        }
+    }
+
     #[test]
     fn subjects_say_what_and_about_what() {
         assert_eq!(subject(&body("alert.resolved", "data", 0, b"x")), "[RESOLVED] SpaceNotReclaimed data");
         assert_eq!(subject(&Body::test("mail", Timestamp::default(), &templates())), "[TEST] Test");
+        let (chinese, _) = Templates::new(Language::Chinese, None);
+        let body = body("alert.firing", "录像盘", 0, b"x");
+        assert_eq!(super::subject(&body, &chinese), "[告警] SpaceNotReclaimed 录像盘");
     }
 }

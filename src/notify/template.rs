@@ -1,8 +1,8 @@
 //! The texts of messages: built-in templates in each language, and those of the user in their place.
 //!
-//! A template is a file of [`BUILT_IN`]; one of the same name in `notify.templates` replaces it. A name that ends in `.html`
-//! escapes what it shows. A template that fails, or never ends, is replaced by the built-in one for that message, so that a typing
-//! error costs nobody an alert.
+//! A template is a file of [`BUILT_IN`]; one of the same name in `notify.templates` replaces it. What it shows is escaped as
+//! [`escape::form`] says for its name. A template that fails, or never ends, is replaced by the built-in one for that message, so that
+//! a typing error costs nobody an alert.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,15 +10,17 @@ use std::time::Duration;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 use serde::Serialize;
 
-use super::body::one_line;
+use super::body::{Body, FIRING, RESOLVED, one_line};
+use super::escape;
 use super::sample::samples;
 use super::wording::{Situation, split, template_of};
 use crate::domain::alert::Condition;
 use crate::domain::settings::{Language, NotifySettings};
-use crate::domain::units::{Bytes, show_duration};
+use crate::domain::units::{Bytes, Timestamp, show_duration};
+use crate::system::host_name;
 
 /// So many steps a template may take: more than any of ours needs by far.
 const FUEL: u64 = 1_000_000;
@@ -50,8 +52,17 @@ built_in! {
     "DeliveryFailing.txt",
     "Test.txt",
     "phrases.txt",
+    "mail.html",
     "mail.subject.txt",
+    "mail.txt",
+    "robot.md",
+    "robot.title.md",
+    "slack.md",
+    "words.txt",
 }
+
+/// Those that make a message of a body.
+const MESSAGES: [&str; 6] = ["mail.html", "mail.subject.txt", "mail.txt", "robot.md", "robot.title.md", "slack.md"];
 
 /// The templates of one language.
 pub(super) struct Templates {
@@ -91,7 +102,9 @@ impl Templates {
                 Err(error) => problems.push(format!("{}: {error}", dir.join(name).display())),
             }
         }
-        problems.extend(dir.map(|dir| tried(&own, dir)).unwrap_or_default());
+        if let Some(dir) = dir {
+            problems.extend(tried(&own, dir).into_iter().chain(tried_messages(&own, dir, language)));
+        }
         (Self { built_in, own }, problems)
     }
 
@@ -152,6 +165,20 @@ fn tried(own: &Environment<'_>, dir: &Path) -> BTreeSet<String> {
     samples().iter().filter_map(problem).collect()
 }
 
+/// What is wrong with templates of messages that compile: each makes a message of all situations, while they last and when they
+/// have ended.
+fn tried_messages(own: &Environment<'_>, dir: &Path, language: Language) -> BTreeSet<String> {
+    let (ours, _) = Templates::new(language, None);
+    let (since, now) = (Timestamp::from_secs(0), Timestamp::from_secs(5400));
+    let both = |sample| [FIRING, RESOLVED].map(|kind| Body::new(kind, sample, since, now, &ours));
+    let bodies: Vec<Body> = samples().iter().flat_map(both).collect();
+    let problem = |name: &&str| {
+        let failed = |body| own.get_template(name).and_then(|template| template.render(Serde(body))).err();
+        bodies.iter().find_map(failed).map(|error| located(dir, &error, name))
+    };
+    MESSAGES.iter().filter_map(problem).collect()
+}
+
 /// The error with its template and line.
 fn located(dir: &Path, error: &Error, name: &str) -> String {
     let line = error.line().map_or_else(String::new, |line| format!(":{line}"));
@@ -192,11 +219,18 @@ fn environment(language: Language, undefined: UndefinedBehavior) -> Environment<
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     environment.set_syntax(syntax.expect("the tags are those of Jinja"));
     environment.set_undefined_behavior(undefined);
-    environment
-        .set_auto_escape_callback(|name| if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None });
+    environment.set_auto_escape_callback(escape::form);
+    environment.set_formatter(|out, state, value| {
+        Ok(std::fmt::Write::write_str(out, &escape::escaped(value, state.auto_escape()))?)
+    });
+    // In a chat, many guards speak.
+    environment.add_global("host", one_line(&host_name(), 253));
     environment.add_filter("bytes", |bytes: u64| Bytes(bytes).to_string());
     environment.add_filter("duration", move |secs: u64| span(language, Duration::from_secs(secs)));
-    environment.add_filter("line", |text: &str| one_line(text, 5000));
+    environment.add_filter("line", |text: &str, limit: Option<usize>| one_line(text, limit.unwrap_or(5000)));
+    environment.add_filter("until", move |since: &str, end: &str| {
+        lasted(since, end).map(|lasted| span(language, lasted)).unwrap_or_default()
+    });
     environment
 }
 
@@ -207,6 +241,12 @@ fn span(language: Language, span: Duration) -> String {
         Language::English => shown,
         Language::Chinese => shown.replace('d', "天").replace('h', "小时").replace('m', "分钟").replace('s', "秒"),
     }
+}
+
+/// The time between two times.
+fn lasted(since: &str, end: &str) -> Option<Duration> {
+    let [since, end] = [since, end].map(|text| text.parse::<jiff::Timestamp>());
+    Duration::try_from(end.ok()?.duration_since(since.ok()?)).ok()
 }
 
 /// The error with its place, on one line.
@@ -249,13 +289,33 @@ mod tests {
         }
     }
 
+    /// What the user writes is markup, what it shows is not; and it may use our words.
+    #[test]
+    fn a_file_of_the_user_is_escaped_as_ours_and_may_import_them() {
+        let value = serde_json::json!({ "type": "alert.firing", "data": { "alert": "<a>*b*" } });
+        let text = "{% from 'words.txt' import state %}*{{ state[type] }}* {{ data.alert }}";
+        for (name, expected) in [
+            ("robot.md", "*FIRING* ＜a＞＊b＊"),
+            ("slack.md", "*FIRING* &lt;a&gt;＊b＊"),
+            ("mail.html", "*FIRING* &lt;a&gt;*b*"),
+            ("mail.txt", "*FIRING* <a>*b*"),
+        ] {
+            let (templates, problems) = with(&[(name, text)]);
+            assert_eq!((templates.render(name, &value).as_str(), problems.len()), (expected, 0), "{name}");
+        }
+    }
+
     #[test]
     fn a_file_replaces_the_text_of_its_name_and_a_bad_one_costs_no_message() {
         let value = serde_json::json!({ "type": "alert.firing", "data": { "alert": "A", "labels": {} } });
         for (text, expected, problem) in [
             ("own {{ data.alert }}", "own A", ""),
             ("\n{% if %}", "[FIRING] A", "/mail.subject.txt:2: syntax error"),
-            ("{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}", "[FIRING] A", ""),
+            (
+                "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
+                "[FIRING] A",
+                "/mail.subject.txt:1: it does not end",
+            ),
         ] {
             let (templates, problems) = with(&[("mail.subject.txt", text)]);
             assert_eq!(templates.render("mail.subject.txt", &value).trim(), expected, "{text}");
@@ -282,6 +342,8 @@ mod tests {
             ("ClockSuspect.txt", "{{ 'a' }\n", "ClockSuspect.txt:1: syntax error", built_in),
             ("ClockSuspekt.txt", "Clock!", "ClockSuspekt.txt: no template has this name", built_in),
             ("README.md", "Our texts.", "", built_in),
+            ("robot.md", "{{ data.summary }}\n{{ data.labels.volum }}", "robot.md:2: undefined value", built_in),
+            ("mail.html", "{{ data.since|until(timestamp) }}", "", built_in),
         ] {
             let (templates, problems) = with(&[(name, text)]);
             let found = problems.join("\n");

@@ -1,15 +1,21 @@
 //! A signed POST: Standard Webhooks 1.0.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_PAD_INDIFFERENT};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
+use super::body::TEST;
 use super::channel::Parcel;
 use super::delivery::Outcome;
 use super::http::Target;
 use crate::domain::secret::Secret;
 use crate::domain::units::Timestamp;
+
+/// How long the text of an answer is waited for.
+const EXPLANATION: Duration = Duration::from_secs(1);
 
 /// A receiver of webhooks.
 pub(super) struct Hook {
@@ -21,7 +27,11 @@ impl Hook {
     /// The receiver at an address. Loads the system's certificates for `https`: may block.
     pub(super) fn new(url: &Secret, secret: Option<&Secret>) -> Result<Self, String> {
         let key = secret.map(|secret| key_of(secret.reveal())).transpose()?;
-        Ok(Self { target: Target::new(url)?, key })
+        let mut target = Target::new(url)?;
+        if let Some(secret) = secret {
+            target = target.hiding(secret.reveal());
+        }
+        Ok(Self { target, key })
     }
 
     /// Sends one message. The caller bounds the time that it may take.
@@ -37,8 +47,13 @@ impl Hook {
             request = request.header("webhook-signature", sign(key, &parcel.id, &stamp, &parcel.text));
         }
         match self.target.send(request.body(parcel.text.to_string()), log).await {
-            // The answer's text is not read: it may be long, and may repeat what is secret.
-            Ok(answer) => answer.judge(now),
+            Ok(mut answer) => {
+                // The status has decided. What else is said helps whoever tries the channel, if it comes soon.
+                if parcel.body.kind == TEST {
+                    let _ = tokio::time::timeout(EXPLANATION, self.target.text(&mut answer, log)).await;
+                }
+                answer.judge(now)
+            }
             Err(outcome) => outcome,
         }
     }

@@ -1,5 +1,7 @@
 //! Alerts to real receivers on loopback: HTTP that checks signatures, and a mail server with STARTTLS.
 
+mod robots;
+
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
