@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alertmanager::Alertmanager;
 use super::body::Body;
 use super::delivery::Outcome;
 use super::email::Mailer;
+use super::heartbeat::Heartbeat;
 use super::template::Templates;
 use super::webhook::Hook;
 use crate::domain::settings::{ChannelKind, ChannelSettings, MailTls};
@@ -54,6 +56,8 @@ impl Parcel {
 pub(super) enum Channel {
     Email(Box<Mailer>),
     Webhook(Hook),
+    Alertmanager(Alertmanager),
+    Heartbeat(Heartbeat),
 }
 
 impl Channel {
@@ -62,9 +66,11 @@ impl Channel {
         match &settings.kind {
             ChannelKind::Email { .. } => Mailer::new(&settings.kind).map(|mailer| Self::Email(Box::new(mailer))),
             ChannelKind::Webhook { url, secret } => Hook::new(url, secret.as_ref()).map(Self::Webhook),
-            ChannelKind::Alertmanager { .. } | ChannelKind::Robot { .. } | ChannelKind::Heartbeat { .. } => {
-                Err("this kind of channel is still to come".to_owned())
+            ChannelKind::Alertmanager { url, every, generator_url } => {
+                Alertmanager::new(url, *every, generator_url.clone()).map(Self::Alertmanager)
             }
+            ChannelKind::Heartbeat { url, .. } => Heartbeat::new(url).map(Self::Heartbeat),
+            ChannelKind::Robot { .. } => Err("this kind of channel is still to come".to_owned()),
         }
     }
 
@@ -81,18 +87,35 @@ impl Channel {
             match self {
                 Self::Email(mailer) => mailer.send(parcel, templates, log).await,
                 Self::Webhook(hook) => hook.send(parcel, now, log).await,
+                Self::Alertmanager(manager) => manager.send(&[&parcel.body], now, log).await,
+                Self::Heartbeat(heartbeat) => heartbeat.send(now, log).await,
             }
         });
-        match sent.await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                let step = log.last().map(|last| format!(" after `{last}`")).unwrap_or_default();
-                let error = format!("no answer within {}{step}", show_duration(timeout));
-                log.push(error.clone());
-                Outcome::unreachable(error)
-            }
-        }
+        sent.await.unwrap_or_else(|_| late(timeout, log))
     }
+
+    /// Tells a receiver that forgets of all that fires, and takes no longer than `timeout`. The others need not be told.
+    pub(super) async fn send_again(&self, bodies: &[Body], now: Timestamp, timeout: Duration) -> Outcome {
+        let (mut log, bodies) = (Vec::new(), bodies.iter().collect::<Vec<_>>());
+        let sent = tokio::time::timeout(timeout, async {
+            match self {
+                Self::Alertmanager(manager) => manager.send(&bodies, now, &mut log).await,
+                Self::Email(_) | Self::Webhook(_) | Self::Heartbeat(_) => {
+                    Outcome::Delivered("it forgets nothing".to_owned())
+                }
+            }
+        });
+        let sent = sent.await;
+        sent.unwrap_or_else(|_| late(timeout, &mut log))
+    }
+}
+
+/// There was no answer in time.
+fn late(timeout: Duration, log: &mut Vec<String>) -> Outcome {
+    let step = log.last().map(|last| format!(" after `{last}`")).unwrap_or_default();
+    let error = format!("no answer within {}{step}", show_duration(timeout));
+    log.push(error.clone());
+    Outcome::unreachable(error)
 }
 
 /// What a channel is, in words, without its secrets.
@@ -111,7 +134,7 @@ pub(super) fn describe(settings: &ChannelSettings) -> String {
             let signed = if secret.is_some() { "signed" } else { "not signed" };
             format!("webhook, its address kept secret, {signed}")
         }
-        ChannelKind::Alertmanager { .. } => "an Alertmanager".to_owned(),
+        ChannelKind::Alertmanager { .. } => "an Alertmanager, its address kept secret".to_owned(),
         ChannelKind::Robot { robot, .. } => format!("robot of {robot:?}, its address kept secret"),
         ChannelKind::Heartbeat { .. } => "a heartbeat, its address kept secret".to_owned(),
     }

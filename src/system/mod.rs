@@ -18,7 +18,7 @@ pub use clock::SystemClock;
 pub use held::survive_lease_breaks;
 pub use holders::ProcHolders;
 pub use kernel::Kernel;
-pub use process::{hangs_below, is_dead, raise_open_files};
+pub use process::{hangs_below, host_name, is_dead, raise_open_files};
 pub use remote::{Deadlines, Isolating};
 pub use traits::*;
 pub use tree::GuardedTree;

@@ -1,4 +1,4 @@
-//! Of processes: how many files ours may have open, and whether another is dead.
+//! Of processes, and the machine they run on: how many files ours may have open, whether another is dead, and the host's name.
 
 use std::path::Path;
 
@@ -11,6 +11,13 @@ pub fn raise_open_files() -> u64 {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     }
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// The machine's name.
+#[must_use]
+pub fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "localhost".to_owned() } else { name }
 }
 
 /// A process that has ended, though a thread of it may hang in the kernel and keep what it had open: no code of it runs any more.
