@@ -159,7 +159,7 @@ mod tests {
     use crate::domain::journal::JournalQuery;
     use crate::domain::settings::AuthSettings;
     use crate::server::records::{Alert, Cap, FailureItem, Job, JobItem, JournalEntry};
-    use crate::server::shapes::{Page, Status};
+    use crate::server::shapes::{Channel, Page, Status};
     use crate::server::{Auth, Backend, ControlSocket, Limits, PageQuery, Plans, Refusal, router, serve_unix};
     use crate::system::SystemClock;
 
@@ -218,7 +218,7 @@ mod tests {
         }
 
         fn status(&self) -> Status {
-            Status { mode: "observe".to_owned(), volumes: vec![], trees: vec![] }
+            Status { mode: "observe".to_owned(), delivery_failing_since: None, volumes: vec![], trees: vec![] }
         }
 
         fn plans(&self, _: Option<&str>) -> Result<Plans, Refusal> {
@@ -254,6 +254,10 @@ mod tests {
         }
 
         fn caps(&self) -> Vec<Cap> {
+            vec![]
+        }
+
+        fn channels(&self) -> Vec<Channel> {
             vec![]
         }
 

@@ -6,7 +6,7 @@ use super::args::Look;
 use super::exit::{Failure, print, print_json};
 use super::screen;
 use super::source::{Access, Source, call, escaped};
-use crate::server::shapes::{Page, Plan, Status};
+use crate::server::shapes::{Channel, Page, Plan, Status};
 
 /// Asks for the status.
 pub(super) fn ask(source: &mut Source) -> Result<Status, Failure> {
@@ -57,7 +57,17 @@ pub(super) fn scan(wanted: &Look) -> Result<(), Failure> {
 pub(super) fn status(wanted: &Look) -> Result<(), Failure> {
     let mut source = Source::open(&wanted.place, Access::Read)?;
     let status = ask(&mut source)?;
-    if wanted.json { print_json(&status) } else { print(&screen::status(&status)?) }
+    if wanted.json { print_json(&status) } else { print(&screen::status(&status, &channels(&source)?)?) }
+}
+
+/// Asks for the channels. Without a daemon nobody delivers anything.
+fn channels(source: &Source) -> Result<Vec<Channel>, Failure> {
+    match source {
+        Source::Remote(client) => {
+            Ok(call::<Page<Channel>>(client, Method::GET, "/api/v1/channels?limit=1000", None)?.items)
+        }
+        Source::Local(_) => Ok(Vec::new()),
+    }
 }
 
 /// `plan`.

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use crate::domain::units::{Bytes, show_duration};
-use crate::server::shapes::{Plan, PlanItem, Status, Tree, Volume};
+use crate::server::shapes::{Channel, Plan, PlanItem, Status, Tree, Volume};
 
 /// How many recordings are named of those that would go first.
 const FIRST: usize = 20;
@@ -38,8 +38,11 @@ pub(super) fn scan(status: &Status) -> Result<String, fmt::Error> {
 }
 
 /// What a person wants to know first.
-pub(super) fn status(status: &Status) -> Result<String, fmt::Error> {
+pub(super) fn status(status: &Status, channels: &[Channel]) -> Result<String, fmt::Error> {
     let mut out = String::new();
+    if let Some(since) = &status.delivery_failing_since {
+        writeln!(out, "ALERTS ARE NOT DELIVERED since {since}: no channel works; the channels below say why")?;
+    }
     writeln!(out, "mode {}", status.mode)?;
     for volume in &status.volumes {
         describe_volume(&mut out, volume)?;
@@ -80,7 +83,37 @@ pub(super) fn status(status: &Status) -> Result<String, fmt::Error> {
             warn(&mut out, tree)?;
         }
     }
+    for channel in channels {
+        describe_channel(&mut out, channel)?;
+    }
     Ok(out)
+}
+
+fn describe_channel(out: &mut String, channel: &Channel) -> fmt::Result {
+    write!(out, "channel {} ({}): ", channel.name, channel.kind)?;
+    let since = channel.since.as_deref().unwrap_or_default();
+    match channel.state.as_str() {
+        "working" => write!(out, "working since {since}")?,
+        "failing" => {
+            write!(out, "FAILING since {since}: {}", channel.last_error.as_deref().unwrap_or("no reason is known"))?;
+        }
+        _ => write!(out, "nothing was sent yet")?,
+    }
+    if channel.queued > 0 {
+        let oldest = show_duration(Duration::from_secs(channel.oldest_seconds));
+        write!(out, "; {} messages wait, the oldest for {oldest}", channel.queued)?;
+    }
+    writeln!(out)?;
+    if channel.dropped > 0 {
+        writeln!(out, "  DROPPED: {} messages since the guard was started", channel.dropped)?;
+    }
+    for message in &channel.last_dropped {
+        let about: Vec<&str> = message.labels.values().map(String::as_str).collect();
+        let about = if about.is_empty() { "the guard".to_owned() } else { about.join(", ") };
+        let (alert, state, time) = (&message.alert, &message.state, &message.time);
+        writeln!(out, "  dropped: {alert} of {about}, {state}, made {time}: {}", message.error)?;
+    }
+    Ok(())
 }
 
 fn describe_volume(out: &mut String, volume: &Volume) -> fmt::Result {
@@ -234,4 +267,71 @@ fn one_plan(out: &mut String, plan: &Plan) -> fmt::Result {
 
 fn show(item: &PlanItem) -> String {
     format!("{} in {}: {}, {}", item.path.path, item.tree, Bytes(item.bytes), item.reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::server::shapes::DroppedMessage;
+
+    fn channel(state: &str) -> Channel {
+        Channel {
+            name: "hook".to_owned(),
+            kind: "webhook".to_owned(),
+            state: state.to_owned(),
+            since: Some("2026-01-01T00:00:00Z".to_owned()),
+            queued: 0,
+            oldest_seconds: 0,
+            last_error: None,
+            dropped: 0,
+            last_dropped: vec![],
+        }
+    }
+
+    #[test]
+    fn that_nothing_is_delivered_stands_on_the_first_line_and_why_with_each_channel() {
+        let since = "2026-01-01T00:00:00Z";
+        let dropped = DroppedMessage {
+            time: since.to_owned(),
+            alert: "CapTripped".to_owned(),
+            labels: BTreeMap::from([("tree".to_owned(), "live".to_owned())]),
+            state: "firing".to_owned(),
+            error: "400 Bad Request".to_owned(),
+        };
+        let failing = Channel {
+            queued: 3,
+            oldest_seconds: 90,
+            last_error: Some("503".to_owned()),
+            dropped: 1,
+            last_dropped: vec![dropped],
+            ..channel("failing")
+        };
+        let status = |since: Option<&str>| Status {
+            mode: "observe".to_owned(),
+            delivery_failing_since: since.map(str::to_owned),
+            volumes: vec![],
+            trees: vec![],
+        };
+        for (since, channels, expected) in [
+            (None, vec![], "mode observe\n".to_owned()),
+            (
+                None,
+                vec![channel("working"), channel("unknown")],
+                format!(
+                    "mode observe\nchannel hook (webhook): working since {since}\nchannel hook (webhook): nothing was sent yet\n"
+                ),
+            ),
+            (
+                Some(since),
+                vec![failing],
+                format!(
+                    "ALERTS ARE NOT DELIVERED since {since}: no channel works; the channels below say why\nmode observe\nchannel hook (webhook): FAILING since {since}: 503; 3 messages wait, the oldest for 1m30s\n  DROPPED: 1 messages since the guard was started\n  dropped: CapTripped of live, firing, made {since}: 400 Bad Request\n"
+                ),
+            ),
+        ] {
+            assert_eq!(super::status(&status(since), &channels).unwrap(), expected);
+        }
+    }
 }

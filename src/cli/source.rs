@@ -205,7 +205,8 @@ fn teller() -> impl Fn(Event) + Send + Sync {
         | Event::FailureClosed { .. }
         | Event::Clock { .. }
         | Event::Reloaded { .. }
-        | Event::Notified { .. } => {}
+        | Event::Notified { .. }
+        | Event::Beat { .. } => {}
     }
 }
 

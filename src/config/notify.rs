@@ -33,6 +33,8 @@ const KINDS: [(&str, Kind); 8] = [
     ("heartbeat", Kind::Heartbeat),
 ];
 const LANGUAGES: [(&str, Language); 2] = [("en", Language::English), ("zh", Language::Chinese)];
+/// How often an Alertmanager is told again what fires.
+const RESEND: Duration = Duration::from_secs(60);
 /// How often a heartbeat is sent.
 const HEARTBEAT: Duration = Duration::from_secs(60);
 const TLS: [(&str, MailTls); 3] =
@@ -103,7 +105,13 @@ fn channel(node: &Node<'_>, names: &mut Names) -> Option<ChannelSettings> {
             // Only an address with a login in it is a secret.
             let url = secrets::take_if(&mut map, "url", "url_file", has_login);
             let url = address(&map, url, "say where the Alertmanager is");
-            url.map(|url| ChannelKind::Alertmanager { url })
+            let every = map.span("every", RESEND);
+            let generator = map.take("generator_url").and_then(|node| {
+                let link = node.text()?;
+                target(&node, &link);
+                Some(link)
+            });
+            url.map(|url| ChannelKind::Alertmanager { url, every, generator_url: generator })
         }
         Kind::Robot(robot) => {
             // The address of a robot is its key.

@@ -13,8 +13,9 @@ use crate::domain::deletion::Seq;
 use crate::domain::event::Event;
 use crate::domain::fact::{Fact, FactName};
 use crate::domain::settings::{AlertTuning, NotifySettings, Severity};
-use crate::notify::Notifier;
+use crate::notify::{ChannelReport, ChannelState, Notifier};
 use crate::server::records;
+use crate::server::shapes::{Channel, DroppedMessage};
 use crate::store::{Database, DatabaseError, Journal};
 
 /// Between two looks.
@@ -29,6 +30,8 @@ pub(super) struct Alerts {
     database: Arc<Database>,
     /// Where it belongs.
     path: PathBuf,
+    /// No channel delivers, and the log says so.
+    undelivered: AtomicBool,
 }
 
 impl Alerts {
@@ -49,6 +52,7 @@ impl Alerts {
             tuning: Mutex::new(settings.tuning.clone()),
             database,
             path,
+            undelivered: AtomicBool::new(false),
         }
     }
 
@@ -82,10 +86,20 @@ impl Alerts {
         if !changes.is_empty() {
             self.notifier.changed(changes);
         }
+        self.notifier.looked();
     }
 
+    /// The alert that no channel will tell of: the log does, once when it begins and once when it ends.
     fn undelivered(&self) -> Option<Condition> {
-        let since = self.notifier.failing_since()?;
+        let since = self.notifier.failing_since();
+        if self.undelivered.swap(since.is_some(), Ordering::Relaxed) != since.is_some() {
+            let text = match since {
+                Some(since) => format!("alerts are not delivered since {since}: no channel works"),
+                None => "alerts are delivered again".to_owned(),
+            };
+            self.hub.record(&Event::Remark { text, urgent: since.is_some() });
+        }
+        let since = since?;
         let lasting = (FactName::Lasting, Fact::Span(self.hub.now().since(since)));
         Some(condition(AlertName::DeliveryFailing, Subject::Guard, Case::Only, [lasting]))
     }
@@ -95,6 +109,11 @@ impl Alerts {
         let book = lock(&self.book);
         let firing = book.active().filter(|active| active.state == AlertState::Firing);
         firing.map(|active| (active.condition.alert, active.condition.severity)).collect()
+    }
+
+    /// The channels, for the API.
+    pub(super) fn channels(&self) -> Vec<Channel> {
+        self.notifier.channels().into_iter().map(channel).collect()
     }
 
     /// What is pending or firing, for the API.
@@ -108,6 +127,32 @@ impl Alerts {
             records::Alert::of(&active.condition, self.notifier.wording(&active.condition), state, active.since)
         };
         book.active().map(shape).collect()
+    }
+}
+
+fn channel(report: ChannelReport) -> Channel {
+    let (state, since, last_error) = match report.state {
+        ChannelState::Unknown => ("unknown", None, None),
+        ChannelState::Working { since } => ("working", Some(since), None),
+        ChannelState::Failing { since, error } => ("failing", Some(since), Some(error)),
+    };
+    let dropped = |message: crate::notify::DroppedMessage| DroppedMessage {
+        time: message.at.to_string(),
+        alert: message.alert.to_string(),
+        labels: records::labels(&message.subject).into_iter().map(|(name, of)| (name.to_owned(), of)).collect(),
+        state: message.kind.to_string(),
+        error: message.error,
+    };
+    Channel {
+        name: report.name,
+        kind: report.kind.to_owned(),
+        state: state.to_owned(),
+        since: since.map(|at| at.to_string()),
+        queued: report.queued,
+        oldest_seconds: report.oldest.as_secs(),
+        last_error,
+        dropped: report.dropped,
+        last_dropped: report.last_dropped.into_iter().map(dropped).collect(),
     }
 }
 

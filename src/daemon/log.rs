@@ -84,6 +84,8 @@ pub(super) fn write(event: &Event) {
             Delivery::Retried => warn!(channel, detail, "A message was not delivered; it will be tried again."),
             Delivery::Dropped => error!(channel, detail, "A message was given up."),
         },
+        // Once it fails, and once it works again, is a remark: a line for each would be a storm.
+        Event::Beat { channel, result } => debug!(channel, %result, "A heartbeat was sent."),
         Event::Remark { text, urgent } => {
             if *urgent {
                 error!(text, "The guard needs attention.");

@@ -27,7 +27,7 @@ use crate::domain::units::show_duration;
 use crate::metrics::{Known, render};
 use crate::reclaim::Brake;
 use crate::server::records::{Alert, Cap, FailureItem, Job, JobItem, JournalEntry, Verification};
-use crate::server::shapes::{Page, Status};
+use crate::server::shapes::{Channel, Page, Status};
 use crate::server::{
     Auth, Backend, ControlError, ControlSocket, Limits, PageQuery, Plans, Refusal, metrics_router, operator_token,
     router, serve_tcp, serve_unix,
@@ -481,7 +481,8 @@ impl Backend for Daemon {
     }
 
     fn status(&self) -> Status {
-        self.hub.status()
+        let delivery_failing_since = self.alerts.notifier.failing_since().map(|at| at.to_string());
+        Status { delivery_failing_since, ..self.hub.status() }
     }
 
     fn plans(&self, volume: Option<&str>) -> Result<Plans, Refusal> {
@@ -539,6 +540,10 @@ impl Backend for Daemon {
 
     fn alerts(&self) -> Vec<Alert> {
         self.alerts.list()
+    }
+
+    fn channels(&self) -> Vec<Channel> {
+        self.alerts.channels()
     }
 
     fn reload(&self, who: &str) -> Result<(), Vec<String>> {

@@ -148,6 +148,13 @@ pub enum Event {
         /// In words; secrets masked.
         detail: String,
     },
+    /// A heartbeat arrived, or did not and will be sent again.
+    Beat {
+        /// The channel.
+        channel: String,
+        /// `sent` or `retried`.
+        result: Delivery,
+    },
     /// Something that a person should know, and that has no metric of its own.
     Remark {
         /// One constant sentence.

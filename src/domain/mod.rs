@@ -24,6 +24,7 @@ pub mod path;
 pub mod plan;
 pub mod pressure;
 pub mod protection;
+pub mod rate;
 pub mod recording;
 pub mod retention;
 pub mod secret;

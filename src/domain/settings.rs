@@ -154,6 +154,10 @@ pub enum ChannelKind {
     Alertmanager {
         /// Its address, without `/api/v2/alerts`; secret, since it may hold a login.
         url: Secret,
+        /// How often it is told again. It forgets what it was not told of for five times as long.
+        every: Duration,
+        /// Where people find this guard, for the link that it shows.
+        generator_url: Option<String>,
     },
     /// A robot in a chat.
     Robot {
@@ -187,6 +191,21 @@ pub enum Robot {
 }
 
 impl ChannelKind {
+    /// The word for it in the configuration.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Email { .. } => "email",
+            Self::Webhook { .. } => "webhook",
+            Self::Alertmanager { .. } => "alertmanager",
+            Self::Robot { robot: Robot::Dingtalk, .. } => "dingtalk",
+            Self::Robot { robot: Robot::Wecom, .. } => "wecom",
+            Self::Robot { robot: Robot::Feishu, .. } => "feishu",
+            Self::Robot { robot: Robot::Slack, .. } => "slack",
+            Self::Heartbeat { .. } => "heartbeat",
+        }
+    }
+
     /// How many messages a minute the receiver takes, unless the configuration says otherwise: robots that get more than 20 fall
     /// silent for ten minutes, and a person reads no more either.
     #[must_use]
@@ -211,6 +230,28 @@ pub struct ChannelSettings {
     pub kind: ChannelKind,
     /// No more messages than this go out in a minute.
     pub per_minute: u32,
+}
+
+impl ChannelSettings {
+    /// Whether it is told of alerts; a heartbeat is not.
+    #[must_use]
+    pub fn told(&self) -> bool {
+        !matches!(self.kind, ChannelKind::Heartbeat { .. })
+    }
+}
+
+/// How a channel is told of the alerts of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// How long the first message waits for others.
+    pub wait: Duration,
+    /// Between messages.
+    pub interval: Duration,
+    /// Until what still fires is told again; `None` if by other means.
+    pub repeat: Option<Duration>,
+    /// Of the receiver's alerts the severity is a part, so that one with another severity is another alert: it begins at once when
+    /// it is worse, and otherwise no sooner than this after the last message.
+    pub renamed: Option<Duration>,
 }
 
 /// The language of messages.
@@ -295,6 +336,39 @@ pub struct NotifySettings {
     pub templates: Option<PathBuf>,
     /// The channels.
     pub channels: Vec<ChannelSettings>,
+}
+
+impl NotifySettings {
+    /// The channel of a name.
+    #[must_use]
+    pub fn channel(&self, name: &str) -> Option<&ChannelSettings> {
+        self.channels.iter().find(|channel| channel.name == name)
+    }
+
+    /// How a channel is told. An Alertmanager groups, waits and repeats by itself.
+    #[must_use]
+    pub fn pace(&self, channel: &str) -> Pace {
+        match self.channel(channel).map(|channel| &channel.kind) {
+            Some(ChannelKind::Alertmanager { .. }) => Pace {
+                wait: Duration::ZERO,
+                interval: Duration::ZERO,
+                repeat: None,
+                renamed: Some(self.group_interval),
+            },
+            Some(
+                ChannelKind::Email { .. }
+                | ChannelKind::Webhook { .. }
+                | ChannelKind::Robot { .. }
+                | ChannelKind::Heartbeat { .. },
+            )
+            | None => Pace {
+                wait: self.group_wait,
+                interval: self.group_interval,
+                repeat: Some(self.repeat_interval.max(self.group_interval).max(Duration::from_secs(1))),
+                renamed: None,
+            },
+        }
+    }
 }
 
 impl Default for NotifySettings {

@@ -156,7 +156,7 @@ impl Counters {
                 self.run_seconds.with_label_values(&[volume.as_str()]).observe(seconds(*took));
             }
             Event::Closed { .. } => {}
-            Event::Notified { channel, result, .. } => {
+            Event::Notified { channel, result, .. } | Event::Beat { channel, result } => {
                 self.notifications.with_label_values(&[channel.as_str(), result.as_str()]).inc();
             }
             Event::Reloaded { problems } => {

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alertmanager::Alertmanager;
 use super::body::Body;
 use super::delivery::Outcome;
 use super::email::Mailer;
+use super::heartbeat::Heartbeat;
 use super::robot::Chat;
 use super::template::Templates;
 use super::webhook::Hook;
@@ -56,6 +58,8 @@ pub(super) enum Channel {
     Email(Box<Mailer>),
     Webhook(Hook),
     Robot(Chat),
+    Alertmanager(Alertmanager),
+    Heartbeat(Heartbeat),
 }
 
 impl Channel {
@@ -65,9 +69,10 @@ impl Channel {
             ChannelKind::Email { .. } => Mailer::new(&settings.kind).map(|mailer| Self::Email(Box::new(mailer))),
             ChannelKind::Webhook { url, secret } => Hook::new(url, secret.as_ref()).map(Self::Webhook),
             ChannelKind::Robot { robot, url, secret } => Chat::new(*robot, url, secret.as_ref()).map(Self::Robot),
-            ChannelKind::Alertmanager { .. } | ChannelKind::Heartbeat { .. } => {
-                Err("this kind of channel is still to come".to_owned())
+            ChannelKind::Alertmanager { url, every, generator_url } => {
+                Alertmanager::new(url, *every, generator_url.clone()).map(Self::Alertmanager)
             }
+            ChannelKind::Heartbeat { url, .. } => Heartbeat::new(url).map(Self::Heartbeat),
         }
     }
 
@@ -86,20 +91,38 @@ impl Channel {
                 Self::Email(mailer) => mailer.send(parcel, templates, log).await,
                 Self::Webhook(hook) => hook.send(parcel, now, log).await,
                 Self::Robot(chat) => chat.send(parcel, templates, now, log).await,
+                Self::Alertmanager(manager) => manager.send(&[&parcel.body], now, log).await,
+                Self::Heartbeat(heartbeat) => heartbeat.send(now, log).await,
             }
         });
-        match sent.await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                // What we said last may be all of a message; what we heard last names the step.
-                let heard = log[begun..].iter().rfind(|line| !line.starts_with("> "));
-                let step = heard.map(|last| format!(" after `{last}`")).unwrap_or_default();
-                let error = format!("no answer within {}{step}", show_duration(timeout));
-                log.push(error.clone());
-                Outcome::unreachable(error)
-            }
-        }
+        let sent = sent.await;
+        sent.unwrap_or_else(|_| late(timeout, log, begun))
     }
+
+    /// Tells a receiver that forgets of all that fires, and takes no longer than `timeout`. The others need not be told.
+    pub(super) async fn send_again(&self, bodies: &[Body], now: Timestamp, timeout: Duration) -> Outcome {
+        let (mut log, bodies) = (Vec::new(), bodies.iter().collect::<Vec<_>>());
+        let sent = tokio::time::timeout(timeout, async {
+            match self {
+                Self::Alertmanager(manager) => manager.send(&bodies, now, &mut log).await,
+                Self::Email(_) | Self::Webhook(_) | Self::Robot(_) | Self::Heartbeat(_) => {
+                    Outcome::Delivered("it forgets nothing".to_owned())
+                }
+            }
+        });
+        let sent = sent.await;
+        sent.unwrap_or_else(|_| late(timeout, &mut log, 0))
+    }
+}
+
+/// There was no answer in time. `begun`: where this exchange begins in the log.
+fn late(timeout: Duration, log: &mut Vec<String>, begun: usize) -> Outcome {
+    // What we said last may be all of a message; what we heard last names the step.
+    let heard = log[begun..].iter().rfind(|line| !line.starts_with("> "));
+    let step = heard.map(|last| format!(" after `{last}`")).unwrap_or_default();
+    let error = format!("no answer within {}{step}", show_duration(timeout));
+    log.push(error.clone());
+    Outcome::unreachable(error)
 }
 
 /// What a channel is, in words, without its secrets.
@@ -118,7 +141,7 @@ pub(super) fn describe(settings: &ChannelSettings) -> String {
             let signed = if secret.is_some() { "signed" } else { "not signed" };
             format!("webhook, its address kept secret, {signed}")
         }
-        ChannelKind::Alertmanager { .. } => "an Alertmanager".to_owned(),
+        ChannelKind::Alertmanager { .. } => "an Alertmanager, its address kept secret".to_owned(),
         ChannelKind::Robot { robot, secret, .. } => {
             let (name, signs) = match robot {
                 Robot::Dingtalk => ("DingTalk", true),

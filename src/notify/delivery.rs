@@ -138,6 +138,12 @@ mod tests {
             let after = after.map(Duration::from_secs);
             assert_eq!(pause(&settings, attempts, after, random), Duration::from_millis(millis), "{attempts} {random}");
         }
+        // Fault 117: what fails together comes back spread over the whole span.
+        let spread: Vec<u128> = (0..=1000).map(|random| pause(&settings, 5, None, random).as_millis() / 3101).collect();
+        for tenth in 1..9 {
+            let share = spread.iter().filter(|of| **of == tenth).count();
+            assert!((95..=105).contains(&share), "{tenth}: {share}");
+        }
         let slow = NotifySettings { retry_max: Duration::from_secs(86_400), ..settings };
         assert_eq!(pause(&slow, 99, None, 1000), longest_pause(&slow));
     }

@@ -146,26 +146,39 @@ impl Groups {
         let not_before =
             |last: Option<Timestamp>, span: Duration| last.map_or(Timestamp::default(), |at| at.plus(span));
         let critical = tracked.condition.severity == Severity::Critical;
+        let pace = settings.pace(channel);
         match (tracked.ended, line.and_then(|line| line.told.as_ref())) {
             (None, None) => {
                 let last = if critical { own } else { self.last_of_group(subject, channel) };
-                let at = tracked.fired.plus(settings.group_wait).max(not_before(last, settings.group_interval));
+                let at = tracked.fired.plus(pace.wait).max(not_before(last, pace.interval));
                 Some((at, What::News(MessageKind::Firing)))
             }
+            (None, Some(told)) if pace.renamed.is_some() && tracked.condition.severity != told.severity => {
+                // What it was ends, and what it is now begins.
+                let worse = tracked.condition.severity > told.severity;
+                let span = pace.renamed.filter(|_| !worse).unwrap_or_default();
+                Some((not_before(own, span), What::News(MessageKind::Resolved)))
+            }
             (None, Some(told)) if tracked.condition.severity > told.severity => {
-                let span = if critical { settings.group_wait } else { settings.group_interval };
+                let span = if critical { pace.wait } else { pace.interval };
                 Some((not_before(own, span), What::News(MessageKind::Firing)))
             }
-            (None, Some(_)) => {
-                let span = settings.repeat_interval.max(settings.group_interval).max(Duration::from_secs(1));
-                Some((not_before(own, span), What::Repeat))
-            }
+            (None, Some(_)) => Some((not_before(own, pace.repeat?), What::Repeat)),
             (Some(ended), Some(_)) => {
                 let last = self.last_of_group(subject, channel);
-                Some((ended.max(not_before(last, settings.group_interval)), What::News(MessageKind::Resolved)))
+                Some((ended.max(not_before(last, pace.interval)), What::News(MessageKind::Resolved)))
             }
             (Some(_), None) => None,
         }
+    }
+
+    /// What fires, and the channel was told so, as it was told; since when.
+    pub(super) fn standing(&self, channel: &str) -> Vec<(Condition, Timestamp)> {
+        let told = |tracked: &Tracked| {
+            let told = tracked.lines.get(channel)?.told.as_ref().filter(|_| tracked.ended.is_none())?;
+            Some((Condition { severity: told.severity, ..tracked.condition.clone() }, tracked.since))
+        };
+        self.alerts.values().filter_map(told).collect()
     }
 
     fn last_of_group(&self, subject: &Subject, channel: &str) -> Option<Timestamp> {
@@ -185,6 +198,7 @@ impl Groups {
         self.clamp(now);
         let mut orders: Vec<(Timestamp, Order)> = Vec::new();
         for channel in channels {
+            let pace = settings.pace(channel);
             let waiting: Vec<_> = self
                 .alerts
                 .iter()
@@ -198,9 +212,9 @@ impl Groups {
             for (key, at, what) in waiting {
                 let Some(tracked) = self.alerts.get_mut(&key) else { continue };
                 let last = tracked.lines.get(channel).map(|line| line.last);
-                let rested = last.is_none_or(|last| last.plus(settings.group_interval) <= now);
+                let rested = last.is_none_or(|last| last.plus(pace.interval) <= now);
                 // News go along with a message of their group, unless they had one themselves just now.
-                let along = what != What::Repeat && rested && open.contains(&key.0);
+                let along = what != What::Repeat && pace.renamed.is_none() && rested && open.contains(&key.0);
                 if at > now && !along {
                     continue;
                 }
@@ -215,11 +229,14 @@ impl Groups {
                     What::News(kind) => kind,
                     What::Repeat => MessageKind::Firing,
                 };
+                // What ends is what was told, whatever it has become since.
+                let ends = told.filter(|_| kind == MessageKind::Resolved);
+                let severity = ends.map_or(tracked.condition.severity, |told| told.severity);
                 let order = Order {
                     id: id(),
                     channel: channel.clone(),
                     kind,
-                    condition: tracked.condition.clone(),
+                    condition: Condition { severity, ..tracked.condition.clone() },
                     since: tracked.since,
                     first: told.map(|told| told.message.clone()),
                 };

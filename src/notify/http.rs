@@ -97,7 +97,10 @@ impl Target {
         let host = self.url.host_str().unwrap_or_default();
         log.push(format!("> {} {}://{host}{port}/***", request.method(), self.url.scheme()));
         for (name, value) in request.headers() {
-            log.push(format!("> {name}: {}", self.mask(value.to_str().unwrap_or("…"))));
+            // A login in the address becomes a header, in letters that no masking of the address finds.
+            let shown =
+                if value.is_sensitive() { "***".to_owned() } else { self.mask(value.to_str().unwrap_or("…")) };
+            log.push(format!("> {name}: {shown}"));
         }
         if let Some(body) = request.body().and_then(reqwest::Body::as_bytes) {
             log.push(format!("> {}", self.mask(&String::from_utf8_lossy(body))));

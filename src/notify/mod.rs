@@ -5,18 +5,24 @@
 //! 3. A send is counted before it begins: a message that may have arrived is never taken back as if it had not.
 //! 4. The answer decides: sent, tried again, or dropped and shown as dropped. All of it is told as `Event::Notified`.
 //!
+//! Two kinds of channels stand apart. An Alertmanager is told again and again what fires, past the outbox (`standing`), and a
+//! heartbeat is told of no alert: it is called while all is well (`heartbeat`). Whatever a channel begins to send takes a token, of
+//! which each has so many a minute.
+//!
 //! While the database cannot be written, all of this goes on in memory, and is written as soon as it can be.
 //!
 //! Locks: the turn of the writer before the state; neither is held while a channel sends, and the state is not held while
 //! the database writes or an event is told.
 
 mod address;
+mod alertmanager;
 mod body;
 mod channel;
 mod delivery;
 mod email;
 mod escape;
 mod groups;
+mod heartbeat;
 mod http;
 mod mail_text;
 mod notifier;
@@ -24,10 +30,14 @@ mod queue;
 mod robot;
 mod robot_answer;
 mod sample;
+mod standing;
+#[cfg(test)]
+mod storm_tests;
 mod tasks;
 mod template;
 mod webhook;
 mod wording;
 
 pub use notifier::Notifier;
+pub use standing::{ChannelReport, ChannelState, DroppedMessage};
 pub use template::template_problems;

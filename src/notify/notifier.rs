@@ -12,13 +12,15 @@ use super::channel::{Channel, Parcel, describe};
 use super::delivery::{Outcome, longest_pause, pause};
 use super::groups::{Groups, Order};
 use super::queue::{Next, Queue, come, millis};
+use super::standing::Dropped;
 use super::template::Templates;
 use crate::domain::alert::{Condition, Wording};
 use crate::domain::alert_book::Change;
 use crate::domain::cause::chain;
 use crate::domain::event::{Delivery, Event};
+use crate::domain::rate::TokenBucket;
 use crate::domain::settings::NotifySettings;
-use crate::domain::units::Timestamp;
+use crate::domain::units::{Timestamp, show_duration};
 use crate::store::{Batch, Database, Message, MessageKind, MessageState};
 use crate::system::Clock;
 
@@ -39,20 +41,31 @@ pub struct Notifier {
 }
 
 #[derive(Default)]
-struct State {
-    groups: Groups,
-    queue: Queue,
+pub(super) struct State {
+    pub(super) groups: Groups,
+    pub(super) queue: Queue,
     /// What is known of each channel; nothing of one that has not tried yet.
-    health: BTreeMap<String, Health>,
+    pub(super) health: BTreeMap<String, Health>,
+    /// What each channel may still send.
+    pub(super) buckets: BTreeMap<String, TokenBucket>,
+    /// When a channel that forgets was last told of all that fires, in time that only moves forward.
+    pub(super) repeated: BTreeMap<String, Duration>,
+    /// What each channel gave up.
+    pub(super) dropped: BTreeMap<String, Dropped>,
+    /// When the guard last looked at all that could be wrong, in time that only moves forward.
+    pub(super) looked: Option<Duration>,
     /// Why the database could not be written.
     unwritten: Option<String>,
 }
 
 /// How a channel does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Health {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Health {
     /// Its last send was accepted.
-    Working,
+    Working {
+        /// Since then all were, in time that only moves forward, milliseconds.
+        since: i64,
+    },
     /// Its last sends were not.
     Failing {
         /// The first of them, in time that only moves forward, milliseconds.
@@ -61,15 +74,30 @@ enum Health {
         times: u32,
         /// Nothing is sent before.
         not_before: Option<Timestamp>,
+        /// Why the last one was not.
+        error: String,
     },
 }
 
 impl Health {
-    /// One more send was not accepted.
-    fn failed(before: Option<&Self>, boottime: i64) -> (i64, u32) {
-        match before {
-            Some(Self::Failing { since, times, .. }) => (*since, times.saturating_add(1)),
-            Some(Self::Working) | None => (boottime, 1),
+    /// How many sends in a row were not accepted.
+    pub(super) fn failures(health: Option<&Self>) -> u32 {
+        match health {
+            Some(Self::Failing { times, .. }) => *times,
+            Some(Self::Working { .. }) | None => 0,
+        }
+    }
+
+    /// After one more send, which was accepted if there is no error.
+    fn after(before: Option<&Self>, boottime: i64, error: Option<&str>, not_before: Option<Timestamp>) -> Self {
+        let times = Self::failures(before).saturating_add(1);
+        let since = match (before, error) {
+            (Some(Self::Working { since }), None) | (Some(Self::Failing { since, .. }), Some(_)) => *since,
+            (Some(Self::Working { .. }), Some(_)) | (Some(Self::Failing { .. }), None) | (None, _) => boottime,
+        };
+        match error {
+            None => Self::Working { since },
+            Some(error) => Self::Failing { since, times, not_before, error: error.to_owned() },
         }
     }
 }
@@ -95,6 +123,9 @@ impl Notifier {
             Ok(loaded) => {
                 state.groups = Groups::restore(loaded.alerts, loaded.told, now);
                 state.queue = Queue::restore(loaded.messages, loaded.next_seq, now, boottime);
+                for message in loaded.dropped.iter().rev() {
+                    state.dropped.entry(message.channel.clone()).or_default().show(message);
+                }
             }
             Err(_) => events(Event::Remark {
                 text: "The outbox cannot be read, so messages of the time before this start are not sent.".to_owned(),
@@ -102,13 +133,14 @@ impl Notifier {
             }),
         }
         for channel in &settings.channels {
-            let tried = state.queue.oldest_tried(&channel.name).filter(|message| message.last_error.is_some());
-            if let Some(message) = tried {
+            let tried = state.queue.oldest_tried(&channel.name);
+            if let Some((message, error)) = tried.and_then(|message| Some((message, message.last_error.clone()?))) {
                 let since = millis(boottime).saturating_sub(millis(now.since(message.created)));
-                let failing = Health::Failing { since, times: message.attempts, not_before: None };
+                let failing = Health::Failing { since, times: message.attempts, not_before: None, error };
                 state.health.insert(channel.name.clone(), failing);
             }
         }
+        state.furnish(&settings, boottime);
         let templates = templates(&settings, &events);
         Self {
             templates: ArcSwap::from_pointee(templates),
@@ -142,6 +174,7 @@ impl Notifier {
         for channel in &settings.channels {
             if !before.channels.contains(channel) {
                 state.health.remove(&channel.name);
+                state.repeated.remove(&channel.name);
                 state.queue.hurry(&channel.name, self.clock.now());
             }
         }
@@ -163,9 +196,10 @@ impl Notifier {
         let (settings, boottime) = (self.settings.load(), millis(self.clock.boottime()));
         let state = self.lock();
         let mut latest = None;
-        for health in settings.channels.iter().filter_map(|channel| state.health.get(&channel.name)) {
+        let told = settings.channels.iter().filter(|channel| channel.told());
+        for health in told.filter_map(|channel| state.health.get(&channel.name)) {
             match health {
-                Health::Working => return None,
+                Health::Working { .. } => return None,
                 Health::Failing { since, .. } => latest = latest.max(Some(*since)),
             }
         }
@@ -191,13 +225,17 @@ impl Notifier {
     /// The same, if it was not delivered.
     pub async fn test(&self, channel: &str) -> Result<String, String> {
         let settings = self.settings.load_full();
-        let Some(of) = settings.channels.iter().find(|other| other.name == channel).cloned() else {
+        let Some(of) = settings.channel(channel).cloned() else {
             let names: Vec<&str> = settings.channels.iter().map(|other| other.name.as_str()).collect();
             let known =
                 if names.is_empty() { "there are none".to_owned() } else { format!("there are: {}", names.join(", ")) };
             return Err(format!("there is no channel `{channel}` in the configuration; {known}"));
         };
         let mut log = vec![format!("channel `{channel}`: {}", describe(&of))];
+        if let Err(wait) = self.wait_for_token(&of, settings.timeout).await {
+            let (limit, wait) = (of.per_minute, show_duration(wait));
+            return Err(format!("the channel takes {limit} messages a minute, and has sent so many; again in {wait}"));
+        }
         let outcome = match ready(of).await {
             Ok(ready) => {
                 let (now, templates) = (self.clock.now(), self.templates.load_full());
@@ -211,7 +249,7 @@ impl Notifier {
         };
         match outcome {
             Outcome::Delivered(_) => {
-                self.lock().health.insert(channel.to_owned(), Health::Working);
+                self.note(channel, None, None);
                 log.push("delivered".to_owned());
                 Ok(log.join("\n"))
             }
@@ -229,11 +267,12 @@ impl Notifier {
         let mut dropped = Vec::new();
         let mut state = self.lock();
         let settings = self.settings.load_full();
-        let channels: Vec<String> = settings.channels.iter().map(|channel| channel.name.clone()).collect();
-        let State { groups, queue, health, .. } = &mut *state;
+        let told = settings.channels.iter().filter(|channel| channel.told());
+        let channels: Vec<String> = told.map(|channel| channel.name.clone()).collect();
+        state.furnish(&settings, boottime);
+        let State { groups, queue, .. } = &mut *state;
         dropped.extend(queue.retain_channels(&channels));
         groups.retain_channels(&channels);
-        health.retain(|name, _| channels.contains(name));
         let queued = |channel: &str, alert, subject: &_| queue.has_firing(channel, alert, subject);
         for order in groups.flush(&channels, &settings, now, queued, new_id) {
             dropped.extend(queue.push(message(order, now, &templates), boottime));
@@ -251,7 +290,10 @@ impl Notifier {
         let dropped = state.queue.expire(channel, self.clock.boottime(), settings.give_up_after);
         let next = match state.health.get(channel) {
             Some(Health::Failing { not_before: Some(at), .. }) if !come(*at, now, longest) => Next::At(*at),
-            Some(Health::Failing { .. } | Health::Working) | None => state.queue.next(channel, now, longest),
+            Some(Health::Failing { .. } | Health::Working { .. }) | None => match settings.channel(channel) {
+                Some(channel) => state.next(channel, (now, self.clock.boottime()), longest),
+                None => Next::Idle,
+            },
         };
         drop(state);
         self.tell_dropped(dropped);
@@ -260,28 +302,37 @@ impl Notifier {
 
     /// Records how a send ended. The answer is to be told once it is written.
     pub(super) fn settle(&self, message: &Message, outcome: Outcome, settings: &NotifySettings) -> Event {
-        let (now, boottime) = (self.clock.now(), millis(self.clock.boottime()));
+        let now = self.clock.now();
         let mut state = self.lock();
-        let State { queue, health, .. } = &mut *state;
-        let (since, times) = Health::failed(health.get(&message.channel), boottime);
-        let (result, said, now_is) = match outcome {
+        let times = Health::failures(state.health.get(&message.channel)).saturating_add(1);
+        let (result, said, not_before) = match outcome {
             Outcome::Delivered(said) => {
-                queue.finish(message.seq, MessageState::Sent, None);
-                (Delivery::Sent, said, Health::Working)
+                state.queue.finish(message.seq, MessageState::Sent, None);
+                (Delivery::Sent, said, None)
             }
             Outcome::Again { error, after, channel } => {
                 let failures = if channel { times } else { message.attempts };
                 let at = now.plus(pause(settings, failures, after, fastrand::u32(0..=1000)));
-                queue.retry(message.seq, at, &error);
-                (Delivery::Retried, error, Health::Failing { since, times, not_before: channel.then_some(at) })
+                state.queue.retry(message.seq, at, &error);
+                (Delivery::Retried, error, channel.then_some(at))
             }
             Outcome::GivenUp(error) => {
-                queue.finish(message.seq, MessageState::Dropped, Some(&error));
-                (Delivery::Dropped, error, Health::Failing { since, times, not_before: None })
+                let given_up = state.queue.finish(message.seq, MessageState::Dropped, Some(&error));
+                given_up.iter().for_each(|message| state.drop_of(message));
+                (Delivery::Dropped, error, None)
             }
         };
-        health.insert(message.channel.clone(), now_is);
+        drop(state);
+        self.note(&message.channel, (result != Delivery::Sent).then_some(said.as_str()), not_before);
         event(message, result, &said)
+    }
+
+    /// Records whether a channel works; gives what was known before.
+    pub(super) fn note(&self, channel: &str, error: Option<&str>, not_before: Option<Timestamp>) -> Option<Health> {
+        let boottime = millis(self.clock.boottime());
+        let mut state = self.lock();
+        let now_is = Health::after(state.health.get(channel), boottime, error, not_before);
+        state.health.insert(channel.to_owned(), now_is)
     }
 
     /// A send that nobody waits for any more; the message stays queued.
@@ -326,6 +377,7 @@ impl Notifier {
 
     fn tell_dropped(&self, dropped: Vec<Message>) {
         for message in dropped {
+            self.lock().drop_of(&message);
             let why = message.last_error.as_deref().unwrap_or_default();
             self.tell(event(&message, Delivery::Dropped, why));
         }
@@ -336,7 +388,7 @@ impl Notifier {
         (self.events)(event);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing in here panics half-way through a change; if it did, an old state is better than none.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -396,4 +448,4 @@ fn new_id() -> String {
 
 #[cfg(test)]
 #[path = "notifier_tests.rs"]
-mod tests;
+pub(super) mod tests;

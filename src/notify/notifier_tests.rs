@@ -10,9 +10,10 @@ use super::super::delivery::Outcome;
 use super::super::queue::Next;
 use super::super::sample::samples;
 use super::Notifier;
-use crate::domain::alert::AlertName;
+use crate::domain::alert::{AlertName, Subject};
 use crate::domain::alert_book::{Active, AlertState, Change};
 use crate::domain::event::{Delivery, Event};
+use crate::domain::names::VolumeId;
 use crate::domain::secret::Secret;
 use crate::domain::settings::{ChannelKind, ChannelSettings, Language, NotifySettings};
 use crate::domain::units::Timestamp;
@@ -20,7 +21,7 @@ use crate::store::{Database, Message, MessageKind, MessageState};
 use crate::system::Clock;
 
 #[derive(Default)]
-struct TestClock(AtomicI64);
+pub(in super::super) struct TestClock(AtomicI64);
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
@@ -34,89 +35,108 @@ impl Clock for TestClock {
     fn sleep(&self, _: Duration) {}
 }
 
-fn channel(name: &str) -> ChannelSettings {
+pub(in super::super) fn channel(name: &str) -> ChannelSettings {
     let kind = ChannelKind::Webhook { url: Secret::new("http://127.0.0.1:9/"), secret: None };
     ChannelSettings { name: name.to_owned(), kind, per_minute: 1000 }
 }
 
-fn settings(channels: &[&str]) -> NotifySettings {
+pub(in super::super) fn settings(channels: &[&str]) -> NotifySettings {
     NotifySettings { channels: channels.iter().map(|name| channel(name)).collect(), ..NotifySettings::default() }
 }
 
-struct Case {
-    notifier: Notifier,
-    settings: NotifySettings,
+pub(in super::super) struct Case {
+    pub(in super::super) notifier: Notifier,
+    pub(in super::super) settings: NotifySettings,
     database: Arc<Database>,
-    clock: Arc<TestClock>,
+    pub(in super::super) clock: Arc<TestClock>,
     events: Arc<Mutex<Vec<Event>>>,
 }
 
 impl Case {
     fn new(channels: &[&str]) -> Self {
-        let database = Arc::new(Database::memory().unwrap());
-        Self::on(database, Arc::default(), channels)
+        Self::with(settings(channels))
     }
 
-    fn on(database: Arc<Database>, clock: Arc<TestClock>, channels: &[&str]) -> Self {
+    pub(in super::super) fn with(settings: NotifySettings) -> Self {
+        Self::on(Arc::new(Database::memory().unwrap()), Arc::default(), settings)
+    }
+
+    fn on(database: Arc<Database>, clock: Arc<TestClock>, settings: NotifySettings) -> Self {
         let events: Arc<Mutex<Vec<Event>>> = Arc::default();
         let told = events.clone();
-        let settings = settings(channels);
         let notifier = Notifier::new(settings.clone(), database.clone(), clock.clone(), move |event| {
             told.lock().unwrap().push(event);
         });
         Self { notifier, settings, database, clock, events }
     }
 
-    /// The guard is killed and starts again.
-    fn restart(self) -> Self {
-        let channels: Vec<_> = self.settings.channels.iter().map(|c| c.name.as_str()).collect();
-        Self::on(self.database.clone(), self.clock.clone(), &channels)
+    /// The guard is killed and starts again, which takes a second.
+    pub(in super::super) fn restart(self) -> Self {
+        let case = Self::on(self.database.clone(), self.clock.clone(), self.settings.clone());
+        case.clock.0.fetch_add(1, Ordering::SeqCst);
+        case
     }
 
-    fn pass(&self, secs: i64) {
+    pub(in super::super) fn pass(&self, secs: i64) {
         self.clock.0.fetch_add(secs, Ordering::SeqCst);
         self.notifier.plan();
         self.notifier.write();
     }
 
-    fn change(&self, make: impl Fn(Active) -> Change, alert: AlertName) {
-        let condition = condition(alert, 1, b"x.mp4");
+    pub(in super::super) fn clock_now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(in super::super) fn change(&self, make: impl Fn(Active) -> Change, alert: AlertName) {
+        self.change_of(make, alert, "data");
+    }
+
+    pub(in super::super) fn change_of(&self, make: impl Fn(Active) -> Change, alert: AlertName, volume: &str) {
+        let mut condition = condition(alert, 1, b"x.mp4");
+        condition.subject = Subject::Volume(VolumeId::new(volume));
         self.notifier.changed(vec![make(Active { state: AlertState::Firing, since: self.clock.now(), condition })]);
         self.pass(0);
     }
 
     /// What the channel's task would send now.
-    fn begin(&self, channel: &str) -> Option<Message> {
-        let next = self.notifier.next(channel, &self.settings);
+    pub(in super::super) fn begin(&self, channel: &str) -> Option<Message> {
+        let settings = self.notifier.settings.load_full();
+        let next = self.notifier.next(channel, &settings);
         self.notifier.write();
         match next {
             Next::Send(message) => Some(*message),
-            Next::At(_) | Next::Idle => None,
+            Next::At(_) | Next::Idle | Next::Again(_) => None,
         }
     }
 
-    fn end(&self, message: &Message, outcome: Outcome) {
+    pub(in super::super) fn end(&self, message: &Message, outcome: Outcome) {
         let event = self.notifier.settle(message, outcome, &self.settings);
         self.notifier.write();
         self.notifier.tell(event);
     }
 
-    fn results(&self) -> Vec<Delivery> {
+    pub(in super::super) fn results(&self) -> Vec<Delivery> {
         let of = |event: &Event| if let Event::Notified { result, .. } = event { Some(*result) } else { None };
         self.events.lock().unwrap().iter().filter_map(of).collect()
     }
 
     /// How often somebody was told that the database fails, or works again.
     fn remarks(&self) -> usize {
-        self.events.lock().unwrap().iter().filter(|event| matches!(event, Event::Remark { .. })).count()
+        self.told().len()
+    }
+
+    /// What somebody was told, besides what became of messages.
+    pub(in super::super) fn told(&self) -> Vec<String> {
+        let text = |event: &Event| if let Event::Remark { text, .. } = event { Some(text.clone()) } else { None };
+        self.events.lock().unwrap().iter().filter_map(text).collect()
     }
 }
 
-fn down(after: Option<u64>) -> Outcome {
+pub(in super::super) fn down(after: Option<u64>) -> Outcome {
     Outcome::Again { error: "HTTP 503".to_owned(), after: after.map(Duration::from_secs), channel: true }
 }
 
-fn taken() -> Outcome {
+pub(in super::super) fn taken() -> Outcome {
     Outcome::Delivered("HTTP 200".to_owned())
 }
 
@@ -321,13 +341,19 @@ fn one_message_that_fails_holds_up_no_other_group() {
     let first = case.begin("a").unwrap();
     case.end(&first, Outcome::Again { error: "HTTP 500".to_owned(), after: None, channel: false });
     let mut other = condition(AlertName::ClockSuspect, 0, b"x");
-    other.subject = crate::domain::alert::Subject::Guard;
+    other.subject = Subject::Guard;
     let active = Active { state: AlertState::Firing, since: case.clock.now(), condition: other };
     case.notifier.changed(vec![Change::Fired(active)]);
     case.pass(30);
+    // The critical one goes first, as often as it is due.
+    let again = case.begin("a").unwrap();
+    assert_eq!(again.id, first.id);
+    case.end(&again, Outcome::Again { error: "HTTP 500".to_owned(), after: None, channel: false });
     let second = case.begin("a").unwrap();
     assert_eq!(second.alert, AlertName::ClockSuspect);
     case.end(&second, taken());
+    assert!(case.begin("a").is_none());
+    case.pass(30);
     assert_eq!(case.begin("a").unwrap().id, first.id);
 }
 

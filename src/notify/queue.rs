@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::domain::alert::{AlertName, Subject};
+use crate::domain::alert::{AlertName, Condition, Subject};
 use crate::domain::settings::Severity;
 use crate::domain::units::Timestamp;
-use crate::store::{Batch, Message, MessageKind, MessageState};
+use crate::store::{Batch, Message, MessageKind, MessageState, SUPERSEDED};
 
 /// How many messages may be queued.
 pub(super) const LIMIT: usize = 10_000;
@@ -16,6 +16,8 @@ pub(super) const LIMIT: usize = 10_000;
 pub(super) enum Next {
     /// Sends this one; its attempt is counted already.
     Send(Box<Message>),
+    /// Tells a receiver that forgets once more of what still fires, and since when.
+    Again(Vec<(Condition, Timestamp)>),
     /// Waits until then.
     At(Timestamp),
     /// Waits for a message.
@@ -67,7 +69,7 @@ impl Queue {
             let taken = self.unsent_firings(&message);
             let unheard = taken.iter().any(|firing| firing.reply_to.is_none());
             for firing in taken {
-                self.finish(firing.seq, MessageState::Dropped, Some("superseded: it was over before it was sent"));
+                self.finish(firing.seq, MessageState::Dropped, Some(SUPERSEDED));
             }
             if unheard {
                 return None;
@@ -99,23 +101,27 @@ impl Queue {
         self.finish(seq, MessageState::Dropped, Some("the outbox is full"))
     }
 
-    /// What the channel is to do now. Within a group the order is kept; between groups the least tried goes first.
+    /// What the channel is to do now. Within a group the order is kept; of the groups those with something critical go first, and then
+    /// the least tried.
     pub(super) fn next(&mut self, channel: &str, now: Timestamp, longest: Duration) -> Next {
+        let messages = || self.queued.values().map(|entry| &entry.message).filter(|m| m.channel == channel);
+        let critical: BTreeSet<&Subject> =
+            messages().filter(|m| m.severity == Severity::Critical).map(|m| &m.subject).collect();
         let mut seen = BTreeSet::new();
-        let mut best: Option<(u32, i64)> = None;
+        let mut best: Option<(bool, u32, i64)> = None;
         let mut soonest: Option<Timestamp> = None;
-        for (seq, entry) in &self.queued {
-            let message = &entry.message;
-            if message.channel != channel || !seen.insert(&message.subject) {
+        for message in messages() {
+            if !seen.insert(&message.subject) {
                 continue;
             }
             if come(message.next_attempt, now, longest) {
-                best = Some(best.map_or((message.attempts, *seq), |best| best.min((message.attempts, *seq))));
+                let place = (!critical.contains(&message.subject), message.attempts, message.seq);
+                best = Some(best.map_or(place, |best| best.min(place)));
             } else {
                 soonest = Some(soonest.map_or(message.next_attempt, |at| at.min(message.next_attempt)));
             }
         }
-        match best.and_then(|(_, seq)| self.queued.get_mut(&seq)) {
+        match best.and_then(|(_, _, seq)| self.queued.get_mut(&seq)) {
             Some(entry) => {
                 entry.message.attempts = entry.message.attempts.saturating_add(1);
                 self.sending.insert(entry.message.seq);
@@ -178,6 +184,11 @@ impl Queue {
         let mut messages = self.queued.values().map(|entry| &entry.message);
         messages
             .any(|m| m.kind == MessageKind::Firing && m.channel == channel && m.alert == alert && m.subject == *subject)
+    }
+
+    /// How many messages of a channel are queued.
+    pub(super) fn count(&self, channel: &str) -> usize {
+        self.queued.values().filter(|entry| entry.message.channel == channel).count()
     }
 
     /// How long the oldest queued message of a channel has been waiting; nothing if none is queued.
@@ -256,7 +267,7 @@ mod tests {
     fn take(queue: &mut Queue) -> Message {
         match queue.next("a", NOW, HOUR) {
             Next::Send(message) => *message,
-            Next::At(_) | Next::Idle => panic!("nothing is due"),
+            Next::At(_) | Next::Idle | Next::Again(_) => panic!("nothing is due"),
         }
     }
 

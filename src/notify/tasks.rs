@@ -7,11 +7,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 
+use super::body::Body;
 use super::channel::{Channel, Parcel};
 use super::delivery::Outcome;
 use super::notifier::{Notifier, ready};
 use super::queue::Next;
+use crate::domain::alert::Condition;
 use crate::domain::settings::{ChannelSettings, NotifySettings};
+use crate::domain::units::Timestamp;
 use crate::store::Message;
 
 /// Nobody sleeps for longer, so that a clock that was set is noticed, and what could not be written is tried again.
@@ -27,7 +30,7 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(5);
 const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// A channel that is ready, and the settings that it was made of.
-type Prepared = Option<(ChannelSettings, Arc<Channel>)>;
+pub(super) type Prepared = Option<(ChannelSettings, Arc<Channel>)>;
 
 impl Notifier {
     /// Plans and delivers until `shutdown` is true, or its sender is gone. What was not delivered by then is delivered after
@@ -42,8 +45,13 @@ impl Notifier {
             self.persist().await;
             for channel in &self.settings.load().channels {
                 if !running.values().any(|name| *name == channel.name) {
-                    let task = Arc::clone(&self).deliver(channel.name.clone(), shutdown.clone());
-                    running.insert(tasks.spawn(task).id(), channel.name.clone());
+                    let (this, name, stop) = (Arc::clone(&self), channel.name.clone(), shutdown.clone());
+                    let task = if channel.told() {
+                        tasks.spawn(this.deliver(name, stop))
+                    } else {
+                        tasks.spawn(this.beat(name, stop))
+                    };
+                    running.insert(task.id(), channel.name.clone());
                 }
             }
             self.work.send_modify(|count| *count = count.wrapping_add(1));
@@ -66,14 +74,14 @@ impl Notifier {
         self.persist().await;
     }
 
-    /// Delivers what is queued for one channel, in order, until there is no such channel any more.
+    /// Delivers what is queued for one channel, in order, until there is no such channel any more that is told of alerts.
     async fn deliver(self: Arc<Self>, name: String, mut shutdown: watch::Receiver<bool>) {
         let mut work = self.work.subscribe();
         let mut prepared: Prepared = None;
         while !*shutdown.borrow() {
             work.mark_unchanged();
             let settings = self.settings.load_full();
-            let Some(channel) = settings.channels.iter().find(|channel| channel.name == name) else { return };
+            let Some(channel) = settings.channel(&name).filter(|channel| channel.told()) else { return };
             let sleep = match self.next(&name, &settings) {
                 Next::Send(message) => {
                     self.persist().await;
@@ -89,7 +97,16 @@ impl Notifier {
                     self.tell(event);
                     continue;
                 }
-                Next::At(at) => at.since(self.clock.now()).clamp(SHORTEST_SLEEP, LONGEST_SLEEP),
+                Next::Again(standing) => {
+                    let outcome = tokio::select! {
+                        () = stopping(&mut shutdown) => return,
+                        outcome = self.tell_again(channel, &mut prepared, &standing, &settings) => outcome,
+                    };
+                    let event = self.told_again(channel, outcome, &settings);
+                    self.tell(event);
+                    continue;
+                }
+                Next::At(at) => nap(at.since(self.clock.now())),
                 Next::Idle => LONGEST_SLEEP,
             };
             tokio::select! {
@@ -111,20 +128,53 @@ impl Notifier {
             Ok(parcel) => parcel,
             Err(error) => return Outcome::GivenUp(error),
         };
-        let known = prepared.take().filter(|(made_of, _)| made_of == channel).map(|(_, ready)| ready);
-        let ready = match known {
-            Some(ready) => ready,
-            None => match ready(channel.clone()).await {
-                Ok(ready) => ready,
-                // What is missing may come: a certificate, a file.
-                Err(error) => return Outcome::unreachable(error),
-            },
+        let ready = match prepare(channel, prepared).await {
+            Ok(ready) => ready,
+            Err(outcome) => return outcome,
         };
         let outcome =
             ready.send(&parcel, &self.templates.load_full(), self.clock.now(), settings.timeout, &mut Vec::new()).await;
-        if let Outcome::Delivered(_) = outcome {
-            *prepared = Some((channel.clone(), ready));
-        }
+        keep(channel, prepared, ready, &outcome);
+        outcome
+    }
+
+    /// Tells a channel that forgets of all that fires.
+    async fn tell_again(
+        &self,
+        channel: &ChannelSettings,
+        prepared: &mut Prepared,
+        standing: &[(Condition, Timestamp)],
+        settings: &NotifySettings,
+    ) -> Outcome {
+        let (now, templates) = (self.clock.now(), self.templates.load_full());
+        let body =
+            |(condition, since): &(Condition, Timestamp)| Body::new("alert.firing", condition, *since, now, &templates);
+        let bodies: Vec<Body> = standing.iter().map(body).collect();
+        let ready = match prepare(channel, prepared).await {
+            Ok(ready) => ready,
+            Err(outcome) => return outcome,
+        };
+        let outcome = ready.send_again(&bodies, now, settings.timeout).await;
+        keep(channel, prepared, ready, &outcome);
+        outcome
+    }
+
+    /// Calls the address of a heartbeat.
+    pub(super) async fn call(
+        &self,
+        channel: &ChannelSettings,
+        prepared: &mut Prepared,
+        settings: &NotifySettings,
+    ) -> Outcome {
+        let now = self.clock.now();
+        let ready = match prepare(channel, prepared).await {
+            Ok(ready) => ready,
+            Err(outcome) => return outcome,
+        };
+        let templates = self.templates.load_full();
+        let parcel = Parcel::test(String::new(), &channel.name, now, &templates);
+        let outcome = ready.send(&parcel, &templates, now, settings.timeout, &mut Vec::new()).await;
+        keep(channel, prepared, ready, &outcome);
         outcome
     }
 
@@ -145,7 +195,27 @@ impl Notifier {
     }
 }
 
+/// The channel as it is configured now; it is made anew after a failure.
+async fn prepare(channel: &ChannelSettings, prepared: &mut Prepared) -> Result<Arc<Channel>, Outcome> {
+    match prepared.take().filter(|(made_of, _)| made_of == channel) {
+        Some((_, ready)) => Ok(ready),
+        // What is missing may come: a certificate, a file.
+        None => ready(channel.clone()).await.map_err(Outcome::unreachable),
+    }
+}
+
+fn keep(channel: &ChannelSettings, prepared: &mut Prepared, ready: Arc<Channel>, outcome: &Outcome) {
+    if let Outcome::Delivered(_) = outcome {
+        *prepared = Some((channel.clone(), ready));
+    }
+}
+
+/// A sleep that is neither so long that nothing would be noticed, nor so short that it would be none.
+pub(super) fn nap(wait: Duration) -> Duration {
+    wait.clamp(SHORTEST_SLEEP, LONGEST_SLEEP)
+}
+
 /// Ends when `stop` is true, or nobody is left to set it.
-async fn stopping(stop: &mut watch::Receiver<bool>) {
+pub(super) async fn stopping(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }

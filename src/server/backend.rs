@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::records::{Alert, Cap, FailureItem, Job, JobItem, JournalEntry, Verification};
 use super::refusal::Refusal;
-use super::shapes::{Page, Plan, Status};
+use super::shapes::{Channel, Page, Plan, Status};
 use crate::domain::deletion::Outcome;
 use crate::domain::journal::JournalQuery;
 
@@ -138,6 +138,8 @@ pub trait Backend: Send + Sync {
     fn close(&self, id: u64, reason: &str, who: &str) -> Result<(), Refusal>;
     /// Alerts that are pending or firing, and those resolved lately.
     fn alerts(&self) -> Vec<Alert>;
+    /// The channels, and how each does.
+    fn channels(&self) -> Vec<Channel>;
     /// Reads the configuration again.
     ///
     /// # Errors

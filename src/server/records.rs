@@ -207,21 +207,26 @@ pub struct Alert {
     pub description: String,
 }
 
+/// What an alert is about, as labels.
+#[must_use]
+pub fn labels(subject: &Subject) -> BTreeMap<&'static str, String> {
+    match subject {
+        Subject::Guard => BTreeMap::new(),
+        Subject::Volume(volume) => BTreeMap::from([("volume", volume.to_string())]),
+        Subject::Tree(tree) => BTreeMap::from([("tree", tree.to_string())]),
+    }
+}
+
 impl Alert {
     /// The alert that a condition has become.
     #[must_use]
     pub fn of(condition: &Condition, wording: Wording, state: AlertState, since: Timestamp) -> Self {
-        let labels = match &condition.subject {
-            Subject::Guard => BTreeMap::new(),
-            Subject::Volume(volume) => BTreeMap::from([("volume", volume.to_string())]),
-            Subject::Tree(tree) => BTreeMap::from([("tree", tree.to_string())]),
-        };
         Self {
             alert: condition.alert.as_str(),
             severity: condition.severity.as_str(),
             state,
             since: since.to_string(),
-            labels,
+            labels: labels(&condition.subject),
             summary: wording.summary,
             description: wording.description,
         }

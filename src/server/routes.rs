@@ -29,13 +29,16 @@ const SCRAPES: usize = 4;
 /// How long a scrape may take: Prometheus' own patience.
 const SCRAPE: Duration = Duration::from_secs(10);
 
-/// The first page: where everything is.
+/// The first page, up to what is wrong.
 const INDEX: &str = "<!doctype html>
 <html lang=\"en\">
 <meta charset=\"utf-8\">
 <title>storage-guard</title>
 <h1>storage-guard</h1>
-<ul>
+";
+
+/// Where everything is.
+const LINKS: &str = "<ul>
 <li><a href=\"/metrics\">Metrics</a>
 <li><a href=\"/-/healthy\">Healthy?</a> <a href=\"/-/ready\">Ready?</a>
 <li><a href=\"/api/v1/status\">Status</a>
@@ -44,6 +47,7 @@ const INDEX: &str = "<!doctype html>
 <li><a href=\"/api/v1/failures\">Failures</a>
 <li><a href=\"/api/v1/caps\">Caps</a>
 <li><a href=\"/api/v1/alerts\">Alerts</a>
+<li><a href=\"/api/v1/channels\">Channels</a>
 </ul>
 </html>
 ";
@@ -113,8 +117,9 @@ pub fn router(backend: Arc<dyn Backend>, auth: Arc<Auth>, limits: &Limits) -> Ro
         .route("/failures/retry", post(retry_all))
         .route("/failures/{id}/retry", post(retry))
         .route("/failures/{id}/close", post(close))
-        .route("/alerts", get(alerts));
-    let all = machine_routes().route("/", get(|| async { Html(INDEX) })).nest("/api/v1", api);
+        .route("/alerts", get(alerts))
+        .route("/channels", get(channels));
+    let all = machine_routes().route("/", get(index)).nest("/api/v1", api);
     finish(all, backend, auth, limits)
 }
 
@@ -143,6 +148,20 @@ fn finish(routes: Router<Arc<App>>, backend: Arc<dyn Backend>, auth: Arc<Auth>, 
         .layer(middleware::from_fn_with_state(Arc::new(Gate::new(auth, *limits)), gate))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::map_response(careful))
+}
+
+/// The first page. It is the way to see what no channel tells.
+async fn index(State(app): Shared) -> Html<String> {
+    let since = app.probes.ask(&app.backend, |backend| backend.status().delivery_failing_since).await;
+    let banner = match since {
+        Ok(None) => String::new(),
+        // A time is digits and letters: nothing in it is markup.
+        Ok(Some(since)) => format!(
+            "<p role=\"alert\"><strong>ALERTS ARE NOT DELIVERED since {since}: no channel works. See <a href=\"/api/v1/channels\">the channels</a>.</strong>\n"
+        ),
+        Err(_) => "<p role=\"alert\"><strong>The guard does not answer.</strong>\n".to_owned(),
+    };
+    Html(format!("{INDEX}{banner}{LINKS}"))
 }
 
 async fn metrics(State(app): Shared) -> Result<Response, Refusal> {
@@ -276,4 +295,9 @@ async fn close(
 async fn alerts(State(app): Shared, params: Params) -> Result<Response, Refusal> {
     let page = params.page()?;
     app.show(move |backend| page.slice(backend.alerts())).await
+}
+
+async fn channels(State(app): Shared, params: Params) -> Result<Response, Refusal> {
+    let page = params.page()?;
+    app.show(move |backend| page.slice(backend.channels())).await
 }

@@ -18,10 +18,51 @@ use crate::domain::survey::until_full;
 pub struct Status {
     /// `observe` or `enforce`.
     pub mode: String,
+    /// Since when no channel delivers what is to be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery_failing_since: Option<String>,
     /// The volumes.
     pub volumes: Vec<Volume>,
     /// The trees.
     pub trees: Vec<Tree>,
+}
+
+/// One of `GET /api/v1/channels`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Channel {
+    /// Its name.
+    pub name: String,
+    /// Its kind, in the configuration's words.
+    pub kind: String,
+    /// `working`, `failing`, or `unknown` while nothing was sent.
+    pub state: String,
+    /// Since when it works or fails.
+    pub since: Option<String>,
+    /// Messages that wait.
+    pub queued: usize,
+    /// How long the oldest of them has been waiting.
+    pub oldest_seconds: u64,
+    /// Why the last send failed, if it did.
+    pub last_error: Option<String>,
+    /// Messages that were given up since the guard was started.
+    pub dropped: u64,
+    /// The last five of them, the newest first; also those of before.
+    pub last_dropped: Vec<DroppedMessage>,
+}
+
+/// A message that was given up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DroppedMessage {
+    /// When it was made.
+    pub time: String,
+    /// Of which alert.
+    pub alert: String,
+    /// The tree or volume that it is about.
+    pub labels: BTreeMap<String, String>,
+    /// `firing` or `resolved`.
+    pub state: String,
+    /// Why it was given up.
+    pub error: String,
 }
 
 /// One volume of a status.
@@ -215,6 +256,7 @@ impl Status {
             .flat_map(|volume| volume.trees.iter().map(|tree| Tree::of(&volume.name.to_string(), tree, history)));
         Self {
             mode: mode.as_str().to_owned(),
+            delivery_failing_since: None,
             volumes: volumes.iter().map(Volume::of).collect(),
             trees: trees.collect(),
         }

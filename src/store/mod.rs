@@ -15,6 +15,6 @@ mod state_dir;
 pub use alert_rows::{StoredAlert, Told};
 pub use database::{Database, DatabaseError, OpenedDatabase};
 pub use journal::{Journal, JournalError, Opened};
-pub use outbox::{Batch, Loaded, Message, MessageKind, MessageState};
+pub use outbox::{Batch, Loaded, Message, MessageKind, MessageState, SUPERSEDED};
 pub use state::{OpenState, OpenStateError, open_state};
 pub use state_dir::{StateDir, StateError};

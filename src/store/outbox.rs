@@ -14,6 +14,12 @@ use crate::domain::units::Timestamp;
 /// How many messages that were sent or dropped are kept to be shown.
 const KEPT: u32 = 1000;
 
+/// The last error of a message that was taken back, since nobody needs it any more: it is not lost.
+pub const SUPERSEDED: &str = "superseded: it was over before it was sent";
+
+/// So many messages that were given up are read at a start, to be shown.
+const SHOWN: u32 = 50;
+
 words! {
     /// What a message tells.
     MessageKind {
@@ -93,6 +99,8 @@ impl Batch {
 pub struct Loaded {
     /// The queued messages, in order.
     pub messages: Vec<Message>,
+    /// The last messages that were given up, the newest first.
+    pub dropped: Vec<Message>,
     /// The number for the next message.
     pub next_seq: i64,
     /// The alerts.
@@ -161,9 +169,13 @@ impl Database {
         self.with("read the outbox", |connection| {
             let mut statement = connection.prepare("SELECT * FROM outbox WHERE state = 'queued' ORDER BY seq")?;
             let messages = collect(statement.query_map([], message_of)?)?;
+            let mut statement = connection.prepare(
+                "SELECT * FROM outbox WHERE state = 'dropped' AND last_error IS NOT ?1 ORDER BY seq DESC LIMIT ?2",
+            )?;
+            let dropped = collect(statement.query_map(params![SUPERSEDED, SHOWN], message_of)?)?;
             let last: i64 = connection.query_row("SELECT COALESCE(MAX(seq), 0) FROM outbox", [], |row| row.get(0))?;
             let (alerts, told) = (read_alerts(connection)?, read_told(connection)?);
-            Ok(Loaded { messages, next_seq: last.saturating_add(1), alerts, told })
+            Ok(Loaded { messages, dropped, next_seq: last.saturating_add(1), alerts, told })
         })
     }
 
@@ -293,6 +305,10 @@ mod tests {
         let loaded = database.read_outbox().unwrap();
         assert!(loaded.messages.is_empty() && loaded.alerts.is_empty() && loaded.told.is_empty());
         assert_eq!(database.recent_messages(1).unwrap(), [message(2, MessageState::Sent)]);
+
+        let superseded = Message { last_error: Some(SUPERSEDED.to_owned()), ..message(3, MessageState::Dropped) };
+        database.write_outbox(&Batch { messages: vec![superseded], ..Batch::default() }).unwrap();
+        assert_eq!(database.read_outbox().unwrap().dropped, [message(1, MessageState::Dropped)]);
     }
 
     /// Nor is one of a later version, whatever of it is known.

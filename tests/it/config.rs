@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use storage_guard::config::{Config, Flags, Problem, ProblemKind, apply_flags, check_environment, for_trees, load};
@@ -190,6 +191,11 @@ fn values_are_read_in_all_their_forms() {
     assert!(matches!(of(0), ChannelKind::Email { port: 25, tls: MailTls::None, .. }));
     assert!(matches!(of(1), ChannelKind::Email { port: 465, tls: MailTls::Implicit, .. }));
     assert!(matches!(of(2), ChannelKind::Webhook { url, secret: Some(_) } if url.reveal().ends_with("?$x=1")));
+    let (minute, quarter) = (Duration::from_secs(60), Duration::from_secs(900));
+    assert!(matches!(of(3), ChannelKind::Alertmanager { every, generator_url: Some(_), .. } if *every == minute));
+    assert!(matches!(of(4), ChannelKind::Heartbeat { every, .. } if *every == quarter));
+    let limits: Vec<u32> = config.notify.channels.iter().map(|channel| channel.per_minute).collect();
+    assert_eq!(limits, [60, 60, 18, 60, 7]);
     assert!(config.dormant.is_empty(), "{:?}", config.dormant);
 }
 
@@ -333,9 +339,10 @@ fn the_packaged_example_is_read_with_all_that_is_commented_out() {
         put(&secrets.join(name), "not-a-real-secret\n", 0o600);
     }
     put(&secrets.join("robot.url"), "https://oapi.dingtalk.com/robot/send?access_token=not-a-real-token\n", 0o600);
+    put(&secrets.join("pulse.url"), "https://hc-ping.com/not-a-real-token\n", 0o600);
     let text = text.replace("/etc/storage-guard/secrets", &secrets.display().to_string());
     let config = of(&text, 0o644).unwrap_or_else(|problems| panic!("{}{text}", lines(&problems)));
-    assert_eq!((config.volumes.len(), config.notify.channels.len()), (1, 4));
+    assert_eq!((config.volumes.len(), config.notify.channels.len()), (1, 5));
     for section in ["`catalogues`", "`media_servers`", "`archives`", "`fleet`", "`tls`", "`auth.users`"] {
         assert!(config.dormant.iter().any(|sentence| sentence.starts_with(section)), "{section}: {:?}", config.dormant);
     }

@@ -14,5 +14,6 @@ mod reclaim;
 mod reclaim_model;
 mod safety;
 mod server;
+mod standing;
 mod support;
 mod volume;

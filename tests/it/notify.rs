@@ -44,6 +44,10 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    pub(crate) fn line(&self) -> &str {
+        &self.line
+    }
+
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
     }
@@ -65,7 +69,7 @@ pub(crate) async fn receiver(answers: &'static [&'static str]) -> (u16, mpsc::Un
     (listener.local_addr().unwrap().port(), receive(listener, answers))
 }
 
-fn receive(listener: TcpListener, answers: &'static [&'static str]) -> mpsc::UnboundedReceiver<Seen> {
+pub(crate) fn receive(listener: TcpListener, answers: &'static [&'static str]) -> mpsc::UnboundedReceiver<Seen> {
     let (told, seen) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         let mut held = Vec::new();
@@ -83,7 +87,8 @@ fn receive(listener: TcpListener, answers: &'static [&'static str]) -> mpsc::Unb
                     let headers = lines.filter_map(|line| line.split_once(": "));
                     let headers: Vec<_> = headers.map(|(k, v)| (k.to_lowercase(), v.to_owned())).collect();
                     let request = Seen { line, headers, body: body.to_owned() };
-                    if request.header("content-length").parse() == Ok(body.len()) || n == 0 {
+                    let length = request.header("content-length");
+                    if length.is_empty() || length.parse() == Ok(body.len()) || n == 0 {
                         break request;
                     }
                 }

@@ -58,6 +58,7 @@ fn every_address_answers_with_its_status_and_shape() {
     check("POST", "/api/v1/failures/retry", "", 202, json!({"/retrying": 3}));
     check("POST", "/api/v1/failures/7/close", r#"{"reason": " it is gone "}"#, 200, json!({"/closed": 7}));
     get("/api/v1/alerts", json!({"/items/0/state": "firing", "/items/0/labels/volume": "/a"}));
+    get("/api/v1/channels", json!({"/items/0/name": "hook", "/items/0/state": "failing", "/items/0/queued": 3}));
     check("POST", "/-/reload", "", 200, json!({"/reloaded": true}));
     check("PUT", "/-/reload", "", 200, json!({"/reloaded": true}));
     assert_eq!(
@@ -94,8 +95,10 @@ fn the_machines_addresses_answer_without_a_token() {
     assert!(metrics.body.starts_with(b"storage_guard_enforcing 1\n"));
     check("/-/healthy", 200, "text/plain; charset=utf-8");
     check("/-/ready", 200, "text/plain; charset=utf-8");
-    let index = check("/", 200, "text/html; charset=utf-8");
-    assert!(String::from_utf8(index.body).unwrap().contains("href=\"/metrics\""));
+    let index = || String::from_utf8(check("/", 200, "text/html; charset=utf-8").body).unwrap();
+    assert!(index().contains("href=\"/metrics\"") && !index().contains("NOT DELIVERED"));
+    *served.backend.undelivered.lock().unwrap() = Some("2026-01-01T00:00:00Z".to_owned());
+    assert!(index().contains("ALERTS ARE NOT DELIVERED since 2026-01-01T00:00:00Z"), "{}", index());
     served.backend.unready.store(true, Ordering::Relaxed);
     assert_eq!(check("/-/ready", 503, "application/json").json().pointer("/error/code"), Some(&"not_ready".into()));
     let refused = served.operate("POST", "/-/reload", "");

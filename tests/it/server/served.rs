@@ -15,7 +15,7 @@ use storage_guard::domain::secret::Secret;
 use storage_guard::domain::settings::{AuthSettings, Role, Token};
 use storage_guard::domain::units::Timestamp;
 use storage_guard::server::records::{Alert, AlertState, Cap, FailureItem, Job, JobItem, JobState, JournalEntry};
-use storage_guard::server::shapes::{Page, Path, Plan, Status};
+use storage_guard::server::shapes::{Channel, Page, Path, Plan, Status};
 use storage_guard::server::{
     Auth, Backend, ControlSocket, Limits, PageQuery, Plans, Refusal, metrics_router, router, serve_tcp, serve_unix,
 };
@@ -28,6 +28,7 @@ pub(super) const OPERATOR: &str = "the-operators-own-token";
 pub(super) struct Fake {
     pub(super) asked: Mutex<Vec<String>>,
     pub(super) unready: AtomicBool,
+    pub(super) undelivered: Mutex<Option<String>>,
     pub(super) stuck: Mutex<bool>,
     pub(super) released: Condvar,
 }
@@ -101,7 +102,8 @@ impl Backend for Fake {
     }
 
     fn status(&self) -> Status {
-        Status { mode: "observe".to_owned(), volumes: vec![], trees: vec![] }
+        let delivery_failing_since = self.undelivered.lock().unwrap().clone();
+        Status { mode: "observe".to_owned(), delivery_failing_since, volumes: vec![], trees: vec![] }
     }
 
     fn plans(&self, volume: Option<&str>) -> Result<Plans, Refusal> {
@@ -202,6 +204,20 @@ impl Backend for Fake {
             labels: BTreeMap::from([("volume", "/a".to_owned())]),
             summary: "No reading".to_owned(),
             description: "It is unmounted".to_owned(),
+        }]
+    }
+
+    fn channels(&self) -> Vec<Channel> {
+        vec![Channel {
+            name: "hook".to_owned(),
+            kind: "webhook".to_owned(),
+            state: "failing".to_owned(),
+            since: Some("2026-01-01T00:00:00Z".to_owned()),
+            queued: 3,
+            oldest_seconds: 60,
+            last_error: Some("503 Service Unavailable".to_owned()),
+            dropped: 0,
+            last_dropped: vec![],
         }]
     }
 
