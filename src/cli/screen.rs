@@ -41,6 +41,13 @@ pub(super) fn scan(status: &Status) -> Result<String, fmt::Error> {
 pub(super) fn status(status: &Status) -> Result<String, fmt::Error> {
     let mut out = String::new();
     writeln!(out, "mode {}", status.mode)?;
+    if let Some(alerts) = status.alerts.filter(|alerts| alerts.muted + alerts.silences > 0) {
+        writeln!(
+            out,
+            "MUTED: {} of {} firing alerts; silences in effect: {}; see `storage-guard alerts list`",
+            alerts.muted, alerts.firing, alerts.silences
+        )?;
+    }
     for volume in &status.volumes {
         describe_volume(&mut out, volume)?;
         if let Some(since) = &volume.running_since {

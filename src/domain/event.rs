@@ -7,6 +7,7 @@ use super::ledger::{BatchAccount, Judgement};
 use super::names::{TreeId, VolumeId};
 use super::path::RelPath;
 use super::pressure::Pressure;
+use super::silence::{Silence, SilenceChange};
 use super::units::{Bytes, Timestamp};
 
 /// What happened.
@@ -147,6 +148,15 @@ pub enum Event {
         result: Delivery,
         /// In words; secrets masked.
         detail: String,
+    },
+    /// A silence began or ended.
+    Silenced {
+        /// The silence.
+        silence: Silence,
+        /// What happened to it.
+        change: SilenceChange,
+        /// Who did it; empty if its time was over.
+        who: String,
     },
     /// Something that a person should know, and that has no metric of its own.
     Remark {

@@ -12,22 +12,27 @@ use super::channel::{Channel, Parcel, describe};
 use super::delivery::{Outcome, longest_pause, pause};
 use super::groups::{Groups, Order};
 use super::queue::{Next, Queue, come, millis};
+use super::silences::Mutes;
 use super::template::Templates;
 use crate::domain::alert::{Condition, Wording};
 use crate::domain::alert_book::Change;
 use crate::domain::cause::chain;
 use crate::domain::event::{Delivery, Event};
 use crate::domain::settings::NotifySettings;
+use crate::domain::silence::SilenceChange;
 use crate::domain::units::Timestamp;
 use crate::store::{Batch, Database, Message, MessageKind, MessageState};
 use crate::system::Clock;
+
+/// Why a message that was queued is not sent.
+const MUTED: &str = "superseded: its alert was muted before it was sent";
 
 /// Takes in what changes, and delivers it.
 pub struct Notifier {
     pub(super) settings: ArcSwap<NotifySettings>,
     pub(super) templates: ArcSwap<Templates>,
     pub(super) clock: Arc<dyn Clock>,
-    database: Arc<Database>,
+    pub(super) database: Arc<Database>,
     events: Box<dyn Fn(Event) + Send + Sync>,
     state: Mutex<State>,
     /// One batch is written after the other.
@@ -39,8 +44,8 @@ pub struct Notifier {
 }
 
 #[derive(Default)]
-struct State {
-    groups: Groups,
+pub(super) struct State {
+    pub(super) groups: Groups,
     queue: Queue,
     /// What is known of each channel; nothing of one that has not tried yet.
     health: BTreeMap<String, Health>,
@@ -94,6 +99,7 @@ impl Notifier {
         match database.read_outbox() {
             Ok(loaded) => {
                 state.groups = Groups::restore(loaded.alerts, loaded.told, now);
+                state.groups.mutes = Mutes::restore(loaded.silences);
                 state.queue = Queue::restore(loaded.messages, loaded.next_seq, now, boottime);
             }
             Err(_) => events(Event::Remark {
@@ -222,6 +228,12 @@ impl Notifier {
         }
     }
 
+    /// Whether there is a channel of that name.
+    #[must_use]
+    pub fn has_channel(&self, name: &str) -> bool {
+        self.settings.load().channels.iter().any(|channel| channel.name == name)
+    }
+
     /// Queues what is due, and says when something will be next.
     pub(super) fn plan(&self) -> Option<Duration> {
         let (now, boottime) = (self.clock.now(), self.clock.boottime());
@@ -234,6 +246,8 @@ impl Notifier {
         dropped.extend(queue.retain_channels(&channels));
         groups.retain_channels(&channels);
         health.retain(|name, _| channels.contains(name));
+        let over = groups.mutes.pass(now);
+        groups.take_back(now, |channel, alert, subject| queue.take_back((channel, alert, subject), MUTED));
         let queued = |channel: &str, alert, subject: &_| queue.has_firing(channel, alert, subject);
         for order in groups.flush(&channels, &settings, now, queued, new_id) {
             dropped.extend(queue.push(message(order, now, &templates), boottime));
@@ -241,6 +255,9 @@ impl Notifier {
         let due = groups.due(&channels, &settings);
         drop(state);
         self.tell_dropped(dropped);
+        for silence in over {
+            self.tell(Event::Silenced { silence, change: SilenceChange::Expired, who: String::new() });
+        }
         due.map(|at| at.since(now))
     }
 
@@ -336,7 +353,7 @@ impl Notifier {
         (self.events)(event);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing in here panics half-way through a change; if it did, an old state is better than none.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

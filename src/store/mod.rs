@@ -9,6 +9,7 @@ mod outbox;
 mod reading;
 mod record;
 mod segment;
+mod silence_rows;
 mod state;
 mod state_dir;
 

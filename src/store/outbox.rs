@@ -6,9 +6,11 @@ use rusqlite::{Row, params};
 
 use super::alert_rows::{StoredAlert, Told, read_alerts, read_told, subject_of, subject_text, write_alert, write_told};
 use super::database::{Database, DatabaseError};
+use super::silence_rows::{read_silences, write_silence};
 use crate::domain::alert::{AlertName, Subject};
 use crate::domain::deletion::words;
 use crate::domain::settings::Severity;
+use crate::domain::silence::Silence;
 use crate::domain::units::Timestamp;
 
 /// How many messages that were sent or dropped are kept to be shown.
@@ -78,13 +80,15 @@ pub struct Batch {
     pub alerts: Vec<(AlertName, Subject, Option<StoredAlert>)>,
     /// What channels were told, or nothing if they owe nothing more.
     pub told: Vec<(String, AlertName, Subject, Option<Told>)>,
+    /// Silences, as they are now, or nothing if they ended long ago.
+    pub silences: Vec<(u64, Option<Silence>)>,
 }
 
 impl Batch {
     /// There is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.alerts.is_empty() && self.told.is_empty()
+        self.messages.is_empty() && self.alerts.is_empty() && self.told.is_empty() && self.silences.is_empty()
     }
 }
 
@@ -99,6 +103,8 @@ pub struct Loaded {
     pub alerts: Vec<StoredAlert>,
     /// What channels were told.
     pub told: Vec<(String, AlertName, Subject, Told)>,
+    /// The silences.
+    pub silences: Vec<Silence>,
 }
 
 impl Database {
@@ -114,6 +120,9 @@ impl Database {
             }
             for (channel, alert, subject, told) in &batch.told {
                 write_told(&transaction, (channel, *alert, subject), told.as_ref())?;
+            }
+            for (id, silence) in &batch.silences {
+                write_silence(&transaction, *id, silence.as_ref())?;
             }
             let mut done = false;
             for message in &batch.messages {
@@ -163,7 +172,8 @@ impl Database {
             let messages = collect(statement.query_map([], message_of)?)?;
             let last: i64 = connection.query_row("SELECT COALESCE(MAX(seq), 0) FROM outbox", [], |row| row.get(0))?;
             let (alerts, told) = (read_alerts(connection)?, read_told(connection)?);
-            Ok(Loaded { messages, next_seq: last.saturating_add(1), alerts, told })
+            let silences = read_silences(connection)?;
+            Ok(Loaded { messages, next_seq: last.saturating_add(1), alerts, told, silences })
         })
     }
 
@@ -274,6 +284,7 @@ mod tests {
             messages: vec![message(1, MessageState::Queued), message(2, MessageState::Sent)],
             alerts: vec![(key.0, key.1.clone(), Some(alert()))],
             told: vec![("hook".to_owned(), key.0, key.1.clone(), Some(told.clone()))],
+            ..Batch::default()
         };
         Database::open(&path).unwrap().database.write_outbox(&batch).unwrap();
         let database = Database::open(&path).unwrap().database;
@@ -288,6 +299,7 @@ mod tests {
             messages: vec![message(1, MessageState::Dropped)],
             alerts: vec![(key.0, key.1.clone(), None)],
             told: vec![("hook".to_owned(), key.0, key.1, None)],
+            ..Batch::default()
         };
         database.write_outbox(&gone).unwrap();
         let loaded = database.read_outbox().unwrap();

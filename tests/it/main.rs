@@ -1,6 +1,7 @@
 //! Integration tests: one binary.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod alerts;
 mod architecture;
 mod cli;
 mod config;
