@@ -79,6 +79,11 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Failures,
     },
+    /// What is wrong, what is silenced, and whether a channel works.
+    Alerts {
+        #[command(subcommand)]
+        command: Alerts,
+    },
     /// Prints the completions for a shell.
     Completions {
         /// Which shell.
@@ -185,4 +190,52 @@ pub(super) enum Failures {
         #[arg(long)]
         reason: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Alerts {
+    /// Lists alerts that are pending or firing, why nobody is told of one, and those that were over lately.
+    List(Look),
+    /// Mutes alerts until a time; without anything said, lists the silences.
+    Silence {
+        #[command(flatten)]
+        look: Look,
+        #[command(flatten)]
+        silence: SilenceArgs,
+    },
+    /// Sends a message by a channel, and prints the whole exchange: 0 delivered, 1 not.
+    Test {
+        #[command(flatten)]
+        look: Look,
+        /// The channel's name.
+        channel: String,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct SilenceArgs {
+    /// Alerts of this name.
+    #[arg(long)]
+    pub(super) alert: Option<String>,
+    /// Alerts about this tree.
+    #[arg(long = "of-tree", value_name = "NAME")]
+    pub(super) of_tree: Option<String>,
+    /// Alerts about this volume, and about the trees on it.
+    #[arg(long, value_name = "NAME")]
+    pub(super) volume: Option<String>,
+    /// Every alert.
+    #[arg(long)]
+    pub(super) all: bool,
+    /// When it ends by itself: a time (RFC 3339), or a span such as 2h.
+    #[arg(long, value_name = "TIME")]
+    pub(super) until: Option<String>,
+    /// Why, for whoever wonders later.
+    #[arg(long)]
+    pub(super) reason: Option<String>,
+    /// Ends the silence with this number now.
+    #[arg(long, value_name = "ID")]
+    pub(super) remove: Option<u64>,
+    /// Lists also those that ended within 30 days.
+    #[arg(long)]
+    pub(super) ended: bool,
 }

@@ -158,7 +158,9 @@ mod tests {
     use crate::domain::deletion::Outcome;
     use crate::domain::journal::JournalQuery;
     use crate::domain::settings::AuthSettings;
-    use crate::server::records::{Alert, Cap, FailureItem, Job, JobItem, JournalEntry};
+    use crate::server::records::{
+        Alert, Cap, ChannelTest, FailureItem, Job, JobItem, JournalEntry, NewSilence, Silence, SilenceMade,
+    };
     use crate::server::shapes::{Channel, Page, Status};
     use crate::server::{Auth, Backend, ControlSocket, Limits, PageQuery, Plans, Refusal, router, serve_unix};
     use crate::system::SystemClock;
@@ -218,7 +220,13 @@ mod tests {
         }
 
         fn status(&self) -> Status {
-            Status { mode: "observe".to_owned(), delivery_failing_since: None, volumes: vec![], trees: vec![] }
+            Status {
+                mode: "observe".to_owned(),
+                delivery_failing_since: None,
+                alerts: None,
+                volumes: vec![],
+                trees: vec![],
+            }
         }
 
         fn plans(&self, _: Option<&str>) -> Result<Plans, Refusal> {
@@ -279,6 +287,22 @@ mod tests {
 
         fn alerts(&self) -> Vec<Alert> {
             vec![]
+        }
+
+        fn silences(&self, _: bool) -> Vec<Silence> {
+            vec![]
+        }
+
+        fn silence(&self, _: &NewSilence, _: &str) -> Result<SilenceMade, Refusal> {
+            Ok(SilenceMade { id: 1, durable: true })
+        }
+
+        fn end_silence(&self, id: u64, _: &str) -> Result<(), Refusal> {
+            Err(Refusal::not_found(format!("there is no silence {id}")))
+        }
+
+        fn test_channel(&self, _: &str) -> Result<ChannelTest, Refusal> {
+            Ok(ChannelTest { delivered: true, transcript: vec![] })
         }
 
         fn reload(&self, _: &str) -> Result<(), Vec<String>> {

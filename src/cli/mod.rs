@@ -1,5 +1,6 @@
 //! The commands: what they take, what they print, and how they end. The only place that prints.
 
+mod alerts;
 mod args;
 mod client;
 mod exit;

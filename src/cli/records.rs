@@ -86,7 +86,7 @@ fn all(look: &Look, query: &JournalQuery) -> Result<Vec<Value>, Failure> {
     }
 }
 
-fn word<'a>(entry: &'a Value, name: &str) -> &'a str {
+pub(super) fn word<'a>(entry: &'a Value, name: &str) -> &'a str {
     entry[name].as_str().unwrap_or_default()
 }
 

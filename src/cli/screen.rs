@@ -44,6 +44,13 @@ pub(super) fn status(status: &Status, channels: &[Channel]) -> Result<String, fm
         writeln!(out, "ALERTS ARE NOT DELIVERED since {since}: no channel works; the channels below say why")?;
     }
     writeln!(out, "mode {}", status.mode)?;
+    if let Some(alerts) = status.alerts.filter(|alerts| alerts.muted + alerts.silences > 0) {
+        writeln!(
+            out,
+            "MUTED: {} of {} firing alerts; silences in effect: {}; see `storage-guard alerts list`",
+            alerts.muted, alerts.firing, alerts.silences
+        )?;
+    }
     for volume in &status.volumes {
         describe_volume(&mut out, volume)?;
         if let Some(since) = &volume.running_since {
@@ -310,6 +317,7 @@ mod tests {
         };
         let status = |since: Option<&str>| Status {
             mode: "observe".to_owned(),
+            alerts: None,
             delivery_failing_since: since.map(str::to_owned),
             volumes: vec![],
             trees: vec![],

@@ -16,6 +16,7 @@ use super::exit::{Failure, complain};
 use crate::config::{self, Config, Flags, Problem, ProblemKind};
 use crate::daemon::{Guard, Hub, Parts};
 use crate::domain::event::Event;
+use crate::domain::settings::NotifySettings;
 use crate::store::{Journal, StateDir, open_state};
 use crate::system::{Isolating, Kernel, ProcHolders, SystemClock, survive_lease_breaks};
 
@@ -35,7 +36,9 @@ pub(super) struct Local {
     pub(super) guard: Guard,
     pub(super) hub: Arc<Hub>,
     /// Taken for this process; `None` where there is no state yet and none is needed.
-    pub(super) _state: Option<Arc<StateDir>>,
+    pub(super) state: Option<Arc<StateDir>>,
+    /// How alerts are delivered.
+    pub(super) notify: NotifySettings,
 }
 
 /// What a command does to the state.
@@ -96,7 +99,7 @@ fn setup_pick(tree: &crate::domain::settings::TreeSettings) -> Option<String> {
 }
 
 /// The state's folder that a command is told of.
-fn state_of(place: &Place) -> Result<(PathBuf, Option<Config>), Failure> {
+pub(super) fn state_of(place: &Place) -> Result<(PathBuf, Option<Config>), Failure> {
     let named = place.config.is_some() || !place.trees.is_empty();
     match &place.state {
         Some(state) if !named => Ok((state.clone(), None)),
@@ -159,7 +162,7 @@ impl Local {
             running: false,
         };
         let guard = Guard::open(config, &parts)?;
-        Ok(Self { guard, hub, _state: state })
+        Ok(Self { guard, hub, state, notify: config.notify.clone() })
     }
 
     /// Looks once, with a progress bar where somebody can see it, and lets the hub know.
@@ -206,7 +209,8 @@ fn teller() -> impl Fn(Event) + Send + Sync {
         | Event::Clock { .. }
         | Event::Reloaded { .. }
         | Event::Notified { .. }
-        | Event::Beat { .. } => {}
+        | Event::Beat { .. }
+        | Event::Silenced { .. } => {}
     }
 }
 
@@ -222,10 +226,15 @@ pub(super) fn call<T: DeserializeOwned>(
         return Ok(serde_json::from_value(answer)?);
     }
     let sentence = answer["error"]["message"].as_str().map_or_else(|| answer.to_string(), str::to_owned);
-    Err(match status {
+    Err(failure(status, sentence))
+}
+
+/// What a refusal means for the exit code.
+pub(super) fn failure(status: u16, sentence: String) -> Failure {
+    match status {
         404 | 409 | 403 => Failure::Refused(sentence),
         _ => Failure::failed(sentence),
-    })
+    }
 }
 
 /// A text as part of a URL.

@@ -19,4 +19,5 @@ mod yaml;
 pub use environment::check_environment;
 pub use flags::{Flags, apply_flags, for_trees};
 pub use problem::{Problem, ProblemKind};
+pub use values::duration;
 pub use whole::{Config, load};

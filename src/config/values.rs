@@ -18,8 +18,9 @@ pub(super) const MARK: &str =
 /// What a span of the day looks like.
 pub(super) const WINDOW: &str = "a span of the day such as \"01:00-05:00\"";
 
-/// `10s`, `5m`, `1h30m`, `7d`, `200ms`, `0`: whole numbers, the larger unit first.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+/// A duration as it is written, `10s`, `5m`, `1h30m`, `7d`, `200ms`, `0`: whole numbers, the larger unit first.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
     const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
     if text == "0" {
         return Some(Duration::ZERO);

@@ -1,5 +1,6 @@
 //! What is wrong becomes an alert, and an alert a message: looked at every second.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,25 +8,36 @@ use std::time::Duration;
 
 use super::hub::{Hub, lock};
 use crate::domain::alert::{AlertName, Case, Condition, Subject};
-use crate::domain::alert_book::{AlertBook, AlertState};
+use crate::domain::alert_book::{Active, AlertBook, AlertState, Change};
 use crate::domain::conditions::{condition, conditions};
 use crate::domain::deletion::Seq;
 use crate::domain::event::Event;
 use crate::domain::fact::{Fact, FactName};
 use crate::domain::settings::{AlertTuning, NotifySettings, Severity};
+use crate::domain::silence::{Homes, Wanted};
+use crate::domain::units::Timestamp;
 use crate::notify::{ChannelReport, ChannelState, Notifier};
-use crate::server::records;
-use crate::server::shapes::{Channel, DroppedMessage};
+use crate::server::Refusal;
+use crate::server::records::{self, ChannelTest, NewSilence, SilenceMade};
+use crate::server::shapes::{AlertCounts, Channel, DroppedMessage};
 use crate::store::{Database, DatabaseError, Journal};
 
 /// Between two looks.
 const TICK: Duration = Duration::from_secs(1);
 
+/// An alert that is over is shown for so long …
+const SHOWN: Duration = Duration::from_secs(86_400);
+
+/// … and so many of them.
+const MOST: usize = 100;
+
 /// Alerts, and who is told of them.
-pub(super) struct Alerts {
+pub struct Alerts {
     hub: Arc<Hub>,
     pub(super) notifier: Arc<Notifier>,
     book: Mutex<AlertBook>,
+    /// Those that were over lately, the last one first; a restart forgets them.
+    over: Mutex<VecDeque<(Active, Timestamp)>>,
     tuning: Mutex<Vec<AlertTuning>>,
     database: Arc<Database>,
     /// Where it belongs.
@@ -36,7 +48,8 @@ pub(super) struct Alerts {
 
 impl Alerts {
     /// Goes on with what was firing when the guard last ran.
-    pub(super) fn new(hub: Arc<Hub>, settings: &NotifySettings, database: Arc<Database>, path: PathBuf) -> Self {
+    #[must_use]
+    pub fn new(hub: Arc<Hub>, settings: &NotifySettings, database: Arc<Database>, path: PathBuf) -> Self {
         let firing = database.firing().unwrap_or_else(|error| {
             let text = format!("the alerts that were firing cannot be read ({error}); they are told of anew");
             hub.record(&Event::Remark { text, urgent: false });
@@ -49,6 +62,7 @@ impl Alerts {
             hub,
             notifier: Arc::new(notifier),
             book: Mutex::new(AlertBook::restore(firing)),
+            over: Mutex::default(),
             tuning: Mutex::new(settings.tuning.clone()),
             database,
             path,
@@ -84,9 +98,22 @@ impl Alerts {
         found.extend(self.undelivered());
         let changes = lock(&self.book).step(&found, &lock(&self.tuning), now);
         if !changes.is_empty() {
+            self.remember(&changes, now);
             self.notifier.changed(changes);
         }
         self.notifier.looked();
+    }
+
+    fn remember(&self, changes: &[Change], now: Timestamp) {
+        let mut over = lock(&self.over);
+        for change in changes {
+            let (Change::Fired(active) | Change::Updated(active) | Change::Resolved(active)) = change;
+            over.retain(|(other, _)| (other.alert(), other.subject()) != (active.alert(), active.subject()));
+            if let Change::Resolved(active) = change {
+                over.push_front((active.clone(), now));
+            }
+        }
+        over.truncate(MOST);
     }
 
     /// The alert that no channel will tell of: the log does, once when it begins and once when it ends.
@@ -116,17 +143,103 @@ impl Alerts {
         self.notifier.channels().into_iter().map(channel).collect()
     }
 
-    /// What is pending or firing, for the API.
-    pub(super) fn list(&self) -> Vec<records::Alert> {
-        let book = lock(&self.book);
-        let shape = |active: &crate::domain::alert_book::Active| {
+    /// What is pending or firing, and what was over lately.
+    #[must_use]
+    pub fn list(&self) -> Vec<records::Alert> {
+        let now = self.hub.now();
+        let active = |active: &Active| {
             let state = match active.state {
                 AlertState::Pending => records::AlertState::Pending,
                 AlertState::Firing => records::AlertState::Firing,
             };
-            records::Alert::of(&active.condition, self.notifier.wording(&active.condition), state, active.since)
+            let muted_by = self.notifier.muted_by(&active.condition).map(Into::into);
+            records::Alert { muted_by, ..self.shape(active, state) }
         };
-        book.active().map(shape).collect()
+        let mut out: Vec<_> = lock(&self.book).active().map(active).collect();
+        let over = |(active, ended): &(Active, Timestamp)| records::Alert {
+            ended: Some(ended.to_string()),
+            ..self.shape(active, records::AlertState::Resolved)
+        };
+        out.extend(lock(&self.over).iter().filter(|(_, ended)| now.since(*ended) <= SHOWN).map(over));
+        out
+    }
+
+    fn shape(&self, active: &Active, state: records::AlertState) -> records::Alert {
+        records::Alert::of(&active.condition, self.notifier.wording(&active.condition), state, active.since)
+    }
+
+    /// How many there are, for the status.
+    pub(super) fn counts(&self) -> AlertCounts {
+        let book = lock(&self.book);
+        let firing: Vec<_> = book.active().filter(|active| active.state == AlertState::Firing).collect();
+        let muted = firing.iter().filter(|active| self.notifier.muted_by(&active.condition).is_some());
+        let silences = self.notifier.silences();
+        AlertCounts {
+            firing: firing.len(),
+            muted: muted.count(),
+            silences: silences.iter().filter(|silence| silence.ended.is_none()).count(),
+        }
+    }
+
+    /// Says on which volume each tree lies.
+    pub fn set_homes(&self, homes: Homes) {
+        self.notifier.set_homes(homes);
+    }
+
+    /// Silences that are in effect; also those that ended lately, if `ended`.
+    #[must_use]
+    pub fn silences(&self, ended: bool) -> Vec<records::Silence> {
+        let silences = self.notifier.silences();
+        silences.iter().filter(|silence| ended || silence.ended.is_none()).map(Into::into).collect()
+    }
+
+    /// Mutes alerts.
+    ///
+    /// # Errors
+    /// 400 if it cannot be meant.
+    pub fn silence(&self, wanted: &NewSilence, who: &str) -> Result<SilenceMade, Refusal> {
+        let bad = |sentence: String| Refusal::bad_request("bad_silence", sentence);
+        let until: jiff::Timestamp = wanted.until.parse().map_err(|_| {
+            bad(format!("`until` is {:?}, but must be a time such as 2026-11-22T08:00:00Z", wanted.until))
+        })?;
+        let asked = Wanted {
+            alert: wanted.alert.as_deref(),
+            tree: wanted.tree.as_deref(),
+            volume: wanted.volume.as_deref(),
+            all: wanted.all,
+            until: Timestamp::from_millis(until.as_millisecond()),
+            reason: &wanted.reason,
+        };
+        let (silence, durable) = self.notifier.silence(&asked, who).map_err(bad)?;
+        Ok(SilenceMade { id: silence.id, durable })
+    }
+
+    /// Ends a silence early.
+    ///
+    /// # Errors
+    /// 404 if there is none with that number in effect.
+    pub fn end_silence(&self, id: u64, who: &str) -> Result<(), Refusal> {
+        let ended = self.notifier.end_silence(id, who);
+        let none = || Refusal::not_found(format!("there is no silence {id} in effect; see `alerts silence`"));
+        ended.map(drop).ok_or_else(none)
+    }
+
+    /// Sends a message by a channel now, and gives the whole exchange. Blocks until it is sent or not.
+    ///
+    /// # Errors
+    /// 404 if there is no such channel, 503 if nothing can be sent at all.
+    pub fn test_channel(&self, name: &str) -> Result<ChannelTest, Refusal> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Refusal::unavailable("no_runtime", error.to_string()))?;
+        let tested = runtime.block_on(self.notifier.test(name));
+        // A resolver that hangs is not waited for.
+        runtime.shutdown_background();
+        let (delivered, text) = match tested {
+            Ok(text) => (true, text),
+            Err(text) if !self.notifier.has_channel(name) => return Err(Refusal::not_found(text)),
+            Err(text) => (false, text),
+        };
+        Ok(ChannelTest { delivered, transcript: text.lines().map(str::to_owned).collect() })
     }
 }
 

@@ -16,6 +16,7 @@ use crate::domain::names::{TreeId, VolumeId};
 use crate::domain::plan::Plan;
 use crate::domain::retention::Mode;
 use crate::domain::settings::TreeSettings;
+use crate::domain::silence::Homes;
 use crate::domain::status::VolumeView;
 use crate::domain::volume::FilesystemTraits;
 use crate::probe::Prober;
@@ -222,6 +223,15 @@ impl Guard {
     #[must_use]
     pub fn views(&self) -> Vec<VolumeView> {
         self.volumes.iter().map(VolumeWorker::view).collect()
+    }
+
+    /// On which volume each tree lies.
+    #[must_use]
+    pub fn homes(&self) -> Homes {
+        let trees =
+            |volume: &VolumeWorker| volume.trees.iter().map(|tree| tree.policy.tree.clone()).collect::<Vec<_>>();
+        let homes = self.volumes.iter().map(|volume| (volume.name.clone(), trees(volume)));
+        homes.flat_map(|(volume, trees)| trees.into_iter().map(move |tree| (tree, volume.clone()))).collect()
     }
 
     /// Names of all volumes and trees.

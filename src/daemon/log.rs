@@ -7,6 +7,7 @@ use crate::domain::deletion::{Attempt, RunResult};
 use crate::domain::event::{Delivery, Event};
 use crate::domain::ledger::Judgement;
 use crate::domain::pressure::Pressure;
+use crate::domain::silence::SilenceChange;
 
 /// Writes the line of an event.
 pub(super) fn write(event: &Event) {
@@ -86,6 +87,14 @@ pub(super) fn write(event: &Event) {
         },
         // Once it fails, and once it works again, is a remark: a line for each would be a storm.
         Event::Beat { channel, result } => debug!(channel, %result, "A heartbeat was sent."),
+        Event::Silenced { silence, change, who } => {
+            let (id, alerts, until, reason) = (silence.id, &silence.matchers, silence.until, &silence.reason);
+            match change {
+                SilenceChange::Made => info!(id, %alerts, %until, who, reason, "Alerts are silenced."),
+                SilenceChange::Removed => info!(id, %alerts, %until, who, reason, "A silence was ended early."),
+                SilenceChange::Expired => info!(id, %alerts, %until, reason, "A silence is over."),
+            }
+        }
         Event::Remark { text, urgent } => {
             if *urgent {
                 error!(text, "The guard needs attention.");

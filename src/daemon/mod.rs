@@ -19,6 +19,7 @@ mod volume;
 mod work;
 
 pub use crate::notify::template_problems;
+pub use alerts::Alerts;
 pub use guard::{Done, Guard, GuardError, Marked, Parts, init, picked};
 pub use hub::Hub;
 pub use serve::{Daemon, DaemonError, Reread};

@@ -26,7 +26,9 @@ use crate::domain::status::TreeView;
 use crate::domain::units::show_duration;
 use crate::metrics::{Known, render};
 use crate::reclaim::Brake;
-use crate::server::records::{Alert, Cap, FailureItem, Job, JobItem, JournalEntry, Verification};
+use crate::server::records::{
+    Alert, Cap, ChannelTest, FailureItem, Job, JobItem, JournalEntry, NewSilence, Silence, SilenceMade, Verification,
+};
 use crate::server::shapes::{Channel, Page, Status};
 use crate::server::{
     Auth, Backend, ControlError, ControlSocket, Limits, PageQuery, Plans, Refusal, metrics_router, operator_token,
@@ -138,6 +140,7 @@ impl Daemon {
         let database = open_database(&state.join("guard.db"), &parts.state, &hub)?;
         compare(&database, &parts.journal, before, &hub);
         let alerts = Arc::new(Alerts::new(hub.clone(), &config.notify, database, state.join("guard.db")));
+        alerts.set_homes(guard.homes());
         let running = run(config, guard, &hub)?;
         Ok(Arc::new(Self {
             hub,
@@ -379,6 +382,7 @@ impl Daemon {
                 }
             }
             self.hub.clear();
+            self.alerts.set_homes(guard.homes());
             run(config, guard, &self.hub)
         };
         let wanted = begin(config.clone());
@@ -482,7 +486,7 @@ impl Backend for Daemon {
 
     fn status(&self) -> Status {
         let delivery_failing_since = self.alerts.notifier.failing_since().map(|at| at.to_string());
-        Status { delivery_failing_since, ..self.hub.status() }
+        Status { delivery_failing_since, alerts: Some(self.alerts.counts()), ..self.hub.status() }
     }
 
     fn plans(&self, volume: Option<&str>) -> Result<Plans, Refusal> {
@@ -544,6 +548,22 @@ impl Backend for Daemon {
 
     fn channels(&self) -> Vec<Channel> {
         self.alerts.channels()
+    }
+
+    fn silences(&self, ended: bool) -> Vec<Silence> {
+        self.alerts.silences(ended)
+    }
+
+    fn silence(&self, wanted: &NewSilence, who: &str) -> Result<SilenceMade, Refusal> {
+        self.alerts.silence(wanted, who)
+    }
+
+    fn end_silence(&self, id: u64, who: &str) -> Result<(), Refusal> {
+        self.alerts.end_silence(id, who)
+    }
+
+    fn test_channel(&self, name: &str) -> Result<ChannelTest, Refusal> {
+        self.alerts.test_channel(name)
     }
 
     fn reload(&self, who: &str) -> Result<(), Vec<String>> {

@@ -7,6 +7,7 @@ use super::ledger::{BatchAccount, Judgement};
 use super::names::{TreeId, VolumeId};
 use super::path::RelPath;
 use super::pressure::Pressure;
+use super::silence::{Silence, SilenceChange};
 use super::units::{Bytes, Timestamp};
 
 /// What happened.
@@ -154,6 +155,15 @@ pub enum Event {
         channel: String,
         /// `sent` or `retried`.
         result: Delivery,
+    },
+    /// A silence began or ended.
+    Silenced {
+        /// The silence.
+        silence: Silence,
+        /// What happened to it.
+        change: SilenceChange,
+        /// Who did it; empty if its time was over.
+        who: String,
     },
     /// Something that a person should know, and that has no metric of its own.
     Remark {

@@ -29,6 +29,7 @@ pub mod recording;
 pub mod retention;
 pub mod secret;
 pub mod settings;
+pub mod silence;
 pub mod status;
 pub mod survey;
 pub mod units;

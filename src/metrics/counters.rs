@@ -172,6 +172,7 @@ impl Counters {
             | Event::CapAcknowledged { .. }
             | Event::FailureClosed { .. }
             | Event::Clock { .. }
+            | Event::Silenced { .. }
             | Event::Remark { .. } => {}
         }
     }

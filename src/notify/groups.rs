@@ -3,13 +3,17 @@
 //! A group is what its alerts are about. Its first message waits `group_wait` for others, the next ones `group_interval`;
 //! a critical alert waits for its own last message only. A firing alert is told again after `repeat_interval`. A channel
 //! hears of a resolution if, and only if, it was told of the alert.
+//!
+//! A muted alert is not told, and not told again; when that ends and it still fires, it is news as if it had waited all the time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::silences::Mutes;
 use crate::domain::alert::{AlertName, Condition, Subject};
 use crate::domain::alert_book::{Active, Change};
 use crate::domain::settings::{NotifySettings, Severity};
+use crate::domain::silence::Mute;
 use crate::domain::units::Timestamp;
 use crate::store::{Batch, MessageKind, StoredAlert, Told};
 
@@ -58,6 +62,8 @@ enum What {
 #[derive(Debug, Default)]
 pub(super) struct Groups {
     alerts: BTreeMap<Key, Tracked>,
+    /// What nobody wants to hear of.
+    pub(super) mutes: Mutes,
     dirty_alerts: BTreeSet<Key>,
     dirty_told: BTreeSet<(String, Subject, AlertName)>,
 }
@@ -129,9 +135,49 @@ impl Groups {
     /// When the next message of any channel is due.
     pub(super) fn due(&self, channels: &[String], settings: &NotifySettings) -> Option<Timestamp> {
         let each = self.alerts.iter().flat_map(|(key, tracked)| {
-            channels.iter().filter_map(move |channel| self.due_for(key, tracked, channel, settings))
+            channels.iter().filter_map(move |channel| {
+                let (at, _) = self.due_for(key, tracked, channel, settings)?;
+                self.unmuted(tracked, at)
+            })
         });
-        each.map(|(at, _)| at).min()
+        each.min()
+    }
+
+    /// Why nobody is told that an alert fires.
+    pub(super) fn muted(&self, condition: &Condition, at: Timestamp) -> Option<Mute> {
+        let firing = self.alerts.values().filter(|other| other.ended.is_none()).map(|other| &other.condition);
+        self.mutes.of(condition, firing, at)
+    }
+
+    /// The first moment from `at` on at which somebody may be told of it; nothing while another alert mutes it.
+    fn unmuted(&self, tracked: &Tracked, mut at: Timestamp) -> Option<Timestamp> {
+        if tracked.ended.is_some() {
+            return Some(at);
+        }
+        loop {
+            match self.muted(&tracked.condition, at) {
+                None => return Some(at),
+                Some(Mute::Silence { until, .. }) => at = until,
+                Some(Mute::Alert(_)) => return None,
+            }
+        }
+    }
+
+    /// Lets `queue` take back what is queued of alerts that have been muted since. It says whether the channel so never heard of
+    /// the alert: then it owes no resolution, and is told when the mute ends.
+    pub(super) fn take_back(&mut self, now: Timestamp, mut queue: impl FnMut(&str, AlertName, &Subject) -> bool) {
+        let firing = self.alerts.iter().filter(|(_, tracked)| tracked.ended.is_none());
+        let muted = firing.filter(|(_, tracked)| self.muted(&tracked.condition, now).is_some());
+        let muted: Vec<Key> = muted.map(|(key, _)| key.clone()).collect();
+        for key in muted {
+            let Some(tracked) = self.alerts.get_mut(&key) else { continue };
+            for (channel, line) in &mut tracked.lines {
+                if line.told.is_some() && queue(channel, key.1, &key.0) {
+                    line.told = None;
+                    self.dirty_told.insert((channel.clone(), key.0.clone(), key.1));
+                }
+            }
+        }
     }
 
     fn due_for(
@@ -202,6 +248,7 @@ impl Groups {
             let waiting: Vec<_> = self
                 .alerts
                 .iter()
+                .filter(|(_, tracked)| tracked.ended.is_some() || self.muted(&tracked.condition, now).is_none())
                 .filter_map(|(key, tracked)| {
                     let (at, what) = self.due_for(key, tracked, channel, settings)?;
                     Some((key.clone(), at, what))
@@ -294,6 +341,7 @@ impl Groups {
             let told = line.and_then(|line| line.told.clone());
             batch.told.push((channel, alert, subject, told));
         }
+        self.mutes.collect(batch);
     }
 
     /// The batch could not be written: its rows have to be written later.
@@ -301,8 +349,13 @@ impl Groups {
         self.dirty_alerts.extend(batch.alerts.iter().map(|(alert, subject, _)| (subject.clone(), *alert)));
         let told = batch.told.iter().map(|(channel, alert, subject, _)| (channel.clone(), subject.clone(), *alert));
         self.dirty_told.extend(told);
+        self.mutes.put_back(batch);
     }
 }
+
+#[cfg(test)]
+#[path = "mute_tests.rs"]
+mod mute_tests;
 
 #[cfg(test)]
 mod tests {
@@ -408,7 +461,8 @@ mod tests {
         case.change(Change::Fired, CAP, 61);
         case.check(61, 99, &[]);
         case.change(Change::Fired, EXHAUSTED, 100);
-        case.check(100, 400, &[(130, CAP, Firing), (130, EXHAUSTED, Firing)]);
+        // It mutes the lesser one, which so waits for its end.
+        case.check(100, 400, &[(130, EXHAUSTED, Firing)]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! From a change of alerts to a delivered message: due -> send -> retry -> record; one file for each channel.
 //!
-//! 1. `changed` puts an alert into its group (what it is about); the group waits for others, and between its messages.
+//! 1. `changed` puts an alert into its group (what it is about); the group waits for others, and between its messages. Of a muted alert
+//!    nothing becomes due but the resolution of what was told.
 //! 2. What is due becomes one message for each channel, and is written to the database before it is sent.
 //! 3. A send is counted before it begins: a message that may have arrived is never taken back as if it had not.
 //! 4. The answer decides: sent, tried again, or dropped and shown as dropped. All of it is told as `Event::Notified`.
@@ -30,6 +31,7 @@ mod queue;
 mod robot;
 mod robot_answer;
 mod sample;
+mod silences;
 mod standing;
 #[cfg(test)]
 mod storm_tests;

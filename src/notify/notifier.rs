@@ -12,6 +12,7 @@ use super::channel::{Channel, Parcel, describe};
 use super::delivery::{Outcome, longest_pause, pause};
 use super::groups::{Groups, Order};
 use super::queue::{Next, Queue, come, millis};
+use super::silences::Mutes;
 use super::standing::Dropped;
 use super::template::Templates;
 use crate::domain::alert::{Condition, Wording};
@@ -20,8 +21,9 @@ use crate::domain::cause::chain;
 use crate::domain::event::{Delivery, Event};
 use crate::domain::rate::TokenBucket;
 use crate::domain::settings::NotifySettings;
+use crate::domain::silence::SilenceChange;
 use crate::domain::units::{Timestamp, show_duration};
-use crate::store::{Batch, Database, Message, MessageKind, MessageState};
+use crate::store::{Batch, Database, MUTED, Message, MessageKind, MessageState};
 use crate::system::Clock;
 
 /// Takes in what changes, and delivers it.
@@ -29,7 +31,7 @@ pub struct Notifier {
     pub(super) settings: ArcSwap<NotifySettings>,
     pub(super) templates: ArcSwap<Templates>,
     pub(super) clock: Arc<dyn Clock>,
-    database: Arc<Database>,
+    pub(super) database: Arc<Database>,
     events: Box<dyn Fn(Event) + Send + Sync>,
     state: Mutex<State>,
     /// One batch is written after the other.
@@ -122,6 +124,7 @@ impl Notifier {
         match database.read_outbox() {
             Ok(loaded) => {
                 state.groups = Groups::restore(loaded.alerts, loaded.told, now);
+                state.groups.mutes = Mutes::restore(loaded.silences);
                 state.queue = Queue::restore(loaded.messages, loaded.next_seq, now, boottime);
                 for message in loaded.dropped.iter().rev() {
                     state.dropped.entry(message.channel.clone()).or_default().show(message);
@@ -260,6 +263,12 @@ impl Notifier {
         }
     }
 
+    /// Whether there is a channel of that name.
+    #[must_use]
+    pub fn has_channel(&self, name: &str) -> bool {
+        self.settings.load().channels.iter().any(|channel| channel.name == name)
+    }
+
     /// Queues what is due, and says when something will be next.
     pub(super) fn plan(&self) -> Option<Duration> {
         let (now, boottime) = (self.clock.now(), self.clock.boottime());
@@ -273,6 +282,8 @@ impl Notifier {
         let State { groups, queue, .. } = &mut *state;
         dropped.extend(queue.retain_channels(&channels));
         groups.retain_channels(&channels);
+        let over = groups.mutes.pass(now);
+        groups.take_back(now, |channel, alert, subject| queue.take_back((channel, alert, subject), MUTED));
         let queued = |channel: &str, alert, subject: &_| queue.has_firing(channel, alert, subject);
         for order in groups.flush(&channels, &settings, now, queued, new_id) {
             dropped.extend(queue.push(message(order, now, &templates), boottime));
@@ -280,6 +291,9 @@ impl Notifier {
         let due = groups.due(&channels, &settings);
         drop(state);
         self.tell_dropped(dropped);
+        for silence in over {
+            self.tell(Event::Silenced { silence, change: SilenceChange::Expired, who: String::new() });
+        }
         due.map(|at| at.since(now))
     }
 

@@ -10,12 +10,13 @@ use super::super::delivery::Outcome;
 use super::super::queue::Next;
 use super::super::sample::samples;
 use super::Notifier;
-use crate::domain::alert::{AlertName, Subject};
+use crate::domain::alert::{AlertName, Condition, Subject};
 use crate::domain::alert_book::{Active, AlertState, Change};
 use crate::domain::event::{Delivery, Event};
 use crate::domain::names::VolumeId;
 use crate::domain::secret::Secret;
 use crate::domain::settings::{ChannelKind, ChannelSettings, Language, NotifySettings};
+use crate::domain::silence::Wanted;
 use crate::domain::units::Timestamp;
 use crate::store::{Database, Message, MessageKind, MessageState};
 use crate::system::Clock;
@@ -395,4 +396,104 @@ fn what_is_wrong_with_own_templates_is_told_at_the_start_and_at_every_reload() {
     let told_of = move |event| events.lock().unwrap().push(event);
     drop(Notifier::new(NotifySettings { templates, ..case.settings.clone() }, database, clock, told_of));
     assert_eq!(told(&case), 2);
+}
+
+fn wanted(all: bool, until: Timestamp) -> Wanted<'static> {
+    Wanted { alert: None, tree: None, volume: None, all, until, reason: " a new disk comes " }
+}
+
+/// What was queued and not begun is not told either, and is told once the silence is over.
+#[test]
+fn a_silence_takes_back_what_is_queued() {
+    let case = Case::new(&["a", "b"]);
+    case.change(Change::Fired, ALERT);
+    case.pass(30);
+    let begun = case.begin("a").unwrap();
+    case.end(&begun, down(None));
+    let until = case.clock.now().plus(Duration::from_secs(7200));
+    let (silence, kept) = case.notifier.silence(&wanted(true, until), "root").unwrap();
+    assert_eq!((silence.id, silence.reason.as_str(), kept), (1, "a new disk comes", false));
+    case.pass(3600);
+    // It may have arrived, so it goes on, and its resolution follows.
+    assert_eq!(case.begin("a").unwrap().id, begun.id);
+    assert!(case.begin("b").is_none());
+    let case = case.restart();
+    assert_eq!(case.notifier.silences(), [silence]);
+    case.pass(3600);
+    assert_eq!(case.begin("b").unwrap().kind, MessageKind::Firing);
+}
+
+#[test]
+fn silences_are_made_ended_and_over_in_the_open() {
+    let case = Case::new(&["a"]);
+    let later = |secs| case.clock.now().plus(Duration::from_secs(secs));
+    assert!(case.notifier.silence(&wanted(false, later(60)), "root").unwrap_err().contains("say which alerts"));
+    for secs in [60, 90, 120] {
+        case.notifier.silence(&wanted(true, later(secs)), "ops").unwrap();
+    }
+    assert_eq!(case.notifier.end_silence(2, "root").unwrap().who, "ops");
+    assert!(case.notifier.end_silence(2, "root").is_none() && case.notifier.end_silence(9, "root").is_none());
+    case.pass(60);
+    let changes: Vec<_> = case.events.lock().unwrap().iter().filter_map(silenced).collect();
+    assert_eq!(changes, ["made 1 by ops", "made 2 by ops", "made 3 by ops", "removed 2 by root", "expired 1 by "]);
+    let ended: Vec<_> = case.notifier.silences().iter().map(|silence| silence.ended.is_some()).collect();
+    assert_eq!(ended, [true, true, false]);
+    case.pass(31 * 86_400);
+    assert_eq!(case.notifier.silences().len(), 0);
+    assert_eq!(case.database.read_outbox().unwrap().silences, []);
+    let case = case.restart();
+    assert_eq!(
+        case.notifier.silence(&wanted(true, case.clock.now().plus(Duration::from_secs(9))), "x").unwrap().0.id,
+        1
+    );
+}
+
+fn silenced(event: &Event) -> Option<String> {
+    let Event::Silenced { silence, change, who } = event else { return None };
+    Some(format!("{change} {} by {who}", silence.id))
+}
+
+/// Fault 123, for silences.
+#[test]
+fn a_silence_that_cannot_be_written_is_in_effect_and_written_later() {
+    let home = tempfile::tempdir().unwrap();
+    let database = Arc::new(Database::open(&home.path().join("guard.db")).unwrap().database);
+    let case = Case::on(database, Arc::default(), settings(&["a"]));
+    let until = case.clock.now().plus(Duration::from_secs(600));
+    case.database.refuse_writes(true);
+    assert!(!case.notifier.silence(&wanted(true, until), "root").unwrap().1);
+    assert_eq!(case.remarks(), 1);
+    case.change(Change::Fired, ALERT);
+    case.pass(60);
+    assert!(case.begin("a").is_none());
+    case.database.refuse_writes(false);
+    case.pass(1);
+    assert_eq!(case.database.read_outbox().unwrap().silences.len(), 1);
+    assert!(case.notifier.silence(&wanted(true, until), "root").unwrap().1);
+}
+
+#[test]
+fn a_silence_of_a_volume_is_for_the_trees_on_it() {
+    use crate::domain::alert::Subject;
+    use crate::domain::names::{TreeId, VolumeId};
+    use crate::domain::silence::Mute;
+    let case = Case::new(&["a"]);
+    let (live, old) = (TreeId::new("live"), TreeId::new("old"));
+    let homes = [(live.clone(), VolumeId::new("data")), (old.clone(), VolumeId::new("cold"))];
+    case.notifier.set_homes(homes.into_iter().collect());
+    let until = case.clock.now().plus(Duration::from_secs(600));
+    let wanted = Wanted { volume: Some("data"), ..wanted(false, until) };
+    case.notifier.silence(&wanted, "root").unwrap();
+    let fire = |tree: TreeId| {
+        let condition = Condition { subject: Subject::Tree(tree), ..condition(ALERT, 0, b"x") };
+        let active = Active { state: AlertState::Firing, since: case.clock.now(), condition: condition.clone() };
+        case.notifier.changed(vec![Change::Fired(active)]);
+        case.notifier.muted_by(&condition)
+    };
+    assert_eq!((fire(live), fire(old.clone())), (Some(Mute::Silence { id: 1, until }), None));
+    case.pass(30);
+    let message = case.begin("a").unwrap();
+    assert_eq!(message.subject, Subject::Tree(old));
+    case.end(&message, taken());
+    assert!(case.begin("a").is_none());
 }

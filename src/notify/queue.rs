@@ -66,12 +66,8 @@ impl Queue {
     /// heard of the alert, the resolution is taken back with them.
     pub(super) fn push(&mut self, mut message: Message, boottime: Duration) -> Option<Message> {
         if message.kind == MessageKind::Resolved {
-            let taken = self.unsent_firings(&message);
-            let unheard = taken.iter().any(|firing| firing.reply_to.is_none());
-            for firing in taken {
-                self.finish(firing.seq, MessageState::Dropped, Some(SUPERSEDED));
-            }
-            if unheard {
+            let of = (message.channel.as_str(), message.alert, &message.subject);
+            if self.take_back(of, SUPERSEDED) {
                 return None;
             }
         }
@@ -83,10 +79,17 @@ impl Queue {
         dropped
     }
 
-    fn unsent_firings(&self, message: &Message) -> Vec<Message> {
-        let same = |other: &&Message| {
-            other.channel == message.channel && other.alert == message.alert && other.subject == message.subject
-        };
+    /// Takes the firing messages of an alert back that no send was begun for. Says whether the channel so never heard of it.
+    pub(super) fn take_back(&mut self, of: (&str, AlertName, &Subject), why: &str) -> bool {
+        let taken = self.unsent_firings(of);
+        for firing in &taken {
+            self.finish(firing.seq, MessageState::Dropped, Some(why));
+        }
+        taken.iter().any(|firing| firing.reply_to.is_none())
+    }
+
+    fn unsent_firings(&self, (channel, alert, subject): (&str, AlertName, &Subject)) -> Vec<Message> {
+        let same = |other: &&Message| other.channel == channel && other.alert == alert && other.subject == *subject;
         let messages = self.queued.values().rev().map(|entry| &entry.message);
         let unsent = messages.filter(same).take_while(|m| m.kind == MessageKind::Firing && m.attempts == 0);
         unsent.cloned().collect()

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use super::records::{Alert, Cap, FailureItem, Job, JobItem, JournalEntry, Verification};
+use super::records::{
+    Alert, Cap, ChannelTest, FailureItem, Job, JobItem, JournalEntry, NewSilence, Silence, SilenceMade, Verification,
+};
 use super::refusal::Refusal;
 use super::shapes::{Channel, Page, Plan, Status};
 use crate::domain::deletion::Outcome;
@@ -140,6 +142,23 @@ pub trait Backend: Send + Sync {
     fn alerts(&self) -> Vec<Alert>;
     /// The channels, and how each does.
     fn channels(&self) -> Vec<Channel>;
+    /// Silences that are in effect; also those that ended lately, if `ended`.
+    fn silences(&self, ended: bool) -> Vec<Silence>;
+    /// Mutes alerts.
+    ///
+    /// # Errors
+    /// 400 if it cannot be meant: no time to come within a year, no reason, no such alert, tree or volume, or none at all.
+    fn silence(&self, wanted: &NewSilence, who: &str) -> Result<SilenceMade, Refusal>;
+    /// Ends a silence early.
+    ///
+    /// # Errors
+    /// 404 if there is none with that number in effect.
+    fn end_silence(&self, id: u64, who: &str) -> Result<(), Refusal>;
+    /// Sends a message by a channel now, and gives the whole exchange.
+    ///
+    /// # Errors
+    /// 404 if there is no such channel.
+    fn test_channel(&self, name: &str) -> Result<ChannelTest, Refusal>;
     /// Reads the configuration again.
     ///
     /// # Errors

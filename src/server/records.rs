@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::shapes::Path;
 use crate::domain::alert::{Condition, Subject, Wording};
 use crate::domain::deletion::{Attempt, Failure as DomainFailure, Seq};
 use crate::domain::journal::{Entry, JournalLine};
+use crate::domain::silence::{Mute, Silence as DomainSilence};
 use crate::domain::units::Timestamp;
 
 /// Where a job stands.
@@ -205,6 +206,119 @@ pub struct Alert {
     pub summary: String,
     /// Numbers, causes, holders, and what to do.
     pub description: String,
+    /// Why nobody is told of it; `null` if everybody is.
+    pub muted_by: Option<MutedBy>,
+    /// When it was over; `null` while it is not.
+    pub ended: Option<String>,
+}
+
+/// Why nobody is told of an alert.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum MutedBy {
+    /// A person does not want to be.
+    Silence {
+        /// The number of the silence.
+        silence: u64,
+        /// When it ends.
+        until: String,
+    },
+    /// A critical alert about the same thing fires.
+    Alert {
+        /// Its name.
+        alert: &'static str,
+    },
+}
+
+impl From<Mute> for MutedBy {
+    fn from(mute: Mute) -> Self {
+        match mute {
+            Mute::Silence { id, until } => Self::Silence { silence: id, until: until.to_string() },
+            Mute::Alert(alert) => Self::Alert { alert: alert.as_str() },
+        }
+    }
+}
+
+/// The body of `POST /api/v1/silences`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewSilence {
+    /// Alerts of this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alert: Option<String>,
+    /// Alerts about this tree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<String>,
+    /// Alerts about this volume, and about the trees on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
+    /// Every alert: said, since nothing else is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+    /// When it ends by itself.
+    #[serde(default)]
+    pub until: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// The answer to `POST /api/v1/silences`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SilenceMade {
+    /// Its number.
+    pub id: u64,
+    /// False while the state cannot be written: it is in effect, and a restart would forget it.
+    pub durable: bool,
+}
+
+/// One of `GET /api/v1/silences`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Silence {
+    /// Its number.
+    pub id: u64,
+    /// Alerts of this name only.
+    pub alert: Option<&'static str>,
+    /// Alerts about this tree only.
+    pub tree: Option<String>,
+    /// Alerts about this volume, and about the trees on it, only.
+    pub volume: Option<String>,
+    /// When it ends by itself.
+    pub until: String,
+    /// Why it was made.
+    pub reason: String,
+    /// Who made it.
+    pub who: String,
+    /// When it was made.
+    pub created: String,
+    /// When it ended; `null` while it is in effect.
+    pub ended: Option<String>,
+}
+
+impl From<&DomainSilence> for Silence {
+    fn from(silence: &DomainSilence) -> Self {
+        let matchers = &silence.matchers;
+        Self {
+            id: silence.id,
+            alert: matchers.alert.map(|alert| alert.as_str()),
+            tree: matchers.tree.as_ref().map(ToString::to_string),
+            volume: matchers.volume.as_ref().map(ToString::to_string),
+            until: silence.until.to_string(),
+            reason: silence.reason.clone(),
+            who: silence.who.clone(),
+            created: silence.created.to_string(),
+            ended: silence.ended.map(|at| at.to_string()),
+        }
+    }
+}
+
+/// The answer to `POST /api/v1/channels/{name}/test`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelTest {
+    /// The receiver took the message.
+    pub delivered: bool,
+    /// What was said, line by line, without secrets.
+    pub transcript: Vec<String>,
 }
 
 /// What an alert is about, as labels.
@@ -229,6 +343,8 @@ impl Alert {
             labels: labels(&condition.subject),
             summary: wording.summary,
             description: wording.description,
+            muted_by: None,
+            ended: None,
         }
     }
 }
@@ -370,6 +486,20 @@ mod tests {
         }
         for key in "seq time tree path stream bytes rule trigger outcome cause who job hash".split(' ') {
             assert!(shape.get(key).is_some(), "{key} is missing");
+        }
+    }
+
+    #[test]
+    fn what_mutes_an_alert_is_a_silence_or_an_alert() {
+        use crate::domain::alert::AlertName;
+        for (mute, expected) in [
+            (
+                Mute::Silence { id: 3, until: Timestamp::from_secs(0) },
+                serde_json::json!({"silence": 3, "until": "1970-01-01T00:00:00Z"}),
+            ),
+            (Mute::Alert(AlertName::VolumeExhausted), serde_json::json!({"alert": "VolumeExhausted"})),
+        ] {
+            assert_eq!(serde_json::to_value(MutedBy::from(mute)).unwrap(), expected);
         }
     }
 

@@ -19,6 +19,7 @@ use super::calls::{Calls, internal};
 use super::gate::{Gate, careful, gate, panicked};
 use super::listen::Limits;
 use super::query::{JsonBody, Named, Params};
+use super::records::NewSilence;
 use super::refusal::Refusal;
 use super::shapes::Page;
 
@@ -47,6 +48,7 @@ const LINKS: &str = "<ul>
 <li><a href=\"/api/v1/failures\">Failures</a>
 <li><a href=\"/api/v1/caps\">Caps</a>
 <li><a href=\"/api/v1/alerts\">Alerts</a>
+<li><a href=\"/api/v1/silences\">Silences</a>
 <li><a href=\"/api/v1/channels\">Channels</a>
 </ul>
 </html>
@@ -118,6 +120,9 @@ pub fn router(backend: Arc<dyn Backend>, auth: Arc<Auth>, limits: &Limits) -> Ro
         .route("/failures/{id}/retry", post(retry))
         .route("/failures/{id}/close", post(close))
         .route("/alerts", get(alerts))
+        .route("/silences", get(silences).post(silence))
+        .route("/silences/{id}", delete(end_silence))
+        .route("/channels/{name}/test", post(test_channel))
         .route("/channels", get(channels));
     let all = machine_routes().route("/", get(index)).nest("/api/v1", api);
     finish(all, backend, auth, limits)
@@ -300,4 +305,29 @@ async fn alerts(State(app): Shared, params: Params) -> Result<Response, Refusal>
 async fn channels(State(app): Shared, params: Params) -> Result<Response, Refusal> {
     let page = params.page()?;
     app.show(move |backend| page.slice(backend.channels())).await
+}
+
+async fn silences(State(app): Shared, params: Params) -> Result<Response, Refusal> {
+    let (ended, page) = (params.get("ended")? == Some("true"), params.page()?);
+    app.show(move |backend| page.slice(backend.silences(ended))).await
+}
+
+async fn silence(
+    State(app): Shared,
+    Extension(caller): Who,
+    JsonBody(wanted): JsonBody<NewSilence>,
+) -> Result<Response, Refusal> {
+    app.answer(StatusCode::CREATED, move |backend| backend.silence(&wanted, &caller.0)).await
+}
+
+async fn end_silence(State(app): Shared, Extension(caller): Who, Named(id): Named<u64>) -> Result<Response, Refusal> {
+    app.show(move |backend| {
+        backend.end_silence(id, &caller.0)?;
+        Ok(json!({"ended": id}))
+    })
+    .await
+}
+
+async fn test_channel(State(app): Shared, Named(name): Named<String>) -> Result<Response, Refusal> {
+    app.show(move |backend| backend.test_channel(&name)).await
 }

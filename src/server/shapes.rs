@@ -25,6 +25,20 @@ pub struct Status {
     pub volumes: Vec<Volume>,
     /// The trees.
     pub trees: Vec<Tree>,
+    /// How many alerts there are; absent where no guard runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alerts: Option<AlertCounts>,
+}
+
+/// How many alerts there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertCounts {
+    /// Alerts that fire.
+    pub firing: usize,
+    /// Those of them that nobody is told of.
+    pub muted: usize,
+    /// Silences that are in effect.
+    pub silences: usize,
 }
 
 /// One of `GET /api/v1/channels`.
@@ -259,6 +273,7 @@ impl Status {
             delivery_failing_since: None,
             volumes: volumes.iter().map(Volume::of).collect(),
             trees: trees.collect(),
+            alerts: None,
         }
     }
 }

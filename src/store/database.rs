@@ -16,7 +16,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params}
 const STATE: &str = "state";
 
 /// Each brings the schema from its index to the next version. Only ever append.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE kv(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE alerts(alert TEXT, subject TEXT, since INTEGER NOT NULL, ended INTEGER, condition TEXT NOT NULL,
         PRIMARY KEY(alert, subject)) WITHOUT ROWID;
@@ -27,7 +28,12 @@ const MIGRATIONS: &[&str] = &["
         created INTEGER NOT NULL, next_attempt INTEGER NOT NULL, attempts INTEGER NOT NULL, last_error TEXT,
         state TEXT NOT NULL);
     CREATE INDEX outbox_by_state ON outbox(state, seq);
-"];
+",
+    "
+    CREATE TABLE silences(id INTEGER PRIMARY KEY, alert TEXT, tree TEXT, volume TEXT, until INTEGER NOT NULL,
+        reason TEXT NOT NULL, who TEXT NOT NULL, created INTEGER NOT NULL, ended INTEGER);
+",
+];
 
 /// What the database could not do.
 #[derive(Debug, thiserror::Error)]

@@ -9,12 +9,13 @@ mod outbox;
 mod reading;
 mod record;
 mod segment;
+mod silence_rows;
 mod state;
 mod state_dir;
 
 pub use alert_rows::{StoredAlert, Told};
 pub use database::{Database, DatabaseError, OpenedDatabase};
 pub use journal::{Journal, JournalError, Opened};
-pub use outbox::{Batch, Loaded, Message, MessageKind, MessageState, SUPERSEDED};
+pub use outbox::{Batch, Loaded, MUTED, Message, MessageKind, MessageState, SUPERSEDED};
 pub use state::{OpenState, OpenStateError, open_state};
 pub use state_dir::{StateDir, StateError};

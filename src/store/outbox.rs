@@ -6,9 +6,11 @@ use rusqlite::{Row, params};
 
 use super::alert_rows::{StoredAlert, Told, read_alerts, read_told, subject_of, subject_text, write_alert, write_told};
 use super::database::{Database, DatabaseError};
+use super::silence_rows::{read_silences, write_silence};
 use crate::domain::alert::{AlertName, Subject};
 use crate::domain::deletion::words;
 use crate::domain::settings::Severity;
+use crate::domain::silence::Silence;
 use crate::domain::units::Timestamp;
 
 /// How many messages that were sent or dropped are kept to be shown.
@@ -16,6 +18,9 @@ const KEPT: u32 = 1000;
 
 /// The last error of a message that was taken back, since nobody needs it any more: it is not lost.
 pub const SUPERSEDED: &str = "superseded: it was over before it was sent";
+
+/// The same, of one that nobody is to hear for now.
+pub const MUTED: &str = "superseded: its alert was muted before it was sent";
 
 /// So many messages that were given up are read at a start, to be shown.
 const SHOWN: u32 = 50;
@@ -84,13 +89,15 @@ pub struct Batch {
     pub alerts: Vec<(AlertName, Subject, Option<StoredAlert>)>,
     /// What channels were told, or nothing if they owe nothing more.
     pub told: Vec<(String, AlertName, Subject, Option<Told>)>,
+    /// Silences, as they are now, or nothing if they ended long ago.
+    pub silences: Vec<(u64, Option<Silence>)>,
 }
 
 impl Batch {
     /// There is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.alerts.is_empty() && self.told.is_empty()
+        self.messages.is_empty() && self.alerts.is_empty() && self.told.is_empty() && self.silences.is_empty()
     }
 }
 
@@ -107,6 +114,8 @@ pub struct Loaded {
     pub alerts: Vec<StoredAlert>,
     /// What channels were told.
     pub told: Vec<(String, AlertName, Subject, Told)>,
+    /// The silences.
+    pub silences: Vec<Silence>,
 }
 
 impl Database {
@@ -122,6 +131,9 @@ impl Database {
             }
             for (channel, alert, subject, told) in &batch.told {
                 write_told(&transaction, (channel, *alert, subject), told.as_ref())?;
+            }
+            for (id, silence) in &batch.silences {
+                write_silence(&transaction, *id, silence.as_ref())?;
             }
             let mut done = false;
             for message in &batch.messages {
@@ -170,12 +182,13 @@ impl Database {
             let mut statement = connection.prepare("SELECT * FROM outbox WHERE state = 'queued' ORDER BY seq")?;
             let messages = collect(statement.query_map([], message_of)?)?;
             let mut statement = connection.prepare(
-                "SELECT * FROM outbox WHERE state = 'dropped' AND last_error IS NOT ?1 ORDER BY seq DESC LIMIT ?2",
+                "SELECT * FROM outbox WHERE state = 'dropped' AND last_error NOT IN (?1, ?2) ORDER BY seq DESC LIMIT ?3",
             )?;
-            let dropped = collect(statement.query_map(params![SUPERSEDED, SHOWN], message_of)?)?;
+            let dropped = collect(statement.query_map(params![SUPERSEDED, MUTED, SHOWN], message_of)?)?;
             let last: i64 = connection.query_row("SELECT COALESCE(MAX(seq), 0) FROM outbox", [], |row| row.get(0))?;
             let (alerts, told) = (read_alerts(connection)?, read_told(connection)?);
-            Ok(Loaded { messages, dropped, next_seq: last.saturating_add(1), alerts, told })
+            let silences = read_silences(connection)?;
+            Ok(Loaded { messages, dropped, next_seq: last.saturating_add(1), alerts, told, silences })
         })
     }
 
@@ -286,6 +299,7 @@ mod tests {
             messages: vec![message(1, MessageState::Queued), message(2, MessageState::Sent)],
             alerts: vec![(key.0, key.1.clone(), Some(alert()))],
             told: vec![("hook".to_owned(), key.0, key.1.clone(), Some(told.clone()))],
+            ..Batch::default()
         };
         Database::open(&path).unwrap().database.write_outbox(&batch).unwrap();
         let database = Database::open(&path).unwrap().database;
@@ -300,14 +314,19 @@ mod tests {
             messages: vec![message(1, MessageState::Dropped)],
             alerts: vec![(key.0, key.1.clone(), None)],
             told: vec![("hook".to_owned(), key.0, key.1, None)],
+            ..Batch::default()
         };
         database.write_outbox(&gone).unwrap();
         let loaded = database.read_outbox().unwrap();
         assert!(loaded.messages.is_empty() && loaded.alerts.is_empty() && loaded.told.is_empty());
         assert_eq!(database.recent_messages(1).unwrap(), [message(2, MessageState::Sent)]);
 
-        let superseded = Message { last_error: Some(SUPERSEDED.to_owned()), ..message(3, MessageState::Dropped) };
-        database.write_outbox(&Batch { messages: vec![superseded], ..Batch::default() }).unwrap();
+        let back = |(seq, why): (i64, &str)| Message {
+            last_error: Some(why.to_owned()),
+            ..message(seq, MessageState::Dropped)
+        };
+        let messages = [(3, SUPERSEDED), (4, MUTED)].map(back).into();
+        database.write_outbox(&Batch { messages, ..Batch::default() }).unwrap();
         assert_eq!(database.read_outbox().unwrap().dropped, [message(1, MessageState::Dropped)]);
     }
 

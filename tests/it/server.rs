@@ -57,8 +57,20 @@ fn every_address_answers_with_its_status_and_shape() {
     check("POST", "/api/v1/failures/7/retry", "", 202, json!({"/retrying": 1}));
     check("POST", "/api/v1/failures/retry", "", 202, json!({"/retrying": 3}));
     check("POST", "/api/v1/failures/7/close", r#"{"reason": " it is gone "}"#, 200, json!({"/closed": 7}));
-    get("/api/v1/alerts", json!({"/items/0/state": "firing", "/items/0/labels/volume": "/a"}));
+    get(
+        "/api/v1/alerts",
+        json!({"/items/0/state": "firing", "/items/0/labels/volume": "/a", "/items/0/muted_by/silence": 3}),
+    );
     get("/api/v1/channels", json!({"/items/0/name": "hook", "/items/0/state": "failing", "/items/0/queued": 3}));
+    get("/api/v1/silences", json!({"/items/0/id": 3, "/items/0/tree": null, "/items/0/who": "ops", "/next": null}));
+    get("/api/v1/silences?ended=true&limit=1", json!({"/items/0/id": 2, "/next": "1"}));
+    let wanted = r#"{"volume": "/a", "until": "2026-01-01T00:00:00Z", "reason": "a new disk"}"#;
+    check("POST", "/api/v1/silences", wanted, 201, json!({"/id": 4, "/durable": true}));
+    check("POST", "/api/v1/silences", r#"{"vol": "/a"}"#, 400, json!({"/error/code": "bad_json"}));
+    check("DELETE", "/api/v1/silences/3", "", 200, json!({"/ended": 3}));
+    check("DELETE", "/api/v1/silences/9", "", 404, json!({"/error/code": "not_found"}));
+    let test = json!({"/delivered": false, "/transcript/0": "POST http://***"});
+    check("POST", "/api/v1/channels/ops%20hook/test", "", 200, test);
     check("POST", "/-/reload", "", 200, json!({"/reloaded": true}));
     check("PUT", "/-/reload", "", 200, json!({"/reloaded": true}));
     assert_eq!(
@@ -72,6 +84,10 @@ fn every_address_answers_with_its_status_and_shape() {
             "retry Some(7) by operator",
             "retry None by operator",
             "close 7 by operator: it is gone",
+            "silence Some(\"/a\") until 2026-01-01T00:00:00Z by operator: a new disk",
+            "end silence 3 by operator",
+            "end silence 9 by operator",
+            "test ops hook",
             "reload by operator",
             "reload by operator",
         ]

@@ -14,7 +14,10 @@ use storage_guard::domain::journal::JournalQuery;
 use storage_guard::domain::secret::Secret;
 use storage_guard::domain::settings::{AuthSettings, Role, Token};
 use storage_guard::domain::units::Timestamp;
-use storage_guard::server::records::{Alert, AlertState, Cap, FailureItem, Job, JobItem, JobState, JournalEntry};
+use storage_guard::server::records::{
+    Alert, AlertState, Cap, ChannelTest, FailureItem, Job, JobItem, JobState, JournalEntry, MutedBy, NewSilence,
+    Silence, SilenceMade,
+};
 use storage_guard::server::shapes::{Channel, Page, Path, Plan, Status};
 use storage_guard::server::{
     Auth, Backend, ControlSocket, Limits, PageQuery, Plans, Refusal, metrics_router, router, serve_tcp, serve_unix,
@@ -103,7 +106,7 @@ impl Backend for Fake {
 
     fn status(&self) -> Status {
         let delivery_failing_since = self.undelivered.lock().unwrap().clone();
-        Status { mode: "observe".to_owned(), delivery_failing_since, volumes: vec![], trees: vec![] }
+        Status { mode: "observe".to_owned(), delivery_failing_since, alerts: None, volumes: vec![], trees: vec![] }
     }
 
     fn plans(&self, volume: Option<&str>) -> Result<Plans, Refusal> {
@@ -204,6 +207,8 @@ impl Backend for Fake {
             labels: BTreeMap::from([("volume", "/a".to_owned())]),
             summary: "No reading".to_owned(),
             description: "It is unmounted".to_owned(),
+            muted_by: Some(MutedBy::Silence { silence: 3, until: "2026-01-01T00:00:00Z".to_owned() }),
+            ended: None,
         }]
     }
 
@@ -219,6 +224,36 @@ impl Backend for Fake {
             dropped: 0,
             last_dropped: vec![],
         }]
+    }
+
+    fn silences(&self, ended: bool) -> Vec<Silence> {
+        let silence = |id| Silence {
+            id,
+            alert: Some("VolumeBlind"),
+            tree: None,
+            volume: Some("/a".to_owned()),
+            until: "2026-01-01T00:00:00Z".to_owned(),
+            reason: "a new disk".to_owned(),
+            who: "ops".to_owned(),
+            created: "2026-01-01T00:00:00Z".to_owned(),
+            ended: None,
+        };
+        (if ended { 2 } else { 3 }..=3).map(silence).collect()
+    }
+
+    fn silence(&self, wanted: &NewSilence, who: &str) -> Result<SilenceMade, Refusal> {
+        self.note(format!("silence {:?} until {} by {who}: {}", wanted.volume, wanted.until, wanted.reason));
+        Ok(SilenceMade { id: 4, durable: true })
+    }
+
+    fn end_silence(&self, id: u64, who: &str) -> Result<(), Refusal> {
+        self.note(format!("end silence {id} by {who}"));
+        if id == 3 { Ok(()) } else { Err(Refusal::not_found(format!("there is no silence {id}"))) }
+    }
+
+    fn test_channel(&self, name: &str) -> Result<ChannelTest, Refusal> {
+        self.note(format!("test {name}"));
+        Ok(ChannelTest { delivered: false, transcript: vec!["POST http://***".to_owned()] })
     }
 
     fn reload(&self, who: &str) -> Result<(), Vec<String>> {
