@@ -250,7 +250,7 @@ fn what_waits_for_its_turn_keeps_its_order_and_critical_groups_go_first() {
     for (alert, volume) in [
         (AlertName::CapTripped, "mild"),
         (AlertName::SpaceNotReclaimed, "mild"),
-        (AlertName::CapTripped, "bad"),
+        (AlertName::VolumeReadOnly, "bad"),
         (AlertName::VolumeExhausted, "bad"),
     ] {
         case.change_of(Change::Fired, alert, volume);
@@ -266,8 +266,8 @@ fn what_waits_for_its_turn_keeps_its_order_and_critical_groups_go_first() {
         case.pass(1);
     }
     let expected =
-        [AlertName::CapTripped, AlertName::VolumeExhausted, AlertName::CapTripped, AlertName::SpaceNotReclaimed];
-    assert_eq!(order, expected, "of one group in order, the critical group first");
+        [AlertName::VolumeReadOnly, AlertName::VolumeExhausted, AlertName::CapTripped, AlertName::SpaceNotReclaimed];
+    assert_eq!(order, expected, "the critical group first, and each in order");
 }
 
 #[test]
