@@ -396,20 +396,20 @@ def of_volume():
         ),
         graph(
             "Run duration",
-            "How long the runs took that ended then, on average. VolumePressure is raised when a run takes three times as long "
-            "as usual.",
+            "How long the runs took that ended then, together. VolumePressure is raised when a run takes three times as long as "
+            "the one before, and more than half an hour.",
             [
                 query(
-                    f"sum by (instance) (rate(storage_guard_run_duration_seconds_sum{{{VOLUME}}}[$__rate_interval])) / "
-                    f"sum by (instance) (rate(storage_guard_run_duration_seconds_count{{{VOLUME}}}[$__rate_interval]))",
+                    "sum by (instance) "
+                    f"(increase(storage_guard_run_duration_seconds_sum{{{VOLUME}}}[$__rate_interval]))",
                     "{{instance}}",
                 )
             ],
             "s",
             (8, 7),
-            points="always",
+            bars=True,
+            stacked=True,
             interval="1m",
-            none="no run has ended",
         ),
         graph(
             "Free inodes and marks",
