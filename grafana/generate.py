@@ -25,12 +25,14 @@ from panels import (
     dashboard,
     graph,
     mapping,
+    now,
     override,
     query,
     row,
     rows,
     stat,
     state,
+    stats,
     steps,
     table,
     timeline,
@@ -51,19 +53,29 @@ NEVER = mapping({0: ("never", None)})
 ENFORCING = {1: ("enforce", None), 0: ("observe", None)}
 
 
+def colored(series):
+    """Fixed colours for series by their names."""
+    return [override("byName", name, color={"mode": "fixed", "fixedColor": color}) for name, color in series]
+
+
 def leading_to(url, title):
     """The column with the guard's name, as a link."""
     return column("Guard", links=[{"title": title, "url": url, "targetBlank": False}])
 
 
 def alerts_firing():
-    """How many alerts fire."""
-    return stat(
+    """How many alerts fire, by severity."""
+
+    def of(severity):
+        return now(f'sum(storage_guard_alerts_firing{{{GUARD}, severity="{severity}"}})', severity)
+
+    return stats(
         "Alerts firing",
         "Alerts that guards raise themselves. The fleet's dashboard lists them; the operations guide has a paragraph for each.",
-        f"sum(storage_guard_alerts_firing{{{GUARD}}})",
-        thresholds=ANY_IS_BAD,
+        [of("critical"), of("warning")],
+        thresholds=ANY_WANTS_A_LOOK,
         none="no guard",
+        overrides=[override("byName", "critical", thresholds=ANY_IS_BAD)],
     )
 
 
@@ -101,13 +113,10 @@ def recorded_and_given_back(selector, size):
             query(f"sum(rate(storage_guard_inflow_bytes_total{{{selector}}}[$__rate_interval]))", "recorded"),
             query(f"sum(rate(storage_guard_reclaimed_bytes_total{{{GUARD}}}[$__rate_interval]))", "given back"),
         ],
-        "Bps",
+        "binBps",
         size,
         interval="5m",
-        overrides=[
-            override("byName", "recorded", color={"mode": "fixed", "fixedColor": "blue"}),
-            override("byName", "given back", color={"mode": "fixed", "fixedColor": "green"}),
-        ],
+        overrides=colored([("recorded", "blue"), ("given back", "green")]),
     )
 
 
@@ -120,6 +129,7 @@ def oldest_message(size):
         [query(f"max by (instance, channel) (storage_guard_outbox_oldest_seconds{{{GUARD}}})", "{{channel}} {{instance}}")],
         "s",
         size,
+        usual=60,
         none="no channel is configured",
     )
 
@@ -143,7 +153,7 @@ def fleet():
         ),
         alerts_firing(),
         stat(
-            "Volumes over their high mark",
+            "Over the high mark",
             "Volumes with less available than their exported high mark. Normal for as long as a run takes; then VolumePressure "
             "is raised.",
             f"sum({available} < bool on ({by}) {high})",
@@ -151,7 +161,7 @@ def fleet():
             none="no volume",
         ),
         stat(
-            "Volumes exhausted or blind",
+            "Exhausted or blind",
             "Exhausted: above the low mark, and nothing eligible is left to delete. Blind: the guard cannot judge the volume, "
             "and deletes nothing there. Both want a person.",
             f'sum(storage_guard_volume_pressure{{{GUARD}, state=~"exhausted|blind"}})',
@@ -162,34 +172,38 @@ def fleet():
         first_full(),
         table(
             "Volumes, worst first",
-            "Every volume. *Room* is what is available beyond the high mark, as a share of the volume; below 0 the mark is "
-            "crossed. *Used* is what `df` shows. *By others* is used by what is a recording of no tree. A blind volume shows "
+            "Every volume. *Room above high* is what is available beyond the high mark, as a share of the volume; below 0 the "
+            "mark is crossed. *Used* is what `df` shows. *By others* is used by what is a recording of no tree. A blind volume shows "
             "its state only. The guard's name leads to its dashboard.",
             [
-                rows(state(GUARD, by)),
-                rows(room),
-                rows(f"({size} - {free}) / ({size} - {free} + {available})"),
-                rows(available),
-                rows(f"storage_guard_volume_seconds_until_full{{{GUARD}}}"),
-                rows(f"storage_guard_volume_foreign_bytes{{{GUARD}}}"),
+                rows(by, state(GUARD, by)),
+                rows(by, room),
+                rows(by, f"({size} - {free}) / ({size} - {free} + {available})"),
+                rows(by, available),
+                rows(by, f"storage_guard_volume_seconds_until_full{{{GUARD}}}"),
+                rows(by, f"storage_guard_volume_foreign_bytes{{{GUARD}}}"),
             ],
             {
                 "instance": "Guard",
                 "volume": "Volume",
                 "Value #A": "State",
-                "Value #B": "Room",
+                "Value #B": "Room above high",
                 "Value #C": "Used",
                 "Value #D": "Available",
                 "Value #E": "Full in",
                 "Value #F": "By others",
             },
             (24, 8),
-            sort=[("State", True), ("Room", False)],
+            sort=[("State", True), ("Room above high", False)],
             overrides=[
                 leading_to(NODE, "This guard"),
                 column("State", mappings=mapping(STATES), custom_cellOptions=COLORED),
                 column(
-                    "Room", unit="percentunit", thresholds=steps((BAD, None), (PLAIN, 0)), custom_cellOptions=COLORED, decimals=1
+                    "Room above high",
+                    unit="percentunit",
+                    decimals=1,
+                    thresholds=steps((LOOK, None), (PLAIN, 0)),
+                    custom_cellOptions=COLORED,
                 ),
                 column("Used", unit="percentunit", decimals=1),
                 column("Available", unit="bytes"),
@@ -219,9 +233,9 @@ def fleet():
         table(
             "Alerts firing now",
             "Alerts that the guards themselves raise. The operations guide has a paragraph for each, with what to do.",
-            [rows(f"sum by (instance, alert, severity) (storage_guard_alerts_firing{{{GUARD}}}) > 0")],
+            [rows("instance, alert, severity", f"storage_guard_alerts_firing{{{GUARD}}} > 0")],
             {"severity": "Severity", "alert": "Alert", "instance": "Guard", "Value": "How many"},
-            (12, 7),
+            (10, 7),
             sort=[("Severity", False)],
             none="no alert is firing",
             overrides=[
@@ -235,19 +249,20 @@ def fleet():
                 ),
             ],
         ),
-        recorded_and_given_back(GUARD, (12, 7)),
+        recorded_and_given_back(GUARD, (7, 7)),
+        oldest_message((7, 7)),
         table(
             "Guards",
             "Every guard that answered within the last week. *Configuration* is rejected if the file that was loaded last has a "
             "problem; the one before stays in force. *Probed* and *scanned* are of the volume or tree where it is longest ago.",
             [
-                rows(f"up{{{GUARD}}} {KNOWN}"),
-                rows(f"storage_guard_enforcing{{{GUARD}}}"),
-                rows(f"storage_guard_config_last_reload_successful{{{GUARD}}}"),
-                rows(f'1000 * storage_guard_last_success_timestamp_seconds{{{GUARD}, task="probe"}}'),
-                rows(f'1000 * storage_guard_last_success_timestamp_seconds{{{GUARD}, task="scan"}}'),
-                rows(f"sum by (job, instance) (storage_guard_deletions_waiting{{{GUARD}}})"),
-                rows(f"storage_guard_build_info{{{GUARD}}}"),
+                rows("job, instance", f"up{{{GUARD}}} {KNOWN}"),
+                rows("job, instance", f"storage_guard_enforcing{{{GUARD}}}"),
+                rows("job, instance", f"storage_guard_config_last_reload_successful{{{GUARD}}}"),
+                rows("job, instance", f'1000 * storage_guard_last_success_timestamp_seconds{{{GUARD}, task="probe"}}'),
+                rows("job, instance", f'1000 * storage_guard_last_success_timestamp_seconds{{{GUARD}, task="scan"}}'),
+                rows("job, instance", f"sum by (job, instance) (storage_guard_deletions_waiting{{{GUARD}}})"),
+                rows("job, instance, version, revision", f"storage_guard_build_info{{{GUARD}}}"),
             ],
             {
                 "instance": "Guard",
@@ -259,7 +274,7 @@ def fleet():
                 "Value #F": "Deletions waiting",
                 "version": "Version",
             },
-            (12, 7),
+            (24, 7),
             sort=[("Answers", False)],
             overrides=[
                 leading_to(FAILURES, "Its orphans and failures"),
@@ -274,7 +289,6 @@ def fleet():
                 column("Scanned", unit="dateTimeFromNow", mappings=NEVER),
             ],
         ),
-        oldest_message((12, 7)),
     ]
     return dashboard(
         "storage-guard-fleet",
@@ -315,8 +329,8 @@ def of_volume():
         graph(
             "Available space and marks",
             "What a recorder can still write, and the marks as the guard exports them. Reclaiming begins when the line falls "
-            "below *high*, and ends above *low*; below *critical* recordings are deleted that should have been kept longer. "
-            "Nothing is drawn while the volume is blind.",
+            "below *high*, or earlier if the volume would soon be full (`full_within`), and ends above *low*; below *critical* "
+            "recordings are deleted that should have been kept longer. Nothing is drawn while the volume is blind.",
             [query(f"storage_guard_volume_available_bytes{{{VOLUME}}}", "available {{instance}}"), *marks],
             "bytes",
             (16, 9),
@@ -337,15 +351,15 @@ def of_volume():
             "SpaceNotReclaimed.",
             [
                 query(
-                    f"sum by (instance) (increase(storage_guard_expected_bytes_total{{{VOLUME}}}[$__rate_interval]))",
+                    f"sum by (instance) (rate(storage_guard_expected_bytes_total{{{VOLUME}}}[$__rate_interval]))",
                     "deleted {{instance}}",
                 ),
                 query(
-                    f"sum by (instance) (increase(storage_guard_reclaimed_bytes_total{{{VOLUME}}}[$__rate_interval]))",
+                    f"sum by (instance) (rate(storage_guard_reclaimed_bytes_total{{{VOLUME}}}[$__rate_interval]))",
                     "given back {{instance}}",
                 ),
             ],
-            "bytes",
+            "binBps",
             (8, 7),
             interval="1m",
             overrides=[
@@ -363,8 +377,8 @@ def of_volume():
         ),
         graph(
             "Used by others",
-            "Used by what is a recording of no guarded tree. The guard cannot free it; where it grows, `storage-guard status` "
-            "names the largest directories.",
+            "Used by what is a recording of no guarded tree, and by what was recorded since the last scan. The guard cannot free "
+            "it; where it grows, `storage-guard status` names the largest directories.",
             [query(f"storage_guard_volume_foreign_bytes{{{VOLUME}}}", "{{instance}}")],
             "bytes",
             (8, 7),
@@ -383,16 +397,15 @@ def of_volume():
             bars=True,
             stacked=True,
             interval="1m",
-            overrides=[
-                override("byName", name, color={"mode": "fixed", "fixedColor": color})
-                for name, color in (
+            overrides=colored(
+                [
                     ("reached_low", "green"),
                     ("exhausted", "red"),
                     ("stalled", "orange"),
                     ("cancelled", "blue"),
                     ("failed", "dark-red"),
-                )
-            ],
+                ]
+            ),
         ),
         graph(
             "Run duration",
@@ -530,9 +543,9 @@ def of_guard():
             "Which program runs, and since when its configuration is in force. If the file that was loaded last has a problem, "
             "it is rejected, and the one before stays.",
             [
-                rows(f"storage_guard_config_last_reload_successful{{{GUARD}}}"),
-                rows(f"1000 * storage_guard_config_last_reload_success_timestamp_seconds{{{GUARD}}}"),
-                rows(f"storage_guard_build_info{{{GUARD}}}"),
+                rows("job, instance", f"storage_guard_config_last_reload_successful{{{GUARD}}}"),
+                rows("job, instance", f"1000 * storage_guard_config_last_reload_success_timestamp_seconds{{{GUARD}}}"),
+                rows("job, instance, version, revision", f"storage_guard_build_info{{{GUARD}}}"),
             ],
             {
                 "instance": "Guard",
@@ -601,12 +614,13 @@ def counted(title, description, label, metric, size, colors=()):
         bars=True,
         stacked=True,
         interval="1m",
-        overrides=[override("byName", name, color={"mode": "fixed", "fixedColor": color}) for name, color in colors],
+        overrides=colored(colors),
     )
 
 
 def orphans():
     """What should not be there, and what could not be deleted."""
+    by = "job, instance, tree"
     since = f"storage_guard_oldest_retry_timestamp_seconds{{{TREE}}}"
     panels = [
         stat(
@@ -648,14 +662,14 @@ def orphans():
             "Every tree: what waits and since when, what did not come back, what is left over, and whether a cap waits for a "
             "person.",
             [
-                rows(f"storage_guard_deletions_waiting{{{TREE}}}"),
-                rows(f"1000 * {since}"),
-                rows(f"sum by (job, instance, tree) (storage_guard_unreclaimed_bytes{{{TREE}}})"),
-                rows(f"max by (job, instance, tree) (storage_guard_cap_tripped{{{TREE}}})"),
-                rows(f'sum by (job, instance, tree) (storage_guard_orphan_bytes{{{TREE}, kind="leftover"}})'),
-                rows(f"storage_guard_missing_files{{{TREE}}}"),
-                rows(f"storage_guard_tree_files{{{TREE}}}"),
-                rows(f"storage_guard_tree_bytes{{{TREE}}}"),
+                rows(by, f"storage_guard_deletions_waiting{{{TREE}}}"),
+                rows(by, f"1000 * {since}"),
+                rows(by, f"sum by ({by}) (storage_guard_unreclaimed_bytes{{{TREE}}})"),
+                rows(by, f"storage_guard_cap_tripped{{{TREE}}}"),
+                rows(by, f'storage_guard_orphan_bytes{{{TREE}, kind="leftover"}}'),
+                rows(by, f"storage_guard_missing_files{{{TREE}}}"),
+                rows(by, f"storage_guard_tree_files{{{TREE}}}"),
+                rows(by, f"storage_guard_tree_bytes{{{TREE}}}"),
             ],
             {
                 "instance": "Guard",
@@ -702,6 +716,17 @@ def orphans():
             "cause",
             f"storage_guard_deletion_failures_total{{{TREE}}}",
             (12, 8),
+            [
+                ("in_use", "yellow"),
+                ("locked", "orange"),
+                ("permission", "red"),
+                ("read_only", "dark-red"),
+                ("io", "light-red"),
+                ("too_many_files", "purple"),
+                ("busy", "blue"),
+                ("changed", "green"),
+                ("unknown", "text"),
+            ],
         ),
         graph(
             "Deletions waiting, by tree",
@@ -718,6 +743,9 @@ def orphans():
             "bytes",
             (12, 8),
             stacked=True,
+            overrides=colored(
+                [("held_open", "yellow"), ("locked", "orange"), ("failed", "red"), ("shared", "purple")]
+            ),
         ),
         counted(
             "Deletions, by trigger",
@@ -725,6 +753,7 @@ def orphans():
             "trigger",
             f'storage_guard_deletions_total{{{TREE}, outcome="verified"}}',
             (8, 8),
+            [("pressure", "blue"), ("retention", "green"), ("operator", "purple")],
         ),
         graph(
             "Orphans, by kind",

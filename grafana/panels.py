@@ -57,14 +57,18 @@ def now(expr, legend=""):
     return query(expr, legend) | {"instant": True, "range": False}
 
 
-def rows(expr):
-    """The same as rows of a table."""
-    return now(expr) | {"format": "table"}
+def rows(by, expr):
+    """The same as rows of a table, with these labels only: rows of several queries become one where all labels are equal."""
+    return now(f"max by ({by}) ({expr})") | {"format": "table"}
+
+
+# The names of a panel's queries.
+LETTERS = "ABCDEFGHIJ"
 
 
 def panel(kind, title, description, targets, size, defaults, options, **more):
     """Any panel; `size` is its width, of 24, and its height."""
-    for letter, target in zip("ABCDEFGHIJ", targets):
+    for letter, target in zip(LETTERS, targets, strict=False):
         target["refId"] = letter
     return {
         "type": kind,
@@ -79,8 +83,13 @@ def panel(kind, title, description, targets, size, defaults, options, **more):
     } | more
 
 
-def stat(title, description, expr, unit="none", thresholds=CALM, mappings=(), none="no data", size=(4, 4)):
+def stat(title, description, expr, unit="none", thresholds=CALM, mappings=(), none="no data"):
     """One number, coloured by its thresholds."""
+    return stats(title, description, [now(expr)], unit, thresholds, mappings, none)
+
+
+def stats(title, description, targets, unit="none", thresholds=CALM, mappings=(), none="no data", overrides=()):
+    """Numbers side by side, each with its name if there are several."""
     defaults = {
         "unit": unit,
         "noValue": none,
@@ -92,15 +101,16 @@ def stat(title, description, expr, unit="none", thresholds=CALM, mappings=(), no
         "colorMode": "value",
         "graphMode": "none",
         "justifyMode": "center",
-        "orientation": "auto",
-        "textMode": "value",
+        "orientation": "vertical" if len(targets) == 1 else "auto",
+        "textMode": "value" if len(targets) == 1 else "value_and_name",
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
     }
-    return panel("stat", title, description, [now(expr)], size, defaults, options)
+    return panel("stat", title, description, targets, (4, 4), defaults, options, overrides=list(overrides))
 
 
 def graph(title, description, targets, unit, size, **more):
-    """Lines over time. `bars` for what is counted, `stacked` for parts of a whole, `least` to begin the axis there."""
+    """Lines over time. `bars` for what is counted, `stacked` for parts of a whole, `least` to begin the axis there,
+    `usual` for what it reaches to at least, so that next to nothing does not look like a mountain."""
     bars, stacked = more.pop("bars", False), more.pop("stacked", False)
     custom = {
         "drawStyle": "bars" if bars else "line",
@@ -120,6 +130,9 @@ def graph(title, description, targets, unit, size, **more):
         "mappings": [],
         "custom": custom,
     }
+    usual = more.pop("usual", 4 if bars else None)
+    if usual is not None:
+        custom["axisSoftMax"] = usual
     least = more.pop("least", 0)
     if least is not None:
         defaults["min"] = least
@@ -160,7 +173,7 @@ def column(name, **properties):
 
 def table(title, description, targets, columns, size, sort=(), overrides=(), none="–"):
     """A table. `columns` maps labels and `Value #A` … to titles, in their order; all others are left out."""
-    left_out = ["Time", "__name__", "job", "le", "Value"]
+    left_out = ["Time", "job", "revision", "Value", *(f"Value #{letter}" for letter in LETTERS)]
     organize = {
         "excludeByName": {name: True for name in left_out if name not in columns},
         "indexByName": {name: index for index, name in enumerate(columns)},

@@ -1,12 +1,12 @@
-// Serves the page, lets a headless Chromium draw each dashboard, and writes the pictures: draw.mjs PROMETHEUS_URL OUTPUT MINUTES
-// Fails if a panel is empty or in error, and names it.
+// Serves the page, lets a headless Chromium draw each dashboard, and writes the pictures: draw.mjs PROMETHEUS_URL OUTPUT MINUTES GUARD
+// GUARD is the one that the dashboard of one guard shows. Fails if a panel is empty or in error, and names it.
 import { spawn } from 'node:child_process';
 import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { extname, join, normalize } from 'node:path';
 
-const [prometheus, output, minutes] = process.argv.slice(2);
+const [prometheus, output, minutes, guard] = process.argv.slice(2);
 const here = import.meta.dirname;
 const WIDTH = 1600;
 const PATIENCE = 120_000;
@@ -41,6 +41,7 @@ class Browser {
     });
     this.waiting = new Map();
     this.number = 0;
+    this.exceptions = [];
     this.ended = new Promise((done) => this.child.on('exit', done).on('error', done));
     this.ended.then(() => this.waiting.forEach(({ fail }) => fail(new Error('chromium ended'))));
     let pending = '';
@@ -51,7 +52,11 @@ class Browser {
     });
   }
 
-  heard({ id, result, error }) {
+  heard({ id, result, error, method, params }) {
+    if (method === 'Runtime.exceptionThrown') {
+      const { exception, text } = params.exceptionDetails;
+      this.exceptions.push(exception?.description ?? text);
+    }
     const asked = this.waiting.get(id);
     this.waiting.delete(id);
     error ? asked?.fail(new Error(error.message)) : asked?.done(result);
@@ -80,6 +85,11 @@ async function draw(browser, origin, file) {
   // High enough from the beginning, so that no panel waits until it is scrolled to.
   await size(4000);
   const asked = new URLSearchParams({ dashboard: file, prometheus, minutes });
+  if (file.startsWith('storage-guard-node')) {
+    asked.set('instance', guard);
+  }
+  await page('Runtime.enable');
+  browser.exceptions = [];
   await page('Page.navigate', { url: `${origin}/?${asked}` });
   const until = Date.now() + PATIENCE;
   let drawn;
@@ -96,13 +106,19 @@ async function draw(browser, origin, file) {
   const { data } = await page('Page.captureScreenshot', { format: 'png' });
   await writeFile(join(output, file.replace('.json', '.png')), Buffer.from(data, 'base64'));
   const states = await page('Runtime.evaluate', {
-    expression: '[...document.querySelectorAll("[data-state]")].map(({ dataset }) => ({ ...dataset }))',
+    expression: `[...document.querySelectorAll('[data-state]')].map((panel) => {
+      const failed = panel.querySelector('[data-failed]')?.dataset.failed;
+      return failed ? { ...panel.dataset, state: 'error', why: failed } : { ...panel.dataset };
+    })`,
     returnByValue: true,
   });
-  const panels = states.result.value.length ? states.result.value : drawn.panels;
-  const wrong = panels.filter(({ state }) => state !== 'ok');
-  console.log(`${file}: ${panels.length} panels, ${wrong.length} empty or in error`);
-  return wrong.map(({ title, state, why }) => `${file}: "${title}" is ${state}: ${why}`);
+  const shown = states.result.value;
+  const wrong = drawn.panels
+    .map((panel) => shown.find(({ key }) => key === panel.key) ?? { ...panel, state: 'error', why: panel.why || 'it is not drawn' })
+    .filter(({ state }) => state !== 'ok')
+    .map(({ title, state, why }) => `${file}: "${title}" is ${state}: ${why}`);
+  console.log(`${file}: ${drawn.panels.length} panels, ${wrong.length} empty or in error`);
+  return [...wrong, ...browser.exceptions.map((text) => `${file}: ${text}`)];
 }
 
 await mkdir(output, { recursive: true });

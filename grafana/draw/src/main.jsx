@@ -1,9 +1,9 @@
-// Draws the dashboard that the address names: ?dashboard=FILE&prometheus=URL&minutes=N. When all panels are drawn, `window.drawn` tells
-// the page's height and each panel's state.
+// Draws the dashboard that the address names: ?dashboard=FILE&prometheus=URL&minutes=N, and &instance=NAME to choose one guard. When
+// all panels are drawn, `window.drawn` tells the page's height and each panel's state.
 import '@fontsource/inter/400.css';
 import '@fontsource/inter/500.css';
 import { ThemeContext, createTheme, dateTime } from '@grafana/data';
-import { GlobalStyles, PanelChrome } from '@grafana/ui';
+import { ErrorBoundary, GlobalStyles, PanelChrome } from '@grafana/ui';
 import { useEffect, useState } from 'react';
 import { createRoot } from 'react-dom/client';
 
@@ -62,10 +62,11 @@ async function load() {
   const range = { from: to - Number(asked.get('minutes')) * 60, to };
   const variables = dashboard.templating.list;
   const scrape = await scrapeInterval(base);
-  const values = await variableValues(base, variables, range);
+  const chosen = asked.has('instance') ? { instance: asked.get('instance') } : {};
+  const values = await variableValues(base, variables, range, chosen);
   const marks = [];
   for (const annotation of dashboard.annotations.list) {
-    const times = await annotationTimes(base, annotation, { range, variables, scrape });
+    const times = await annotationTimes(base, annotation, { range, variables, chosen, scrape });
     marks.push(...times.map((at) => ({ at, color: theme.visualization.getColorByName(annotation.iconColor) })));
   }
   const panels = [];
@@ -76,7 +77,7 @@ async function load() {
       panels.push({ panel, place, title });
       continue;
     }
-    const context = { variables, chosen: panel.chosen, range, width: Math.floor(place.width), scrape };
+    const context = { variables, chosen: { ...chosen, ...panel.chosen }, range, width: Math.floor(place.width), scrape };
     try {
       const { frames, empty } = await panelData(base, panel, context);
       const why = empty.length ? `no data: ${empty.join('; ')}` : '';
@@ -88,7 +89,7 @@ async function load() {
   }
   const heads = Object.entries(values).map(([name, found]) => {
     const label = variables.find((one) => one.name === name).label;
-    return { label, text: `All (${found.length})` };
+    return { label, text: chosen[name] ?? `All (${found.length})` };
   });
   const times = { from: dateTime(range.from * 1000), to: dateTime(range.to * 1000) };
   return { dashboard, panels, heads, marks, range: { ...times, raw: times } };
@@ -97,15 +98,19 @@ async function load() {
 function Panel({ one, range, marks }) {
   const { panel, place, title, frames, state, why } = one;
   return (
-    <div data-state={state} data-title={title} data-why={why} style={{ position: 'absolute', ...place }}>
+    <div data-key={panel.key} data-state={state} data-title={title} data-why={why} style={{ position: 'absolute', ...place }}>
       <PanelChrome title={title} description={panel.description} width={place.width} height={place.height} padding={panel.type === 'table' ? 'none' : 'md'}>
-        {(width, height) =>
-          frames ? (
-            <Content panel={panel} frames={frames} width={width} height={height} range={range} marks={marks} />
-          ) : (
-            <div style={{ padding: 8 }}>{why}</div>
-          )
-        }
+        {(width, height) => (
+          <ErrorBoundary>
+            {({ error }) =>
+              error || !frames ? (
+                <div data-failed={String(error ?? '')}>{why}</div>
+              ) : (
+                <Content panel={panel} frames={frames} width={width} height={height} range={range} marks={marks} />
+              )
+            }
+          </ErrorBoundary>
+        )}
       </PanelChrome>
     </div>
   );
@@ -121,7 +126,7 @@ function Page() {
   useEffect(() => {
     if (loaded) {
       const bottom = Math.max(...loaded.panels.map(({ place }) => place.top + place.height));
-      const panels = loaded.panels.filter((one) => one.state).map(({ title, state, why }) => ({ title, state, why }));
+      const panels = loaded.panels.filter((one) => one.state).map(({ panel, title, state, why }) => ({ key: panel.key, title, state, why }));
       // Charts paint after a frame or two, icons and fonts when they have come.
       document.fonts.ready.then(() => setTimeout(() => (window.drawn = { height: bottom + MARGIN, panels }), 1500));
     }

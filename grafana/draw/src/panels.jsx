@@ -1,9 +1,11 @@
 // Panels by Grafana's own components. What Grafana's panel plugins add to those is written out here as far as the dashboards
 // use it; the state timeline is no component of @grafana/ui, so its bars are drawn here, with Grafana's texts and colours.
 import {
+  EventBusSrv,
   FieldConfigOptionsRegistry,
   FieldType,
   applyFieldOverrides,
+  cacheFieldDisplayNames,
   dateTimeFormat,
   getFieldDisplayName,
   getFieldDisplayValues,
@@ -21,7 +23,7 @@ standardTransformersRegistry.setInit(() =>
   [...TRANSFORMATIONS.values()].map((transformation) => ({
     id: transformation.id,
     name: transformation.name,
-    transformation,
+    transformation: async () => transformation,
     editor: () => null,
   }))
 );
@@ -56,7 +58,7 @@ export async function prepared(panel, frames, theme) {
   const transformed = await new Promise((done, fail) =>
     transformDataFrame(panel.transformations ?? [], frames).subscribe({ next: done, error: fail })
   );
-  return applyFieldOverrides(
+  const ready = applyFieldOverrides(
     {
       data: transformed,
       fieldConfig: panel.fieldConfig,
@@ -67,6 +69,8 @@ export async function prepared(panel, frames, theme) {
     },
     transformed
   );
+  cacheFieldDisplayNames(ready);
+  return ready;
 }
 
 /** What is inside the frame of a panel. */
@@ -88,7 +92,7 @@ export function Content({ panel, frames, width, height, range, marks }) {
 }
 
 function Stat({ panel, frames, width, height, theme }) {
-  const [value] = getFieldDisplayValues({
+  const values = getFieldDisplayValues({
     data: frames,
     fieldConfig: panel.fieldConfig,
     reduceOptions: panel.options.reduceOptions,
@@ -97,23 +101,27 @@ function Stat({ panel, frames, width, height, theme }) {
     timeZone: 'browser',
   });
   return (
-    <BigValue
-      value={value.display}
-      width={width}
-      height={height}
-      theme={theme}
-      colorMode={panel.options.colorMode}
-      graphMode={panel.options.graphMode}
-      justifyMode={panel.options.justifyMode}
-      textMode={panel.options.textMode}
-    />
+    <div style={{ display: 'flex' }}>
+      {values.map((value) => (
+        <BigValue
+          key={value.display.title}
+          value={value.display}
+          width={width / values.length}
+          height={height}
+          theme={theme}
+          colorMode={panel.options.colorMode}
+          graphMode={panel.options.graphMode}
+          justifyMode={panel.options.justifyMode}
+          textMode={panel.options.textMode}
+        />
+      ))}
+    </div>
   );
 }
 
 function Graph({ panel, frames, width, height, range, marks }) {
-  const context = { eventsScope: 'global', eventBus: { publish() {}, getStream: () => ({ subscribe() {} }) } };
   return (
-    <PanelContextProvider value={context}>
+    <PanelContextProvider value={{ eventsScope: 'global', eventBus: new EventBusSrv() }}>
       <TimeSeries
         frames={frames}
         width={width}

@@ -44,12 +44,12 @@ export function interpolate(text, variables, chosen, builtin) {
 }
 
 /** The values of each variable that is asked of Prometheus. */
-export async function variableValues(base, variables, range) {
+export async function variableValues(base, variables, range, chosen) {
   const values = {};
   for (const variable of variables.filter((one) => one.type === 'query')) {
     const [, metric, label] = variable.query.query.match(/^label_values\((.*), (\w+)\)$/);
     const series = await ask(base, 'series', {
-      'match[]': interpolate(metric, variables, {}, {}),
+      'match[]': interpolate(metric, variables, chosen, {}),
       start: range.from,
       end: range.to,
     });
@@ -142,7 +142,7 @@ export async function panelData(base, panel, context) {
 export async function annotationTimes(base, annotation, context) {
   const step = Math.max(context.scrape, Math.ceil((context.range.to - context.range.from) / 200));
   const builtin = { __rate_interval: `${Math.max(step + context.scrape, 4 * context.scrape)}s` };
-  const query = interpolate(annotation.expr, context.variables, {}, builtin);
+  const query = interpolate(annotation.expr, context.variables, context.chosen, builtin);
   const { from, to } = context.range;
   const series = (await ask(base, 'query_range', { query, start: from, end: to, step })).result;
   const starts = series.flatMap((one) =>
