@@ -5,15 +5,17 @@ import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promis
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { extname, join, normalize } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 const [prometheus, output, minutes, guard] = process.argv.slice(2);
-const here = import.meta.dirname;
+const here = fileURLToPath(new URL('.', import.meta.url));
 const WIDTH = 1600;
 const PATIENCE = 120_000;
 const FOLDERS = {
   '/dashboards/': join(here, '../dashboards'),
   '/public/build/': join(here, 'node_modules/@grafana/ui/dist/public'),
-  '/': join(here, 'dist'),
+  '/dist/': join(here, 'dist'),
+  '/': here,
 };
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.json': 'application/json' };
 
