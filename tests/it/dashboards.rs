@@ -33,8 +33,8 @@ fn dashboards() -> Vec<(String, Value)> {
 
 #[test]
 fn dashboards_are_as_their_source_writes_them() {
-    let python = Command::new("/usr/bin/python3").args(["-B", "grafana/generate.py", "--check"]);
-    let output = { python }.current_dir(repository("")).output().unwrap();
+    let mut command = Command::new("/usr/bin/python3");
+    let output = command.arg("-B").arg(repository("grafana/generate.py")).arg("--check").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -103,7 +103,8 @@ fn prometheus_can_read_every_expression() {
             assert!(!plain.contains('$'), "{file}, {place}: {plain}");
             // A label of its own for each: promtool takes equal rules for a mistake.
             let labels = format!("{{ number: \"{count}\" }}");
-            rules += &format!("      - record: dashboard:panel\n        labels: {labels}\n        expr: {}\n", json!(plain));
+            rules +=
+                &format!("      - record: dashboard:panel\n        labels: {labels}\n        expr: {}\n", json!(plain));
             count += 1;
         }
     }
@@ -162,7 +163,10 @@ fn the_metrics_of_an_expression_are_found() {
     for (expr, expected) in [
         ("up", &["up"][..]),
         ("sum by (up_to) (1 - up{job=\"up\"})", &["up"]),
-        ("max(storage_guard_a{x=~\"}\"} > bool 0) / on (volume) storage_guard_b", &["storage_guard_a", "storage_guard_b"]),
+        (
+            "max(storage_guard_a{x=~\"}\"} > bool 0) / on (volume) storage_guard_b",
+            &["storage_guard_a", "storage_guard_b"],
+        ),
     ] {
         let found: Vec<String> = names_of(expr).into_iter().map(|(name, _)| name).collect();
         assert_eq!(found, expected, "{expr}");

@@ -192,7 +192,8 @@ fn shape(panel: &Value, say: &mut impl FnMut(String)) {
     let overrides = list(&panel["fieldConfig"]["overrides"]);
     let properties: Vec<&Value> = overrides.iter().flat_map(|one| list(&one["properties"])).collect();
     let of = |id: &'static str| {
-        let overridden = properties.iter().filter(move |property| property["id"] == id).map(|property| &property["value"]);
+        let overridden =
+            properties.iter().filter(move |property| property["id"] == id).map(|property| &property["value"]);
         overridden.chain(std::iter::once(&defaults[id])).filter(|value| !value.is_null())
     };
     let mut units = of("unit").map(word).peekable();
