@@ -234,7 +234,7 @@ def fleet():
             "Alerts firing now",
             "Alerts that the guards themselves raise. The operations guide has a paragraph for each, with what to do.",
             [rows("instance, alert, severity", f"storage_guard_alerts_firing{{{GUARD}}} > 0")],
-            {"severity": "Severity", "alert": "Alert", "instance": "Guard", "Value": "How many"},
+            {"severity": "Severity", "alert": "Alert", "instance": "Guard", "Value": "How many", "Value #A": "How many"},
             (10, 7),
             sort=[("Severity", False)],
             none="no alert is firing",

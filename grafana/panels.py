@@ -181,6 +181,7 @@ def table(title, description, targets, columns, size, sort=(), overrides=(), non
     }
     merged = [{"id": "merge", "options": {}}] if len(targets) > 1 else []
     defaults = {
+        "unit": "none",
         "noValue": none,
         "color": {"mode": "thresholds"},
         "thresholds": CALM,

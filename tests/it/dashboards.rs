@@ -58,7 +58,7 @@ fn a_broken_convention_is_found() {
     };
     let expr = "/panels/0/targets/0/expr";
     check("/id", json!(7), "id");
-    check("/templating/list/0/type", json!("query"), "data source");
+    check("/templating/list/0/name", json!("source"), "data source");
     check("/templating/list/1/allValue", json!(".*"), "variable `job`");
     check("/templating/list/2/multi", json!(false), "variable `instance`");
     check("/panels/0/title", json!(""), "title");
