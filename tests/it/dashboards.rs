@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 
 use lint::{names_of, panels_of, problems, queries_of};
 
+/// The same dashboards in Chinese.
+const CHINESE: &str = "grafana/dashboards-zh";
+
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
@@ -18,10 +21,14 @@ fn text(path: &str) -> String {
     std::fs::read_to_string(repository(path)).unwrap()
 }
 
-/// All dashboards, by the names of their files without the ending.
+/// The dashboards, by the names of their files without the ending.
 fn dashboards() -> Vec<(String, Value)> {
+    dashboards_in("grafana/dashboards")
+}
+
+fn dashboards_in(folder: &str) -> Vec<(String, Value)> {
     let mut out = Vec::new();
-    for file in std::fs::read_dir(repository("grafana/dashboards")).unwrap() {
+    for file in std::fs::read_dir(repository(folder)).unwrap() {
         let path = file.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         out.push((name, serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap()));
@@ -40,7 +47,7 @@ fn dashboards_are_as_their_source_writes_them() {
 
 #[test]
 fn dashboards_keep_the_conventions() {
-    for (file, dashboard) in dashboards() {
+    for (file, dashboard) in dashboards().into_iter().chain(dashboards_in(CHINESE)) {
         assert_eq!(dashboard["uid"], file.as_str());
         assert_eq!(problems(&dashboard), Vec::<String>::new(), "{file}");
     }
@@ -117,14 +124,34 @@ fn prometheus_can_read_every_expression() {
     assert!(said.contains(&format!("{count} rules found")), "{count}: {said}");
 }
 
-/// A dashboard leads to the others by their tag, and all have it.
+/// A dashboard leads to the others of its language by their tag, which all of them have and no other.
 #[test]
 fn dashboards_lead_to_each_other() {
-    let all = dashboards();
-    for (file, dashboard) in &all {
-        for (_, other) in &all {
-            let tags = other["tags"].as_array().unwrap();
-            assert!(tags.contains(&dashboard["links"][0]["tags"][0]), "{file}");
+    for (folder, tag) in [("grafana/dashboards", "storage-guard"), (CHINESE, "storage-guard-zh")] {
+        for (file, dashboard) in dashboards_in(folder) {
+            assert_eq!(dashboard["tags"], json!([tag]), "{file}");
+            assert_eq!(dashboard["links"][0]["tags"], json!([tag]), "{file}");
+        }
+    }
+}
+
+/// In Chinese the same is asked and shown in the same places, and every panel's text is Chinese.
+#[test]
+fn the_chinese_dashboards_differ_in_their_texts_only() {
+    let all = dashboards_in(CHINESE);
+    assert_eq!(all.len(), dashboards().len());
+    for ((file, english), (other, chinese)) in dashboards().into_iter().zip(all) {
+        assert_eq!(format!("{file}-zh"), other);
+        assert_eq!(queries_of(&english).len(), queries_of(&chinese).len(), "{file}");
+        for (asked, also) in queries_of(&english).into_iter().zip(queries_of(&chinese)) {
+            assert_eq!(asked.1, also.1, "{file}");
+        }
+        for (panel, also) in panels_of(&english).into_iter().zip(panels_of(&chinese)) {
+            assert_eq!((&panel["id"], &panel["gridPos"]), (&also["id"], &also["gridPos"]), "{file}");
+            for key in ["title", "description"] {
+                let said = also[key].as_str().unwrap();
+                assert!(said.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c)), "{other}: `{said}`");
+            }
         }
     }
 }

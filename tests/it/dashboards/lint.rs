@@ -10,7 +10,7 @@ use super::text;
 const PANELS: [&str; 5] = ["row", "stat", "table", "timeseries", "state-timeline"];
 /// Units that are in use; another is a word that Grafana may not know.
 const UNITS: [&str; 7] = ["none", "short", "bytes", "binBps", "percentunit", "s", "dateTimeFromNow"];
-/// Our dashboards.
+/// Our dashboards; those in Chinese have `-zh` after it.
 const UIDS: [&str; 3] = ["storage-guard-fleet", "storage-guard-node", "storage-guard-orphans"];
 /// Every selector bears these.
 const MATCHERS: [&str; 2] = ["job=~\"$job\"", "instance=~\"$instance\""];
@@ -139,10 +139,11 @@ fn links(dashboard: &Value, out: &mut Vec<String>) {
     if !by_tag || !guide {
         out.push("there is no link to the other dashboards, or to the operations guide".to_owned());
     }
+    let language = if word(&dashboard["uid"]).ends_with("-zh") { "-zh" } else { "" };
     let whole = dashboard.to_string();
     for url in whole.split("\"/d/").skip(1) {
         let uid = url.split(['?', '"']).next().unwrap();
-        if !UIDS.contains(&uid) {
+        if !UIDS.iter().any(|ours| uid == format!("{ours}{language}")) {
             out.push(format!("a link to `{uid}`, which is no dashboard of ours"));
         }
     }
@@ -171,7 +172,7 @@ fn shape(panel: &Value, say: &mut impl FnMut(String)) {
     if word(&panel["title"]).is_empty() {
         say("no title".to_owned());
     }
-    if !word(&panel["description"]).ends_with(['.', '`']) {
+    if !word(&panel["description"]).ends_with(['.', '`', '。']) {
         say("the description is not a sentence".to_owned());
     }
     if !PANELS.contains(&word(&panel["type"]).as_str()) || !panel["libraryPanel"].is_null() {

@@ -331,3 +331,8 @@ def dashboard(uid, title, description, variables, panels, runbook):
         },
         "panels": laid_out(panels),
     }
+
+
+def colored(series):
+    """Fixed colours for series by their names."""
+    return [override("byName", name, color={"mode": "fixed", "fixedColor": color}) for name, color in series]
