@@ -8,12 +8,10 @@ import json
 import pathlib
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "source"))
-
-from chinese import translated  # noqa: E402
-from fleet import fleet  # noqa: E402
-from node import node  # noqa: E402
-from orphans import orphans  # noqa: E402
+from source.chinese import translated
+from source.fleet import fleet
+from source.node import node
+from source.orphans import orphans
 
 
 def main():
@@ -25,9 +23,12 @@ def main():
     made = [("dashboards", one) for one in (fleet(), node(), orphans())]
     made += [("dashboards-zh", translated(one)) for _, one in made]
     written = {
-        home / folder / f"{one['uid']}.json": json.dumps(one, indent=2, ensure_ascii=False) + "\n" for folder, one in made
+        home / folder / f"{one['uid']}.json": json.dumps(one, indent=2, ensure_ascii=False) + "\n"
+        for folder, one in made
     }
-    there = {path: path.read_text() for folder in {folder for folder, _ in made} for path in (home / folder).glob("*.json")}
+    there = {
+        path: path.read_text() for folder in {folder for folder, _ in made} for path in (home / folder).glob("*.json")
+    }
     stale = sorted(path.name for path in there.keys() | written.keys() if there.get(path) != written.get(path))
     if check:
         sys.exit(f"not as generate.py writes it: {', '.join(stale)}" if stale else 0)

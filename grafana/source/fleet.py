@@ -1,6 +1,6 @@
 """The dashboard of all guards."""
 
-from panels import (
+from source.panels import (
     ANY_IS_BAD,
     BAD,
     COLORED,
@@ -22,7 +22,7 @@ from panels import (
     table,
     timeline,
 )
-from shared import (
+from source.shared import (
     ENFORCING,
     FAILURES,
     KNOWN,
@@ -119,8 +119,8 @@ def fleet():
         ),
         timeline(
             "Pressure",
-            "The state of each volume. Reclaiming is the guard at work, and ends at the low mark (where it only observes, it would "
-            "be at work); exhausted and blind want a person.",
+            "The state of each volume. Reclaiming is the guard at work, and ends at the low mark (where it only observes, it "
+            "would be at work); exhausted and blind want a person.",
             [query(state(GUARD, by), "{{instance}} {{volume}}")],
             STATES,
             (12, 8),
@@ -140,7 +140,13 @@ def fleet():
             "Alerts firing now",
             "Alerts that the guards themselves raise. The operations guide has a paragraph for each, with what to do.",
             [rows("instance, alert, severity", f"storage_guard_alerts_firing{{{GUARD}}} > 0")],
-            {"severity": "Severity", "alert": "Alert", "instance": "Guard", "Value": "How many", "Value #A": "How many"},
+            {
+                "severity": "Severity",
+                "alert": "Alert",
+                "instance": "Guard",
+                "Value": "How many",
+                "Value #A": "How many",
+            },
             (10, 7),
             sort=[("Severity", False)],
             none="no alert is firing",

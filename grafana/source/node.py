@@ -1,6 +1,6 @@
 """The dashboard of one guard."""
 
-from panels import (
+from source.panels import (
     BAD,
     COLORED,
     GOOD,
@@ -22,7 +22,7 @@ from panels import (
     table,
     timeline,
 )
-from shared import (
+from source.shared import (
     ENFORCING,
     KNOWN,
     RUNBOOK,
@@ -72,8 +72,8 @@ def of_volume():
         ),
         timeline(
             "Pressure",
-            "The state of the volume. Reclaiming: the guard is at work, or would be if it did not only observe. Exhausted: nothing "
-            "eligible is left. Blind: it cannot be judged, and nothing is deleted.",
+            "The state of the volume. Reclaiming: the guard is at work, or would be if it did not only observe. Exhausted: "
+            "nothing eligible is left. Blind: it cannot be judged, and nothing is deleted.",
             [query(state(VOLUME, "job, instance, volume"), "{{instance}}")],
             STATES,
             (8, 9),
@@ -192,9 +192,7 @@ def of_trees():
             "s",
             (8, 7),
             overrides=[
-                override(
-                    "byFrameRefID", "B", custom_lineStyle={"fill": "dash", "dash": [8, 8]}, custom_fillOpacity=0
-                )
+                override("byFrameRefID", "B", custom_lineStyle={"fill": "dash", "dash": [8, 8]}, custom_fillOpacity=0)
             ],
         ),
         graph(

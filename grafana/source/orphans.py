@@ -1,6 +1,6 @@
 """The dashboard of orphans and failures."""
 
-from panels import (
+from source.panels import (
     ANY_IS_BAD,
     ANY_WANTS_A_LOOK,
     BAD,
@@ -21,7 +21,7 @@ from panels import (
     table,
     timeline,
 )
-from shared import NODE, RUNBOOK, leading_to, not_given_back
+from source.shared import NODE, RUNBOOK, leading_to, not_given_back
 
 
 def counted(title, description, label, metric, size, colors=()):
@@ -164,9 +164,7 @@ def orphans():
             "bytes",
             (12, 8),
             stacked=True,
-            overrides=colored(
-                [("held_open", "yellow"), ("locked", "orange"), ("failed", "red"), ("shared", "purple")]
-            ),
+            overrides=colored([("held_open", "yellow"), ("locked", "orange"), ("failed", "red"), ("shared", "purple")]),
         ),
         counted(
             "Deletions, by trigger",

@@ -307,7 +307,8 @@ def dashboard(uid, title, description, variables, panels, runbook):
         "fiscalYearStartMonth": 0,
         "weekStart": "",
         "links": [
-            others | {"icon": "external link", "tooltip": "", "includeVars": True, "keepTime": True, "targetBlank": False},
+            others
+            | {"icon": "external link", "tooltip": "", "includeVars": True, "keepTime": True, "targetBlank": False},
             guide | {"tooltip": "docs/operations.md", "includeVars": False, "keepTime": False, "targetBlank": True},
         ],
         "templating": {"list": [source] + [variable(name, *VARIABLES[name]) for name in variables]},

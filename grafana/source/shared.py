@@ -1,6 +1,6 @@
 """What several dashboards show."""
 
-from panels import (
+from source.panels import (
     ANY_IS_BAD,
     ANY_WANTS_A_LOOK,
     BAD,
@@ -100,7 +100,12 @@ def oldest_message(size):
         "Oldest message that waits",
         "For each channel the age of the oldest message that is not delivered yet. 0 when none waits. It grows while a "
         "channel does not work: see DeliveryFailing in the operations guide.",
-        [query(f"max by (instance, channel) (storage_guard_outbox_oldest_seconds{{{GUARD}}})", "{{channel}} {{instance}}")],
+        [
+            query(
+                f"max by (instance, channel) (storage_guard_outbox_oldest_seconds{{{GUARD}}})",
+                "{{channel}} {{instance}}",
+            )
+        ],
         "s",
         size,
         usual=60,
