@@ -172,7 +172,15 @@ def orphans():
             "trigger",
             f'storage_guard_deletions_total{{{TREE}, outcome="verified"}}',
             (8, 8),
-            [("pressure", "blue"), ("retention", "green"), ("operator", "purple")],
+            [
+                ("pressure", "blue"),
+                ("retention", "green"),
+                ("operator", "purple"),
+                ("gateway", "yellow"),
+                ("archive", "text"),
+                ("leftover", "orange"),
+                ("orphan", "red"),
+            ],
         ),
         graph(
             "Orphans, by kind",

@@ -274,7 +274,7 @@ def annotation(name, color, expr, title, text):
 
 
 def dashboard(uid, title, description, variables, panels, runbook):
-    """A dashboard in the classic model, which Grafana 9 and later reads."""
+    """A dashboard in the classic model, which Grafana 10 and later reads."""
     source = {
         "type": "datasource",
         "name": "datasource",

@@ -220,21 +220,22 @@ function Timeline({ frames, width, height, range, theme }) {
                   width: Math.max(1, right - left),
                   top: index * line + line * 0.1,
                   height: line * 0.8,
+                  textIndent: 6,
                   lineHeight: `${line * 0.8}px`,
                   background: display.color,
                   opacity: 0.9,
                   color: theme.colors.getContrastText(display.color),
                 }}
               >
-                {right - left > 60 ? ` ${display.text}` : ''}
+                {right - left > 70 ? display.text : ''}
               </div>
             );
           })}
         </div>
       ))}
       {[0, 1, 2, 3, 4].map((part) => (
-        <div key={part} style={{ ...text, left: label + (part / 4.2) * inner, top: height - axis + 4, opacity: 0.8 }}>
-          {dateTimeFormat(from + (part / 4.2) * span, { format: 'HH:mm' })}
+        <div key={part} style={{ ...text, left: label + (part / 4.4) * inner, top: height - axis + 4, opacity: 0.8 }}>
+          {dateTimeFormat(from + (part / 4.4) * span, { format: 'HH:mm' })}
         </div>
       ))}
       <div style={{ ...text, top: height - 20, left: 0, display: 'flex', gap: 14 }}>
