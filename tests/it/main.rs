@@ -7,6 +7,7 @@ mod architecture;
 mod cli;
 mod config;
 mod crash;
+mod dashboards;
 mod faults;
 mod matrix;
 mod misbehaving;
