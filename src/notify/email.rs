@@ -95,7 +95,7 @@ impl Mailer {
         attempts: u32,
         log: &mut Vec<String>,
     ) -> Result<String, Outcome> {
-        let mut connection = self.connect(log).await?;
+        let mut connection = self.connect(log).await.map_err(later)?;
         let mut options = Vec::new();
         let ascii = |address: &lettre::Address| AsRef::<str>::as_ref(address).is_ascii();
         if !envelope.from().into_iter().chain(envelope.to()).all(ascii) {
@@ -265,6 +265,14 @@ fn step(name: &str, answer: Result<Response, SmtpError>, log: &mut Vec<String>) 
             Ok(said)
         }
         Err(error) => Err(failed(name, &error, log)),
+    }
+}
+
+/// A server that does not let us in says nothing about the message: the server or the configuration is repaired one day.
+fn later(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::GivenUp(error) => Outcome::unreachable(error),
+        Outcome::Delivered(_) | Outcome::Again { .. } => outcome,
     }
 }
 

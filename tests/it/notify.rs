@@ -1,6 +1,7 @@
 //! Alerts to real receivers on loopback: HTTP that checks signatures, and a mail server with STARTTLS.
 
 mod outage;
+mod peers;
 mod robots;
 
 use std::io::{BufRead as _, BufReader};

@@ -62,29 +62,35 @@ impl Clock for Ahead {
     }
 }
 
-/// What is wrong in a life. On the day of the outage something begins in each life that has a subject of its own and lasts for three
-/// lives, and now and then something that lasts until all was told and shares its subject with all such; and in every life something
-/// that is over in the next one, about one subject too.
+/// What is wrong in a life; no alert has the same name and subject as another. On the day of the outage something begins in each
+/// life that has a subject of its own and lasts for three lives, and now and then something that lasts until all was told and shares
+/// its subject with all such; and in every life something that is over in the next one.
 fn wrong(life: u64, away: u64, last: u64) -> Vec<Condition> {
-    let name = |at: u64| AlertName::ALL[usize::try_from(at).unwrap() % AlertName::ALL.len()];
-    let episode = |kind: &str, begun: u64, which: AlertName, subject: Subject| Condition {
-        alert: which,
-        severity: which.severity(),
-        subject,
-        summary: "it is wrong".to_owned(),
-        description: format!("{kind} {begun}"),
-        ..alert(b"a.mp4").condition
+    let episode = |at: u64, subject: Subject| {
+        let which = AlertName::ALL[usize::try_from(at).unwrap() % AlertName::ALL.len()];
+        Condition { alert: which, severity: which.severity(), subject, ..alert(b"a.mp4").condition }
     };
     if life > last {
         return Vec::new();
     }
-    let volume = |name: &str| Subject::Volume(VolumeId::new(name));
     let own = (life.saturating_sub(2)..=life).filter(|begun| *begun < away);
-    let own = own.map(|begun| episode("own", begun, name(begun), volume(&format!("v{begun}"))));
+    let own = own.map(|begun| episode(begun, Subject::Volume(VolumeId::new(&format!("own {begun}")))));
     let lasting = (0..10).filter(|at| at * away / 10 <= life);
-    let lasting = lasting.map(|at| episode("lasting", at, name(at), volume("all")));
-    let brief = (life < last).then(|| episode("brief", life, name(life), Subject::Tree(TreeId::new("live"))));
+    let lasting = lasting.map(|at| episode(at, Subject::Volume(VolumeId::new("lasting"))));
+    let brief = (life < last).then(|| episode(life, Subject::Tree(TreeId::new(&format!("brief {}", life / 15)))));
     own.chain(lasting).chain(brief).collect()
+}
+
+/// An alert's name and what it is about.
+type Episode = (String, String);
+
+fn of(alert: AlertName, subject: &Subject) -> Episode {
+    let about = match subject {
+        Subject::Guard => String::new(),
+        Subject::Volume(name) => name.to_string(),
+        Subject::Tree(name) => name.to_string(),
+    };
+    (alert.to_string(), about)
 }
 
 /// The guard's part: looks at what is wrong, and tells, until it is killed. Its last life ends when nothing is left to tell.
@@ -238,27 +244,25 @@ fn request(listener: &TcpListener) -> Option<(Seen, TcpStream)> {
     }
 }
 
-/// What arrived: id, text, and where it belongs.
+/// What arrived.
 struct Arrived {
     id: String,
     text: String,
     firing: bool,
-    /// What it is about.
-    group: String,
-    episode: String,
+    episode: Episode,
 }
 
 impl Arrived {
     fn new(seen: &Seen) -> Self {
         seen.verify();
         let body: serde_json::Value = serde_json::from_str(&seen.body).unwrap();
-        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let labels = body["data"]["labels"].as_object().unwrap();
+        let about = labels.values().next().map_or("", |about| about.as_str().unwrap());
         Self {
             id: seen.header("webhook-id").to_owned(),
             text: seen.body.clone(),
             firing: body["type"] == "alert.firing",
-            group: body["data"]["labels"].to_string(),
-            episode: text(&body["data"]["description"]),
+            episode: (body["data"]["alert"].as_str().unwrap().to_owned(), about.to_owned()),
         }
     }
 }
@@ -338,7 +342,7 @@ fn check(home: &Path, arrived: &[Arrived], (away, last): (u64, u64)) {
             Some(known) => assert_eq!(known.text, message.text, "the same id is the same message"),
             None => {
                 first.insert(&message.id, message);
-                order.entry(&message.group).or_default().push(&message.id);
+                order.entry(&message.episode.1).or_default().push(&message.id);
             }
         }
     }
@@ -352,7 +356,7 @@ fn check(home: &Path, arrived: &[Arrived], (away, last): (u64, u64)) {
     for message in &kept {
         match message.state {
             MessageState::Queued => panic!("{message:?}"),
-            MessageState::Sent => sent.entry(&first[message.id.as_str()].group).or_default().push(&message.id),
+            MessageState::Sent => sent.entry(&first[message.id.as_str()].episode.1).or_default().push(&message.id),
             MessageState::Dropped => {
                 let why = message.last_error.as_deref().unwrap();
                 assert!(why.starts_with("superseded"), "{message:?}");
@@ -366,19 +370,19 @@ fn check(home: &Path, arrived: &[Arrived], (away, last): (u64, u64)) {
     assert_eq!(order, sent, "each group in the order in which it was queued");
 
     // Each firing once, and then its resolution once; of the brief ones, also neither.
-    let mut told: BTreeMap<&str, Vec<bool>> = BTreeMap::new();
+    let mut told: BTreeMap<&Episode, Vec<bool>> = BTreeMap::new();
     for id in order.values().flatten() {
         told.entry(&first[id].episode).or_default().push(first[id].firing);
     }
     assert!(told.values().all(|kinds| *kinds == [true, false]), "{told:?}");
-    let owed: BTreeSet<String> =
-        (0..=last).flat_map(|life| wrong(life, away, last)).map(|wrong| wrong.description).collect();
-    let silent: Vec<&String> = owed.iter().filter(|episode| !told.contains_key(episode.as_str())).collect();
-    assert!(silent.iter().all(|episode| episode.starts_with("brief")), "{silent:?}");
+    let wrong = (0..=last).flat_map(|life| wrong(life, away, last));
+    let owed: BTreeSet<Episode> = wrong.map(|wrong| of(wrong.alert, &wrong.subject)).collect();
+    let silent: Vec<&Episode> = owed.iter().filter(|episode| !told.contains_key(episode)).collect();
+    assert!(silent.iter().all(|(_, about)| about.starts_with("brief")), "{silent:?}");
     for episode in &silent {
         // It may also have been over before it could be queued at all.
-        let shown = kept.iter().find(|message| message.body.contains(&format!("\"{episode}\"")));
-        assert!(shown.is_none_or(|message| message.state == MessageState::Dropped), "{episode}: {shown:?}");
+        let shown = kept.iter().find(|message| of(message.alert, &message.subject) == **episode);
+        assert!(shown.is_none_or(|message| message.state == MessageState::Dropped), "{shown:?}");
     }
     total("alerts told after a day without receiver, each with its resolution", told.len() as u64);
     total("alerts that were over before they could be tried", silent.len() as u64);
