@@ -50,6 +50,7 @@ struct Peer {
 
 impl Peer {
     async fn http(way: &'static str) -> Self {
+        // Whoever is left half-way by the guard has nobody to tell.
         Self::new(way, |stream, way, told| async move { speak_http(stream, way, &told).await.unwrap_or_default() })
             .await
     }
@@ -59,12 +60,9 @@ impl Peer {
             .await
     }
 
-    async fn new<F: Future<Output = ()> + Send>(
-        way: &'static str,
-        speak: fn(TcpStream, &'static str, mpsc::UnboundedSender<Got>) -> F,
-    ) -> Self
+    async fn new<F>(way: &'static str, speak: fn(TcpStream, &'static str, mpsc::UnboundedSender<Got>) -> F) -> Self
     where
-        F: 'static,
+        F: Future<Output = ()> + Send + 'static,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -86,14 +84,15 @@ impl Peer {
 }
 
 /// Never says anything more, and keeps the connection.
-async fn hang(stream: TcpStream) {
+async fn hang(stream: TcpStream) -> std::io::Result<()> {
     std::future::pending::<()>().await;
     drop(stream);
+    Ok(())
 }
 
 async fn speak_http(mut stream: TcpStream, way: &str, told: &mpsc::UnboundedSender<Got>) -> std::io::Result<()> {
     match way {
-        "hangs at once" => return Ok(hang(stream).await),
+        "hangs at once" => return hang(stream).await,
         "resets at once" => return stream.set_zero_linger(),
         _ => {}
     }
@@ -107,13 +106,13 @@ async fn speak_http(mut stream: TcpStream, way: &str, told: &mpsc::UnboundedSend
     seen.verify();
     let _ = told.send(Got { id: seen.header("webhook-id").to_owned(), text: seen.body });
     match way {
-        "hangs" => return Ok(hang(stream).await),
+        "hangs" => return hang(stream).await,
         "resets" => return stream.set_zero_linger(),
         "closes" => return Ok(()),
         "says half and closes" => return stream.write_all(b"HTTP/1.1 200 O").await,
         "says half and hangs" => {
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-").await?;
-            return Ok(hang(stream).await);
+            return hang(stream).await;
         }
         "drips" => loop {
             stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
@@ -154,7 +153,7 @@ async fn speak_smtp(stream: TcpStream, way: &str, told: &mpsc::UnboundedSender<G
             _ => "250 fine",
         };
         match if word == command { instead } else { usual } {
-            "hangs" => return Ok(hang(stream.into_inner()).await),
+            "hangs" => return hang(stream.into_inner()).await,
             "closes" => return Ok(()),
             "resets" => return stream.get_ref().set_zero_linger(),
             "says lines without end" => loop {
