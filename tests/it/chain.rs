@@ -67,9 +67,11 @@ impl Scene {
             "scan_interval: 2s\nnotify:\n  group_wait: 1s\n  group_interval: 1s\n  channels:\n    \
              - {{ name: mail, kind: email, server: \"smtp://localhost:{}\", ca_file: {}, username: guard, \
              password_file: password, from: guard@example.org, to: ops@example.org }}\n    \
-             - {{ name: hook, kind: webhook, url: \"http://127.0.0.1:{hook}/in\", secret_file: key }}\n",
+             - {{ name: hook, kind: webhook, url: \"http://127.0.0.1:{hook}/in\", secret_file: key }}\n    \
+             - {{ name: am, kind: alertmanager, url: \"{}\" }}\n",
             mail.port,
-            ca.display()
+            ca.display(),
+            alertmanager.url()
         );
         let config = bed.config("    retention: [{ stream: \"**\", keep: 1d }]\n", &rest);
         let daemon = Daemon::start(&config, &bed.state());
@@ -135,6 +137,10 @@ async fn a_locked_recording_is_told_by_every_way_and_so_is_its_end() {
     assert_eq!((&rule["labels"]["tree"], &rule["labels"]["job"]), (&"live".into(), &"storage-guard".into()));
     wait_for("Prometheus tells the Alertmanager", || {
         scene.alertmanager.alerts().iter().any(|alert| alert["labels"] == rule["labels"])
+    });
+    wait_for("the guard tells the Alertmanager itself", || {
+        let ours = |alert: &Value| alert["labels"]["alertname"] == ALERT && alert["labels"] != rule["labels"];
+        scene.alertmanager.alerts().iter().any(|alert| ours(alert) && alert["labels"]["tree"] == "live")
     });
     for alert in scene.prometheus.alerts() {
         let texts = alert["annotations"].to_string();

@@ -4,10 +4,8 @@ use serde_json::Value;
 use storage_guard::system::{Clock as _, SystemClock};
 
 use super::repository;
+use crate::alerting::LATER;
 use crate::support::{Prometheus, total};
-
-/// Metrics that later parts of the guard export. Until then no rule on them can have data, and none of them may be exported.
-const LATER: [&str; 1] = ["storage_guard_catalogue_trusted"];
 
 /// Words of expressions that are neither functions, which stand before a parenthesis, nor metrics.
 const WORDS: [&str; 19] = [

@@ -126,6 +126,11 @@ impl Alertmanager {
         Self(Served::start(command, &home.join("alertmanager.log")))
     }
 
+    /// Where it listens.
+    pub(crate) fn url(&self) -> &str {
+        &self.0.url
+    }
+
     /// The alerts that it knows, and that are not over.
     pub(crate) fn alerts(&self) -> Vec<serde_json::Value> {
         self.0.get("/api/v2/alerts", &[]).as_array().unwrap().clone()
