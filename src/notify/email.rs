@@ -17,6 +17,7 @@ use super::body::{FIRING, one_line};
 use super::channel::Parcel;
 use super::delivery::Outcome;
 use super::mail_text;
+use super::paced::Paced;
 use super::template::Templates;
 use crate::domain::cause::chain;
 use crate::domain::settings::{ChannelKind, MailTls, Severity};
@@ -95,7 +96,7 @@ impl Mailer {
         attempts: u32,
         log: &mut Vec<String>,
     ) -> Result<String, Outcome> {
-        let mut connection = self.connect(log).await?;
+        let mut connection = self.connect(log).await.map_err(later)?;
         let mut options = Vec::new();
         let ascii = |address: &lettre::Address| AsRef::<str>::as_ref(address).is_ascii();
         if !envelope.from().into_iter().chain(envelope.to()).all(ascii) {
@@ -144,14 +145,22 @@ impl Mailer {
 
     async fn connect(&self, log: &mut Vec<String>) -> Result<AsyncSmtpConnection, Outcome> {
         let hello = hello();
-        let implicit = match &self.tls {
-            Encryption::Implicit(parameters) => Some(parameters.clone()),
-            Encryption::Starttls(_) | Encryption::None => None,
+        let encryption = match &self.tls {
+            Encryption::Implicit(_) => "encrypted",
+            Encryption::Starttls(_) | Encryption::None => "plain",
         };
-        let encryption = if implicit.is_some() { "encrypted" } else { "plain" };
         log.push(format!("> connect to {}:{}, {encryption}; EHLO {hello}", self.host, self.port));
-        let connected =
-            AsyncSmtpConnection::connect_tokio1((self.host.as_str(), self.port), None, &hello, implicit, None).await;
+        let connected = match &self.tls {
+            Encryption::Implicit(parameters) => {
+                let server = (self.host.as_str(), self.port);
+                AsyncSmtpConnection::connect_tokio1(server, None, &hello, Some(parameters.clone()), None).await
+            }
+            Encryption::Starttls(_) | Encryption::None => {
+                let stream = Paced::connect(&self.host, self.port).await;
+                let stream = stream.map_err(|error| Outcome::unreachable(told("connect", &error, log)))?;
+                AsyncSmtpConnection::connect_with_transport(Box::new(stream), &hello).await
+            }
+        };
         let mut connection = connected.map_err(|error| failed("connect", &error, log))?;
         log.push(format!("connect: done, {}", one_line(&connection.server_info().to_string(), 300)));
         if let Encryption::Starttls(parameters) = &self.tls {
@@ -268,9 +277,23 @@ fn step(name: &str, answer: Result<Response, SmtpError>, log: &mut Vec<String>) 
     }
 }
 
-fn failed(name: &str, error: &SmtpError, log: &mut Vec<String>) -> Outcome {
+/// Why a step failed, told in the log too.
+fn told(name: &str, error: &dyn std::error::Error, log: &mut Vec<String>) -> String {
     let text = one_line(&format!("{name}: {}", chain(error)), 500);
     log.push(text.clone());
+    text
+}
+
+/// A server that does not let us in says nothing about the message: the server or the configuration is repaired one day.
+fn later(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::GivenUp(error) => Outcome::unreachable(error),
+        Outcome::Delivered(_) | Outcome::Again { .. } => outcome,
+    }
+}
+
+fn failed(name: &str, error: &SmtpError, log: &mut Vec<String>) -> Outcome {
+    let text = told(name, error, log);
     match error.status() {
         // A login that is refused or demanded is a matter of the configuration, and somebody will repair it.
         Some(code) if matches!(u16::from(code), 530 | 534 | 535 | 538) => Outcome::unreachable(text),

@@ -27,6 +27,7 @@ mod heartbeat;
 mod http;
 mod mail_text;
 mod notifier;
+mod paced;
 mod queue;
 mod robot;
 mod robot_answer;

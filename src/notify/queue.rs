@@ -11,6 +11,9 @@ use crate::store::{Batch, Message, MessageKind, MessageState, SUPERSEDED};
 /// How many messages may be queued.
 pub(super) const LIMIT: usize = 10_000;
 
+/// So often something critical is tried before all else.
+const URGENT: u32 = 3;
+
 /// What a channel's task does next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -104,27 +107,28 @@ impl Queue {
         self.finish(seq, MessageState::Dropped, Some("the outbox is full"))
     }
 
-    /// What the channel is to do now. Within a group the order is kept; of the groups those with something critical go first, and then
-    /// the least tried.
+    /// What the channel is to do now. Within a group the order is kept; of the groups those with something critical go first, a few times,
+    /// and then the least tried: a message that is never accepted keeps nothing else back.
     pub(super) fn next(&mut self, channel: &str, now: Timestamp, longest: Duration) -> Next {
         let messages = || self.queued.values().map(|entry| &entry.message).filter(|m| m.channel == channel);
         let critical: BTreeSet<&Subject> =
             messages().filter(|m| m.severity == Severity::Critical).map(|m| &m.subject).collect();
         let mut seen = BTreeSet::new();
-        let mut best: Option<(bool, u32, i64)> = None;
+        let mut best: Option<(bool, u32, bool, i64)> = None;
         let mut soonest: Option<Timestamp> = None;
         for message in messages() {
             if !seen.insert(&message.subject) {
                 continue;
             }
             if come(message.next_attempt, now, longest) {
-                let place = (!critical.contains(&message.subject), message.attempts, message.seq);
+                let mild = !critical.contains(&message.subject);
+                let place = (mild || message.attempts >= URGENT, message.attempts, mild, message.seq);
                 best = Some(best.map_or(place, |best| best.min(place)));
             } else {
                 soonest = Some(soonest.map_or(message.next_attempt, |at| at.min(message.next_attempt)));
             }
         }
-        match best.and_then(|(_, _, seq)| self.queued.get_mut(&seq)) {
+        match best.and_then(|(_, _, _, seq)| self.queued.get_mut(&seq)) {
             Some(entry) => {
                 entry.message.attempts = entry.message.attempts.saturating_add(1);
                 self.sending.insert(entry.message.seq);
@@ -376,6 +380,21 @@ mod tests {
         queue.collect(&mut batch);
         assert_eq!(batch.messages.len(), 1);
         assert_eq!(batch.messages[0].state, MessageState::Sent);
+    }
+
+    /// A receiver that is down for one message only, in its own words for all of them.
+    #[test]
+    fn something_critical_that_is_never_accepted_keeps_nothing_back() {
+        let mut queue = Queue::default();
+        queue.push(Message { severity: Severity::Critical, ..firing() }, BOOT);
+        queue.push(message(MessageKind::Firing, "other", None), BOOT);
+        let mut tried = Vec::new();
+        for _ in 0..8 {
+            let message = take(&mut queue);
+            tried.push(message.severity == Severity::Critical);
+            queue.retry(message.seq, NOW, "502 Bad Gateway");
+        }
+        assert_eq!(tried, [true, true, true, false, false, false, true, false]);
     }
 
     #[test]

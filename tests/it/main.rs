@@ -4,6 +4,7 @@
 mod alerting;
 mod alerts;
 mod architecture;
+mod chain;
 mod cli;
 mod config;
 mod crash;

@@ -1,5 +1,7 @@
 //! Alerts to real receivers on loopback: HTTP that checks signatures, and a mail server with STARTTLS.
 
+mod outage;
+mod peers;
 mod robots;
 
 use std::io::{BufRead as _, BufReader};
@@ -44,6 +46,23 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    /// The request in these bytes, once its head is there.
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(bytes);
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let mut lines = head.lines();
+        let line = lines.next().unwrap_or_default().to_owned();
+        let headers = lines.filter_map(|line| line.split_once(": "));
+        let headers = headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
+        Some(Self { line, headers, body: body.to_owned() })
+    }
+
+    /// Nothing of its body is missing.
+    fn whole(&self) -> bool {
+        let length = self.header("content-length");
+        length.is_empty() || length.parse() == Ok(self.body.len())
+    }
+
     pub(crate) fn line(&self) -> &str {
         &self.line
     }
@@ -80,17 +99,10 @@ pub(crate) fn receive(listener: TcpListener, answers: &'static [&'static str]) -
                 let mut part = [0; 4096];
                 let n = stream.read(&mut part).await.unwrap();
                 bytes.extend_from_slice(&part[..n]);
-                let text = String::from_utf8_lossy(&bytes).into_owned();
-                if let Some((head, body)) = text.split_once("\r\n\r\n") {
-                    let mut lines = head.lines();
-                    let line = lines.next().unwrap().to_owned();
-                    let headers = lines.filter_map(|line| line.split_once(": "));
-                    let headers: Vec<_> = headers.map(|(k, v)| (k.to_lowercase(), v.to_owned())).collect();
-                    let request = Seen { line, headers, body: body.to_owned() };
-                    let length = request.header("content-length");
-                    if length.is_empty() || length.parse() == Ok(body.len()) || n == 0 {
-                        break request;
-                    }
+                if let Some(request) = Seen::parse(&bytes)
+                    && (request.whole() || n == 0)
+                {
+                    break request;
                 }
             };
             let _ = told.send(request);
