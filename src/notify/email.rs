@@ -14,10 +14,10 @@ use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use lettre::transport::smtp::response::{Response, Severity as Reply};
 
 use super::body::{FIRING, one_line};
+use super::bounded::Bounded;
 use super::channel::Parcel;
 use super::delivery::Outcome;
 use super::mail_text;
-use super::paced::Paced;
 use super::template::Templates;
 use crate::domain::cause::chain;
 use crate::domain::settings::{ChannelKind, MailTls, Severity};
@@ -156,7 +156,7 @@ impl Mailer {
                 AsyncSmtpConnection::connect_tokio1(server, None, &hello, Some(parameters.clone()), None).await
             }
             Encryption::Starttls(_) | Encryption::None => {
-                let stream = Paced::connect(&self.host, self.port).await;
+                let stream = Bounded::connect(&self.host, self.port).await;
                 let stream = stream.map_err(|error| Outcome::unreachable(told("connect", &error, log)))?;
                 AsyncSmtpConnection::connect_with_transport(Box::new(stream), &hello).await
             }

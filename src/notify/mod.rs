@@ -18,6 +18,7 @@
 mod address;
 mod alertmanager;
 mod body;
+mod bounded;
 mod channel;
 mod delivery;
 mod email;
@@ -27,7 +28,6 @@ mod heartbeat;
 mod http;
 mod mail_text;
 mod notifier;
-mod paced;
 mod queue;
 mod robot;
 mod robot_answer;

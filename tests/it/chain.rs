@@ -91,10 +91,10 @@ impl Scene {
         }
     }
 
-    /// The alerts of the guard itself.
+    /// The alerts of the guard itself that are not over.
     fn guards(&self) -> Vec<Value> {
         let answer: Value = serde_json::from_str(&self.daemon.get("/api/v1/alerts")).unwrap();
-        answer["items"].as_array().unwrap().clone()
+        answer["items"].as_array().unwrap().iter().filter(|alert| alert["state"] != "resolved").cloned().collect()
     }
 
     /// The next message by webhook.

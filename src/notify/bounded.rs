@@ -1,5 +1,5 @@
-//! A connection to a mail server that is listened to in small pieces, with others going first before each. All of an answer is looked
-//! at with each of its lines: a server that answers with lines without end would else keep a thread for longer than a send may take.
+//! A connection to a mail server that says no more than a mail server has to say: all of an answer is looked at again with each of its
+//! lines, so one without end would keep a thread for longer than a send may take.
 
 use std::io::Result;
 use std::net::SocketAddr;
@@ -10,44 +10,31 @@ use lettre::transport::smtp::client::AsyncTokioStream;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take};
 use tokio::net::TcpStream;
 
-/// Bytes of a piece: most answers are shorter.
-const PIECE: u64 = 128;
+/// More is not heard in one conversation; it then ends as if the server had closed it.
+const MOST: u64 = 64 * 1024;
 
 /// The connection.
 #[derive(Debug)]
-pub(super) struct Paced {
-    stream: Take<TcpStream>,
-    /// Others have gone first.
-    waited: bool,
-}
+pub(super) struct Bounded(Take<TcpStream>);
 
-impl Paced {
+impl Bounded {
     /// Connects to a server.
     pub(super) async fn connect(host: &str, port: u16) -> Result<Self> {
-        let stream = TcpStream::connect((host, port)).await?;
-        Ok(Self { stream: stream.take(PIECE), waited: false })
+        Ok(Self(TcpStream::connect((host, port)).await?.take(MOST)))
     }
 
     fn inner(&mut self) -> Pin<&mut TcpStream> {
-        Pin::new(self.stream.get_mut())
+        Pin::new(self.0.get_mut())
     }
 }
 
-impl AsyncRead for Paced {
+impl AsyncRead for Bounded {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<Result<()>> {
-        if !self.waited {
-            self.waited = true;
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        self.stream.set_limit(PIECE);
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.waited = read.is_pending();
-        read
+        Pin::new(&mut self.0).poll_read(context, buffer)
     }
 }
 
-impl AsyncWrite for Paced {
+impl AsyncWrite for Bounded {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
         self.inner().poll_write(context, bytes)
     }
@@ -61,8 +48,8 @@ impl AsyncWrite for Paced {
     }
 }
 
-impl AsyncTokioStream for Paced {
+impl AsyncTokioStream for Bounded {
     fn peer_addr(&self) -> Result<SocketAddr> {
-        self.stream.get_ref().peer_addr()
+        self.0.get_ref().peer_addr()
     }
 }
