@@ -1,11 +1,13 @@
 //! Every expression of the dashboards and rules, asked of a Prometheus that watches a guard with something to tell.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use storage_guard::system::{Clock as _, SystemClock};
 
 use super::repository;
 use crate::alerting::LATER;
-use crate::support::{Prometheus, total};
+use crate::support::{Prometheus, pause, total};
 
 /// Words of expressions that are neither functions, which stand before a parenthesis, nor metrics.
 const WORDS: [&str; 19] = [
@@ -49,18 +51,28 @@ pub(super) fn check(prometheus: &Prometheus, since: i64) {
     let mut asked = dashboards();
     let panels = asked.len();
     asked.extend(rules());
-    let until = SystemClock.now().secs();
-    let empty = |asked: &&Asked| {
-        let values = if asked.over_time {
-            prometheus.query_range(&asked.expression, since, until)
-        } else {
-            prometheus.query(&asked.expression).into_iter().map(|(_, value)| value).collect()
+    let empty = || -> Vec<String> {
+        let until = SystemClock.now().secs();
+        let empty = |asked: &&Asked| {
+            let values = if asked.over_time {
+                prometheus.query_range(&asked.expression, since, until)
+            } else {
+                prometheus.query(&asked.expression).into_iter().map(|(_, value)| value).collect()
+            };
+            values.iter().all(|value| value.is_nan())
         };
-        values.iter().all(|value| value.is_nan())
+        asked.iter().filter(empty).map(|asked| format!("{}: {}", asked.place, asked.expression)).collect()
     };
-    let empty: Vec<String> =
-        asked.iter().filter(empty).map(|asked| format!("{}: {}", asked.place, asked.expression)).collect();
-    assert!(empty.is_empty(), "without data:\n{}", empty.join("\n"));
+    // What compares with a moment before has data once that moment was scraped.
+    let mut left = empty();
+    for _ in 0..15 {
+        if left.is_empty() {
+            break;
+        }
+        pause(Duration::from_secs(1));
+        left = empty();
+    }
+    assert!(left.is_empty(), "without data:\n{}", left.join("\n"));
     total("expressions of dashboards that have data", panels as u64);
     total("expressions and selectors of rules that have data", (asked.len() - panels) as u64);
 }

@@ -15,7 +15,7 @@ use storage_guard::domain::alert::{AlertName, Condition, Subject};
 use storage_guard::domain::alert_book::AlertBook;
 use storage_guard::domain::event::Event;
 use storage_guard::domain::names::{TreeId, VolumeId};
-use storage_guard::domain::settings::NotifySettings;
+use storage_guard::domain::settings::{NotifySettings, Severity};
 use storage_guard::domain::units::Timestamp;
 use storage_guard::notify::Notifier;
 use storage_guard::store::{Database, MessageState};
@@ -64,21 +64,24 @@ impl Clock for Ahead {
 
 /// What is wrong in a life; no alert has the same name and subject as another. On the day of the outage something begins in each
 /// life that has a subject of its own and lasts for three lives, and now and then something that lasts until all was told and shares
-/// its subject with all such; and in every life something that is over in the next one.
+/// its subject with all such; and in every life something that is over in the next one. What shares its subject is no worse than the
+/// rest, which else would be muted.
 fn wrong(life: u64, away: u64, last: u64) -> Vec<Condition> {
     let episode = |at: u64, subject: Subject| {
         let which = AlertName::ALL[usize::try_from(at).unwrap() % AlertName::ALL.len()];
-        Condition { alert: which, severity: which.severity(), subject, ..alert(b"a.mp4").condition }
+        let severity = which.severity();
+        Condition { alert: which, severity, subject, ..alert(b"a.mp4").condition }
     };
+    let alike = |condition: Condition| Condition { severity: Severity::Warning, ..condition };
     if life > last {
         return Vec::new();
     }
     let own = (life.saturating_sub(2)..=life).filter(|begun| *begun < away);
     let own = own.map(|begun| episode(begun, Subject::Volume(VolumeId::new(&format!("own {begun}")))));
     let lasting = (0..10).filter(|at| at * away / 10 <= life);
-    let lasting = lasting.map(|at| episode(at, Subject::Volume(VolumeId::new("lasting"))));
+    let lasting = lasting.map(|at| episode(at, Subject::Volume(VolumeId::new("lasting")))).map(alike);
     let brief = (life < last).then(|| episode(life, Subject::Tree(TreeId::new(&format!("brief {}", life / 15)))));
-    own.chain(lasting).chain(brief).collect()
+    own.chain(lasting).chain(brief.map(alike)).collect()
 }
 
 /// Whether in this life what is new waits until all else is told, so that nothing else is written when it is sent.

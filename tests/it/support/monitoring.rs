@@ -12,7 +12,7 @@ struct Served {
 }
 
 impl Served {
-    /// Starts it, and waits until its log says where it listens.
+    /// Starts it, and waits until its log says where it listens, and it is ready to answer.
     #[expect(clippy::disallowed_methods, reason = "it makes the test's own file")]
     fn start(mut command: Command, log: &Path) -> Self {
         let output = std::fs::File::create(log).unwrap();
@@ -26,6 +26,10 @@ impl Served {
             let address = line.and_then(|line| line.split("address=").nth(1));
             served.url = address.map(|address| format!("http://{}", address.trim())).unwrap_or_default();
             address.is_some()
+        });
+        wait_for("it is ready", || {
+            let ready = Command::new("curl").args(["-sf", "-m", "5", &format!("{}/-/ready", served.url)]).output();
+            ready.unwrap().status.success()
         });
         served
     }
