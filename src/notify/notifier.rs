@@ -26,6 +26,9 @@ use crate::domain::units::{Timestamp, show_duration};
 use crate::store::{Batch, Database, MUTED, Message, MessageKind, MessageState};
 use crate::system::Clock;
 
+/// A person who tries a channel waits for its turn no longer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Takes in what changes, and delivers it.
 pub struct Notifier {
     pub(super) settings: ArcSwap<NotifySettings>,
@@ -235,7 +238,7 @@ impl Notifier {
             return Err(format!("there is no channel `{channel}` in the configuration; {known}"));
         };
         let mut log = vec![format!("channel `{channel}`: {}", describe(&of))];
-        if let Err(wait) = self.wait_for_token(&of, settings.timeout).await {
+        if let Err(wait) = self.wait_for_token(&of, PATIENCE).await {
             let (limit, wait) = (of.per_minute, show_duration(wait));
             return Err(format!("the channel takes {limit} messages a minute, and has sent so many; again in {wait}"));
         }

@@ -322,6 +322,24 @@ mod tests {
     }
 
     #[test]
+    fn a_group_with_something_critical_goes_first_and_in_its_order() {
+        let mut queue = Queue::default();
+        for (volume, severity) in [("mild", Severity::Warning), ("bad", Severity::Warning), ("bad", Severity::Critical)]
+        {
+            queue.push(Message { severity, ..message(MessageKind::Firing, volume, None) }, BOOT);
+        }
+        let mut next = || {
+            let sent = take(&mut queue);
+            queue.finish(sent.seq, MessageState::Sent, None);
+            (sent.subject, sent.severity)
+        };
+        let of = |volume: &str| Subject::Volume(VolumeId::new(volume));
+        assert_eq!(next(), (of("bad"), Severity::Warning));
+        assert_eq!(next(), (of("bad"), Severity::Critical));
+        assert_eq!(next(), (of("mild"), Severity::Warning));
+    }
+
+    #[test]
     fn a_channel_that_was_set_up_anew_does_not_wait() {
         let mut queue = Queue::default();
         queue.push(firing(), BOOT);
