@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use crate::daemon::{DaemonError, GuardError};
 use crate::domain::cause::chain;
 use crate::domain::path::show_bytes;
+use crate::domain::text::steers;
 use crate::store::{OpenStateError, StateError};
 
 /// Why a command ends otherwise than well.
@@ -82,8 +83,12 @@ pub(super) fn complain(sentence: &str) {
     let _ = writeln!(std::io::stderr(), "storage-guard: {}", show_bytes(sentence.as_bytes()).0);
 }
 
-/// Prints a text.
+/// Prints a text for people: names of files can neither turn it round nor hide in it.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
+    write(&text.replace(steers, "\u{fffd}"))
+}
+
+fn write(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // `storage-guard scan | head` is no failure.
@@ -94,5 +99,5 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 
 /// Prints a value as JSON.
 pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
-    print(&format!("{}\n", serde_json::to_string_pretty(value)?))
+    write(&format!("{}\n", serde_json::to_string_pretty(value)?))
 }

@@ -30,9 +30,15 @@ pub(super) fn web(node: &Node<'_>, text: &str) -> Option<Url> {
 
 /// An address of the web that messages are sent to: never one that belongs to the machine's own cloud or link.
 pub(super) fn target(node: &Node<'_>, text: &str) {
-    let Some(url) = web(node, text) else { return };
-    // The parser has turned decimal, octal and hexadecimal forms into the usual one.
-    let literal = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse().ok());
+    if let Some(url) = web(node, text) {
+        reachable(node, url.host_str().unwrap_or_default());
+    }
+}
+
+/// Notes a host that is an address which messages never go to. The parser of addresses of the web has turned decimal, octal and
+/// hexadecimal forms into the usual one.
+fn reachable(node: &Node<'_>, host: &str) {
+    let literal = host.trim_matches(['[', ']']).parse().ok();
     if let Some(address) = literal.filter(|address| never_told(*address)) {
         node.problem(format!(
             "points to {address}, which is link-local or a cloud's metadata service; messages never go there, name the receiver"
@@ -81,7 +87,10 @@ pub(super) fn mail_server(node: &Node<'_>) -> Option<MailServer> {
         Some((MailServer { host, port: url.port(), implicit }, url))
     });
     match server {
-        Some((server, url)) if url.username().is_empty() && url.password().is_none() => Some(server),
+        Some((server, url)) if url.username().is_empty() && url.password().is_none() => {
+            reachable(node, &server.host);
+            Some(server)
+        }
         Some(_) => {
             node.problem("holds a login; write it under `username` and `password_file`");
             None

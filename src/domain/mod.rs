@@ -32,5 +32,6 @@ pub mod settings;
 pub mod silence;
 pub mod status;
 pub mod survey;
+pub mod text;
 pub mod units;
 pub mod volume;

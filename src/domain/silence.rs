@@ -10,6 +10,7 @@ use super::alert::{AlertName, Condition, Subject};
 use super::deletion::words;
 use super::names::{TreeId, VolumeId};
 use super::settings::Severity;
+use super::text::steers;
 use super::units::Timestamp;
 
 /// A silence lasts no longer: what is muted for good is switched off in the configuration, where others see it.
@@ -157,7 +158,7 @@ impl Wanted<'_> {
             ));
         }
         let reason = self.reason.trim();
-        if reason.is_empty() || reason.chars().count() > REASON || reason.chars().any(char::is_control) {
+        if reason.is_empty() || reason.chars().count() > REASON || reason.chars().any(|c| c.is_control() || steers(c)) {
             return Err(format!("`reason` must be a line of 1 to {REASON} characters, for whoever wonders later"));
         }
         Ok(Matchers {
@@ -296,6 +297,7 @@ mod tests {
             (Wanted { until: year, ..fine }, "more than a year ahead"),
             (Wanted { reason: "  ", ..fine }, "`reason` must be a line"),
             (Wanted { reason: "a\nb", ..fine }, "`reason` must be a line"),
+            (Wanted { reason: "\u{200b}", ..fine }, "`reason` must be a line"),
             (Wanted { reason: &long, ..fine }, "`reason` must be a line"),
         ];
         for (wanted, expected) in rows {

@@ -23,11 +23,14 @@ pub(super) struct GuardedResolver;
 
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            Ok(Box::new(allowed(found)?.into_iter()) as Addrs)
-        })
+        Box::pin(async move { Ok(Box::new(resolve(name.as_str(), 0).await?.into_iter()) as Addrs) })
     }
+}
+
+/// The addresses of a host, without those that messages never go to.
+pub(super) async fn resolve(host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
+    let found = tokio::net::lookup_host((host, port)).await?.collect();
+    allowed(found).map_err(std::io::Error::other)
 }
 
 fn allowed(mut found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, &'static str> {
@@ -55,6 +58,11 @@ mod tests {
             ("http://[2002:a9fe:a9fe::1]/", true),
             ("http://[fd00:ec2::254]/", true),
             ("http://100.100.100.200/", true),
+            ("http://168.63.129.16/", true),
+            ("http://192.0.0.192/", true),
+            ("http://[fd20:ce::254]/", true),
+            ("http://[64:ff9b:1::a9fe:a9fe]/", true),
+            ("http://[::ffff:0:a9fe:a9fe]/", true),
             ("http://127.0.0.1:9000/", false),
             ("http://192.168.1.5/", false),
             ("http://[::1]/", false),

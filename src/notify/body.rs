@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::template::Templates;
 use crate::domain::alert::{Condition, ITEMS, Subject, UnreclaimedItem, Wording};
+use crate::domain::text::steers;
 use crate::domain::units::Timestamp;
 
 /// A body must be shorter than this many bytes, or receivers refuse it.
@@ -158,11 +159,6 @@ pub(super) fn clean(text: &str, limit: usize) -> String {
 /// [`clean`], on one line.
 pub(super) fn one_line(text: &str, limit: usize) -> String {
     clean(text, limit).replace('\n', " ")
-}
-
-/// Characters that change the direction of the text around them.
-fn steers(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

@@ -13,11 +13,13 @@ use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use lettre::transport::smtp::response::{Response, Severity as Reply};
 
+use super::address::resolve;
 use super::body::{FIRING, one_line};
 use super::bounded::Bounded;
 use super::channel::Parcel;
 use super::delivery::Outcome;
 use super::mail_text;
+use super::mask::Mask;
 use super::template::Templates;
 use crate::domain::cause::chain;
 use crate::domain::settings::{ChannelKind, MailTls, Severity};
@@ -34,6 +36,8 @@ pub(super) struct Mailer {
     port: u16,
     tls: Encryption,
     login: Option<Credentials>,
+    /// What is shown nowhere: servers repeat what they refuse.
+    mask: Mask,
     from: Mailbox,
     to: Vec<Mailbox>,
 }
@@ -108,12 +112,12 @@ impl Mailer {
         }
         let from = envelope.from().map(ToString::to_string).unwrap_or_default();
         log.push(format!("> MAIL FROM:<{from}>"));
-        step("MAIL FROM", connection.command(Mail::new(envelope.from().cloned(), options)).await, log)?;
+        self.step("MAIL FROM", connection.command(Mail::new(envelope.from().cloned(), options)).await, log)?;
         let (mut refused, mut accepted) = (Vec::new(), 0);
         for to in envelope.to() {
             log.push(format!("> RCPT TO:<{to}>"));
             let answer = connection.command(Rcpt::new(to.clone(), Vec::new())).await;
-            match step(&format!("RCPT TO {to}"), answer, log) {
+            match self.step(&format!("RCPT TO {to}"), answer, log) {
                 Ok(_) => accepted += 1,
                 Err(outcome) => refused.push(outcome),
             }
@@ -126,12 +130,12 @@ impl Mailer {
             return Err(outcome.clone());
         }
         log.push("> DATA".to_owned());
-        step("DATA", connection.command(Data).await, log)?;
+        self.step("DATA", connection.command(Data).await, log)?;
         let text = String::from_utf8_lossy(mail);
         let (head, parts) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
         log.extend(head.lines().map(|line| format!("> {}", one_line(line, 500))));
         log.push(format!("> (and {} bytes: the text, and the same as HTML)", parts.len()));
-        let mut said = step("message", connection.message(mail).await, log)?;
+        let mut said = self.step("message", connection.message(mail).await, log)?;
         // From here on the server has it, whatever it does next.
         farewell(connection);
         for outcome in refused {
@@ -150,31 +154,72 @@ impl Mailer {
             Encryption::Starttls(_) | Encryption::None => "plain",
         };
         log.push(format!("> connect to {}:{}, {encryption}; EHLO {hello}", self.host, self.port));
+        let server = resolve(&self.host, self.port).await;
+        let server = &*server.map_err(|error| Outcome::unreachable(self.told("connect", &error, log)))?;
         let connected = match &self.tls {
             Encryption::Implicit(parameters) => {
-                let server = (self.host.as_str(), self.port);
                 AsyncSmtpConnection::connect_tokio1(server, None, &hello, Some(parameters.clone()), None).await
             }
             Encryption::Starttls(_) | Encryption::None => {
-                let stream = Bounded::connect(&self.host, self.port).await;
-                let stream = stream.map_err(|error| Outcome::unreachable(told("connect", &error, log)))?;
+                let stream = Bounded::connect(server).await;
+                let stream = stream.map_err(|error| Outcome::unreachable(self.told("connect", &error, log)))?;
                 AsyncSmtpConnection::connect_with_transport(Box::new(stream), &hello).await
             }
         };
-        let mut connection = connected.map_err(|error| failed("connect", &error, log))?;
-        log.push(format!("connect: done, {}", one_line(&connection.server_info().to_string(), 300)));
+        let mut connection = connected.map_err(|error| self.failed("connect", &error, log))?;
+        log.push(self.greeted("connect", &connection));
         if let Encryption::Starttls(parameters) = &self.tls {
             log.push("> STARTTLS".to_owned());
             // Without STARTTLS this is an error: nothing is ever sent readable instead.
             let secured = connection.starttls(parameters.clone(), &hello).await;
-            secured.map_err(|error| failed("STARTTLS", &error, log))?;
-            log.push(format!("STARTTLS: done, {}", one_line(&connection.server_info().to_string(), 300)));
+            secured.map_err(|error| self.failed("STARTTLS", &error, log))?;
+            log.push(self.greeted("STARTTLS", &connection));
         }
         if let Some(login) = &self.login {
             log.push("> AUTH ***".to_owned());
-            step("login", connection.auth(DEFAULT_MECHANISMS, login).await, log)?;
+            self.step("login", connection.auth(DEFAULT_MECHANISMS, login).await, log)?;
         }
         Ok(connection)
+    }
+
+    /// What the server answered to a step, told in the log too.
+    fn step(&self, name: &str, answer: Result<Response, SmtpError>, log: &mut Vec<String>) -> Result<String, Outcome> {
+        match answer {
+            Ok(response) => {
+                let words: Vec<&str> = response.message().collect();
+                let said = self.shown(&format!("{} {}", response.code(), words.join(" ")));
+                log.push(format!("{name}: {said}"));
+                Ok(said)
+            }
+            Err(error) => Err(self.failed(name, &error, log)),
+        }
+    }
+
+    fn failed(&self, name: &str, error: &SmtpError, log: &mut Vec<String>) -> Outcome {
+        let text = self.told(name, error, log);
+        match error.status() {
+            // A login that is refused or demanded is a matter of the configuration, and somebody will repair it.
+            Some(code) if matches!(u16::from(code), 530 | 534 | 535 | 538) => Outcome::unreachable(text),
+            Some(code) if matches!(code.severity, Reply::PermanentNegativeCompletion) => Outcome::GivenUp(text),
+            Some(_) | None => Outcome::unreachable(text),
+        }
+    }
+
+    /// Why a step failed, told in the log too.
+    fn told(&self, name: &str, error: &dyn std::error::Error, log: &mut Vec<String>) -> String {
+        let text = self.shown(&format!("{name}: {}", chain(error)));
+        log.push(text.clone());
+        text
+    }
+
+    /// What the server said of itself.
+    fn greeted(&self, name: &str, connection: &AsyncSmtpConnection) -> String {
+        format!("{name}: done, {}", self.shown(&connection.server_info().to_string()))
+    }
+
+    /// What a server said, on one line, not for long, and without what is secret.
+    fn shown(&self, text: &str) -> String {
+        one_line(&self.mask.apply(text), 500)
     }
 }
 
@@ -185,6 +230,10 @@ fn build(kind: &ChannelKind) -> Result<Mailer, String> {
     let mailbox = |text: &String| {
         text.parse::<Mailbox>().map_err(|error| format!("`{}` is no mail address: {error}", one_line(text, 200)))
     };
+    let mut mask = Mask::default();
+    if let (Some(name), Some(password)) = (username, password) {
+        mask.login(name, password.reveal());
+    }
     let login = match (username, password) {
         (Some(name), Some(password)) => Some(Credentials::new(name.clone(), password.reveal().to_owned())),
         (None, None) => None,
@@ -229,7 +278,7 @@ fn build(kind: &ChannelKind) -> Result<Mailer, String> {
         MailTls::None => return Err("`tls: none` is for a server on this machine, and never with a login".to_owned()),
     };
     let to = to.iter().map(mailbox).collect::<Result<Vec<_>, _>>()?;
-    Ok(Mailer { host: host.clone(), port: *port, tls, login, from: mailbox(from)?, to })
+    Ok(Mailer { host: host.clone(), port: *port, tls, login, mask, from: mailbox(from)?, to })
 }
 
 fn loopback(host: &str) -> bool {
@@ -265,40 +314,11 @@ fn farewell(mut connection: AsyncSmtpConnection) {
     });
 }
 
-fn step(name: &str, answer: Result<Response, SmtpError>, log: &mut Vec<String>) -> Result<String, Outcome> {
-    match answer {
-        Ok(response) => {
-            let words: Vec<&str> = response.message().collect();
-            let said = one_line(&format!("{} {}", response.code(), words.join(" ")), 300);
-            log.push(format!("{name}: {said}"));
-            Ok(said)
-        }
-        Err(error) => Err(failed(name, &error, log)),
-    }
-}
-
-/// Why a step failed, told in the log too.
-fn told(name: &str, error: &dyn std::error::Error, log: &mut Vec<String>) -> String {
-    let text = one_line(&format!("{name}: {}", chain(error)), 500);
-    log.push(text.clone());
-    text
-}
-
 /// A server that does not let us in says nothing about the message: the server or the configuration is repaired one day.
 fn later(outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::GivenUp(error) => Outcome::unreachable(error),
         Outcome::Delivered(_) | Outcome::Again { .. } => outcome,
-    }
-}
-
-fn failed(name: &str, error: &SmtpError, log: &mut Vec<String>) -> Outcome {
-    let text = told(name, error, log);
-    match error.status() {
-        // A login that is refused or demanded is a matter of the configuration, and somebody will repair it.
-        Some(code) if matches!(u16::from(code), 530 | 534 | 535 | 538) => Outcome::unreachable(text),
-        Some(code) if matches!(code.severity, Reply::PermanentNegativeCompletion) => Outcome::GivenUp(text),
-        Some(_) | None => Outcome::unreachable(text),
     }
 }
 

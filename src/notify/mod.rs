@@ -27,6 +27,7 @@ mod groups;
 mod heartbeat;
 mod http;
 mod mail_text;
+mod mask;
 mod notifier;
 mod queue;
 mod robot;

@@ -463,7 +463,10 @@ async fn a_mail_server_that_cannot_be_trusted_gets_nothing() {
     let [ca, certificate, key] = certificate(home.path());
     let encrypted = MailServer::start("starttls", &[&certificate, &key]);
     let plain = MailServer::start("plain", &[]);
+    let between = MailServer::start("between", &[&certificate, &key]);
     for (server, channel, said) in [
+        // Words that came readable are no answers of the encrypted conversation.
+        (&between, mail(between.port, MailTls::Required, Some(&ca), Some("secret")), "STARTTLS"),
         // Fault 113: an unknown authority.
         (&encrypted, mail(encrypted.port, MailTls::Required, None, Some("secret")), "certificate"),
         // It offers no STARTTLS.

@@ -2,7 +2,8 @@
 
 usage: smtp.py MODE [CERT KEY]
 MODE: starttls (required, with login guard/secret), implicit, plain, mute (accepts and says nothing), refuse (550), busy (451),
-      picky (550 for one recipient), grey (451 for one recipient), rude (never answers QUIT).
+      picky (550 for one recipient), grey (451 for one recipient), rude (never answers QUIT),
+      between (somebody between puts readable answers behind the one to STARTTLS; the server itself answers nothing after it).
 It prints its port, then one line of JSON for each mail.
 """
 import asyncio
@@ -60,21 +61,35 @@ async def mute(reader, writer):
     await reader.read()
 
 
+async def between(reader, writer):
+    writer.write(b"220 here\r\n")
+    await reader.readline()
+    writer.write(b"250-here\r\n250 STARTTLS\r\n")
+    await reader.readline()
+    writer.write(b"220 go on\r\n250-evil\r\n250 AUTH PLAIN\r\n235 fine\r\n250 fine\r\n250 fine\r\n354 go on\r\n250 taken\r\n")
+    await writer.drain()
+    await writer.start_tls(tls())
+    await reader.read()
+
+
+def tls():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[2], sys.argv[3])
+    return context
+
+
 async def main():
     loop = asyncio.get_running_loop()
     listener = socket.create_server(("127.0.0.1", 0))
-    context = None
-    if len(sys.argv) > 2:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(sys.argv[2], sys.argv[3])
+    context = tls() if len(sys.argv) > 2 else None
 
     def protocol():
         if MODE == "starttls":
             return SMTP(Handler(), tls_context=context, require_starttls=True, authenticator=login, auth_required=True)
         return SMTP(Handler())
 
-    if MODE == "mute":
-        server = await asyncio.start_server(mute, sock=listener)
+    if MODE in ("mute", "between"):
+        server = await asyncio.start_server(mute if MODE == "mute" else between, sock=listener)
     else:
         server = await loop.create_server(protocol, sock=listener, ssl=context if MODE == "implicit" else None)
     say(listener.getsockname()[1])
