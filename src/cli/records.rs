@@ -299,9 +299,9 @@ fn retry(look: &Look, ids: &[u64]) -> Result<(), Failure> {
             local.guard.settle()?;
             let mut tried = 0;
             for id in wanted {
-                let count = local.hub.retry(id).map_err(|refusal| Failure::Refused(refusal.message))?;
+                let count = local.hub.retry(id, &who()).map_err(|refusal| Failure::Refused(refusal.message))?;
                 if count > 0 {
-                    tried += local.guard.retry(id, &|| false)?;
+                    tried += local.guard.retry(id, &who(), &|| false)?;
                 }
             }
             let left = list_failures(&Source::Local(local))?.len();

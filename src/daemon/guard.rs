@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::absent::Absent;
+use super::retry::Again;
 use super::runs::Wish;
 use super::tree::{Report, TreeWatch};
 use super::volume::VolumeWorker;
@@ -211,10 +212,10 @@ impl Guard {
     ///
     /// # Errors
     /// If the journal cannot be written.
-    pub fn retry(&mut self, id: Option<u64>, stop: Stop<'_>) -> Result<usize, GuardError> {
+    pub fn retry(&mut self, id: Option<u64>, who: &str, stop: Stop<'_>) -> Result<usize, GuardError> {
         let mut count = 0;
         for volume in &mut self.volumes {
-            count += volume.retry(id, stop)?;
+            count += volume.retry(Again::Asked(id, who), stop)?;
         }
         Ok(count)
     }

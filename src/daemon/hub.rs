@@ -45,8 +45,13 @@ pub(super) enum Command {
         /// Who wants it.
         who: String,
     },
-    /// Try a failed deletion again, or all that are due.
-    Retry(Option<u64>),
+    /// Try a failed deletion again, or all of them.
+    Retry {
+        /// Which.
+        id: Option<u64>,
+        /// Who wants it.
+        who: String,
+    },
     /// Look now.
     Look,
 }
@@ -401,22 +406,16 @@ impl Hub {
     ///
     /// # Errors
     /// 404 if there is none with that number, 503 if the queue is full.
-    pub fn retry(&self, id: Option<u64>) -> Result<u64, Refusal> {
+    pub fn retry(&self, id: Option<u64>, who: &str) -> Result<u64, Refusal> {
         if !self.views().iter().any(VolumeView::enforces) {
             return Err(Refusal::conflict(
                 "observe",
                 "the mode is observe: nothing is deleted; set `mode: enforce` to let the guard act",
             ));
         }
-        let now = self.clock.now();
-        let trees: Vec<TreeId> = self.journal.with_history_mut(|history| {
-            let wanted = history.failures.values_mut().filter(|failure| id.is_none_or(|id| failure.id == id));
-            wanted
-                .map(|failure| {
-                    failure.next_attempt = now;
-                    failure.target.tree.clone()
-                })
-                .collect()
+        let trees: Vec<TreeId> = self.with_history(|history| {
+            let wanted = history.failures.values().filter(|failure| id.is_none_or(|id| failure.id == id));
+            wanted.map(|failure| failure.target.tree.clone()).collect()
         });
         if let (Some(id), true) = (id, trees.is_empty()) {
             return Err(Refusal::not_found(format!("there is no failed deletion {id}; see `failures list`")));
@@ -428,7 +427,7 @@ impl Hub {
             .map(|(name, _)| name.clone())
             .collect();
         for volume in asked {
-            self.send(&volume, Command::Retry(id))?;
+            self.send(&volume, Command::Retry { id, who: who.to_owned() })?;
         }
         Ok(trees.len() as u64)
     }

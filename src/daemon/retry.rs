@@ -15,20 +15,45 @@ use crate::store::JournalError;
 
 /// Below the low mark, retries of what pressure once chose give back at most this share of the volume: nobody needs it any more.
 const LEFTOVER: Percent = Percent::new(2);
+/// Why a failure lapses.
+const LAPSED: &str =
+    "the volume is below its marks, and nothing hinders this deletion any more: it is a recording like any other again";
 /// A deleted file whose holder was never seen counts as open for so long: we may not be allowed to see who has it.
 const UNSEEN: std::time::Duration = std::time::Duration::from_secs(600);
 
+/// Which failed deletions are tried again, and who wants it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Again<'a> {
+    /// Those that are due.
+    Due,
+    /// The one with this number, or all of them, because a person asks for it: no pressure is needed, and no cap counts.
+    Asked(Option<u64>, &'a str),
+}
+
 impl VolumeWorker {
-    /// Tries failed deletions again: those that are due, or the one with this number. Today's rules decide whether one may go; what
-    /// pressure chose goes only as far as pressure, the cap, and a small remainder allow. The rest waits, and stays a failure.
+    /// Tries failed deletions again. Today's rules decide whether one may go; what pressure chose goes by itself only as far as
+    /// pressure, the cap, and a small remainder allow. The rest waits, and stays a failure, until the volume is below its marks and
+    /// nothing hinders it any more: then it lapses.
     ///
     /// # Errors
     /// If the journal cannot be written.
-    pub(super) fn retry(&mut self, only: Option<u64>, stop: Stop<'_>) -> Result<usize, JournalError> {
-        let due = self.due(only);
-        if due.is_empty() || !self.steady()? {
-            return Ok(0);
+    pub(super) fn retry(&mut self, again: Again<'_>, stop: Stop<'_>) -> Result<usize, JournalError> {
+        let due = self.due(again);
+        let batch = self.engine.cleanup.batch_files.max(1);
+        let batches = match again {
+            Again::Due => 1,
+            Again::Asked(..) => usize::MAX,
+        };
+        let mut count = 0;
+        for some in due.chunks(batch).take(batches) {
+            if !stop() && self.steady()? {
+                count += self.retry_these(some.to_vec(), again, stop)?;
+            }
         }
+        Ok(count)
+    }
+
+    fn retry_these(&mut self, due: Vec<Failure>, again: Again<'_>, stop: Stop<'_>) -> Result<usize, JournalError> {
         let Some(basis) = self.basis() else { return Ok(0) };
         let size = self.reading.as_ref().map_or(Bytes::ZERO, |reading| reading.space.size);
         let mut wanted = basis.target.bytes;
@@ -39,30 +64,36 @@ impl VolumeWorker {
         let moment = self.clock.skew().at(self.now());
         let files = due.iter().map(|failure| (failure.target.inode, failure.target.fingerprint)).collect();
         let spared: Vec<HashSet<_>> = basis.trees.iter().map(|tree| spared_now(tree, &files, &moment)).collect();
-        let mut chosen = Vec::new();
+        let (mut chosen, mut unneeded) = (Vec::new(), Vec::new());
         for failure in due {
             let target = &failure.target;
             let Some(index) = basis.trees.iter().position(|tree| tree.policy.tree == target.tree) else { continue };
             if spared[index].contains(&(target.inode, target.fingerprint)) {
                 continue;
             }
-            if target.trigger == Trigger::Pressure {
-                if target.bytes > allowed[index] {
-                    continue;
-                }
-                if target.bytes <= wanted {
+            if let (Trigger::Pressure, Again::Due) = (target.trigger, again) {
+                let fits = target.bytes <= allowed[index];
+                if fits && target.bytes <= wanted {
                     wanted = wanted.saturating_sub(target.bytes);
-                } else if target.bytes <= leftover || (before.is_none() && beyond.is_empty()) {
+                } else if fits && (target.bytes <= leftover || (before.is_none() && beyond.is_empty())) {
                     leftover = leftover.saturating_sub(target.bytes);
                     beyond.push(failure.id);
                 } else {
+                    unneeded.push(failure);
                     continue;
                 }
                 allowed[index] = allowed[index].saturating_sub(target.bytes);
             }
             chosen.push(failure);
         }
-        let settled = self.engine.retry(&self.handles(), chosen, self.next_run_if_any(), stop)?;
+        if self.pressure == Pressure::Normal {
+            self.lapse(unneeded)?;
+        }
+        let who = match again {
+            Again::Due => GUARD,
+            Again::Asked(_, who) => who,
+        };
+        let settled = self.engine.retry(&self.handles(), chosen, (self.next_run_if_any(), who), stop)?;
         for tree in &mut self.trees {
             tree.settled(&settled);
         }
@@ -75,13 +106,38 @@ impl VolumeWorker {
         Ok(settled.len())
     }
 
+    /// Nobody needs the space of these any more. What nothing hinders is left alone from now on; the others stay failures, so that
+    /// whoever locked them hears of it (promise 8).
+    fn lapse(&self, unneeded: Vec<Failure>) -> Result<(), JournalError> {
+        let unhindered = self.engine.unhindered(&self.handles(), unneeded);
+        let note = |failure: &Failure| Entry::Note {
+            kind: NoteKind::FailureClosed,
+            volume: None,
+            tree: Some(failure.target.tree.clone()),
+            who: GUARD.to_owned(),
+            bytes: Bytes::ZERO,
+            number: failure.id,
+            text: LAPSED.to_owned(),
+        };
+        let notes = unhindered.iter().map(note).collect();
+        self.journal().append_synced(notes, self.now())?;
+        for failure in unhindered {
+            self.emit(Event::FailureClosed {
+                target: failure.target,
+                who: GUARD.to_owned(),
+                reason: LAPSED.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
     /// A run's number for retries: the next one, which is used up only if something is tried.
     fn next_run_if_any(&self) -> u64 {
         self.journal().with_history(|history| history.last_run + 1)
     }
 
-    /// Failures of trees that may be changed, and that are due.
-    fn due(&self, only: Option<u64>) -> Vec<Failure> {
+    /// Failures of trees that may be changed, and that are due: what waits longest first, so that what stays locked keeps nothing back.
+    fn due(&self, again: Again<'_>) -> Vec<Failure> {
         let now = self.now();
         let enforced: Vec<_> = self
             .trees
@@ -95,9 +151,14 @@ impl VolumeWorker {
                 enforced.contains(&failure.target.tree)
                     // Its last try is to be settled first.
                     && !open.contains(&Seq(failure.id))
-                    && only.map_or(failure.next_attempt <= now, |id| failure.id == id)
+                    && match again {
+                        Again::Due => failure.next_attempt <= now,
+                        Again::Asked(only, _) => only.is_none_or(|id| failure.id == id),
+                    }
             });
-            due.take(self.engine.cleanup.batch_files).cloned().collect()
+            let mut due: Vec<Failure> = due.cloned().collect();
+            due.sort_by_key(|failure| (failure.next_attempt, failure.id));
+            due
         })
     }
 

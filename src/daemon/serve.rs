@@ -534,8 +534,8 @@ impl Backend for Daemon {
         self.hub.failures(page)
     }
 
-    fn retry(&self, id: Option<u64>, _who: &str) -> Result<u64, Refusal> {
-        self.hub.retry(id)
+    fn retry(&self, id: Option<u64>, who: &str) -> Result<u64, Refusal> {
+        self.hub.retry(id, who)
     }
 
     fn close(&self, id: u64, reason: &str, who: &str) -> Result<(), Refusal> {

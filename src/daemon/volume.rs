@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::canary::Canary;
 use super::foreign::Walked;
+use super::retry::Again;
 use super::runs::Wish;
 use super::tree::{Report, TreeWatch};
 use crate::domain::clock_watch::{ClockWatch, Moment};
@@ -458,7 +459,7 @@ impl VolumeWorker {
         }
         self.look_for_foreign();
         self.run_canary();
-        self.retry(None, stop)?;
+        self.retry(Again::Due, stop)?;
         if !self.steady()? {
             return Ok(());
         }

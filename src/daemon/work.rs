@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::hub::{Command, Hub};
+use super::retry::Again;
 use super::runs::Wish;
 use super::systemd::Pulse;
 use super::volume::VolumeWorker;
@@ -180,7 +181,7 @@ fn serve(
             hub.with_jobs(|jobs| jobs.end(job, report, hub.now()));
             failed.map_or(Ok(()), Err)
         }
-        Command::Retry(id) => volume.retry(id, &|| stop.asked()).map(|_| ()),
+        Command::Retry { id, who } => volume.retry(Again::Asked(id, &who), &|| stop.asked()).map(|_| ()),
         Command::Look => {
             look(volume, stop)?;
             volume.act(&|| stop.asked(), publish)

@@ -173,30 +173,40 @@ impl Engine {
         &self,
         trees: &Trees,
         failures: Vec<Failure>,
-        run: u64,
+        (run, who): (u64, &str),
         stop: Stop<'_>,
     ) -> Result<Vec<Settled>, JournalError> {
-        let mut intents = Vec::new();
-        let mut refused = Vec::new();
         if self.brake.due(self.clock.as_ref()).is_some() {
             return Ok(Vec::new());
         }
+        let intent = |failure: Failure| Intent {
+            retry_of: Some(Seq(failure.id)),
+            target: failure.target,
+            who: who.to_owned(),
+            job: None,
+            run,
+        };
+        let intents: Vec<_> = self.unhindered(trees, failures).into_iter().map(intent).collect();
+        if intents.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.batch(trees, intents, stop)
+    }
+
+    /// Those that the door would not refuse again for the same reason. The others have had one more attempt, and wait.
+    pub fn unhindered(&self, trees: &Trees, failures: Vec<Failure>) -> Vec<Failure> {
+        let (mut unhindered, mut refused) = (Vec::new(), Vec::new());
         // Where the last attempt is not settled, nobody knows what there is to try.
         let open = self.journal.with_history(History::unsettled_retries);
         for failure in failures.into_iter().filter(|failure| !open.contains(&Seq(failure.id))) {
-            let intent = Intent {
-                target: failure.target.clone(),
-                who: GUARD.to_owned(),
-                job: None,
-                run,
-                retry_of: Some(Seq(failure.id)),
-            };
             let tree = trees.get(&failure.target.tree);
             match tree.map_or(Ok(()), |tree| ready(tree.dir.as_ref(), &failure.target, tree.rules())) {
                 Err(attempt @ Attempt::Failed { .. }) => {
-                    refused.push(Settled { seq: Seq(failure.id), intent, attempt });
+                    let (seq, target) = (Seq(failure.id), failure.target);
+                    let intent = Intent { target, who: GUARD.to_owned(), job: None, run: 0, retry_of: Some(seq) };
+                    refused.push(Settled { seq, intent, attempt });
                 }
-                Ok(()) | Err(_) => intents.push(intent),
+                Ok(()) | Err(_) => unhindered.push(failure),
             }
         }
         self.name_holders(trees, &mut refused);
@@ -214,10 +224,7 @@ impl Engine {
         for one in refused {
             (self.events)(Event::Settled { target: one.intent.target, attempt: one.attempt });
         }
-        if intents.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.batch(trees, intents, stop)
+        unhindered
     }
 
     /// Leaves the intents open of which nobody knows what became of them.

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
 use storage_guard::domain::clock_watch::Moment;
 use storage_guard::domain::deletion::Attempt;
-use storage_guard::domain::journal::{JournalLine, JournalQuery};
+use storage_guard::domain::journal::{GUARD, JournalLine, JournalQuery};
 use storage_guard::domain::layout::Layout;
 use storage_guard::domain::names::{TreeId, VolumeId};
 use storage_guard::domain::path::RelPath;
@@ -375,7 +375,7 @@ impl Guard {
         let inventory = self.scan(&world.policy, world.case.leases);
         let failures: Vec<_> = self.engine.journal.with_history(|history| history.failures.values().cloned().collect());
         if world.policy.mode == Mode::Enforce {
-            self.engine.retry(&self.trees, failures, 1, &|| false)?;
+            self.engine.retry(&self.trees, failures, (1, GUARD), &|| false)?;
         }
         let failing: HashSet<RelPath> = self
             .engine
