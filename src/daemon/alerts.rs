@@ -13,14 +13,19 @@ use crate::domain::conditions::{condition, conditions};
 use crate::domain::deletion::Seq;
 use crate::domain::event::Event;
 use crate::domain::fact::{Fact, FactName};
+use crate::domain::pressure::Pressure;
 use crate::domain::settings::{AlertTuning, NotifySettings, Severity};
 use crate::domain::silence::{Homes, Wanted};
+use crate::domain::status::VolumeView;
 use crate::domain::units::Timestamp;
 use crate::notify::{ChannelReport, ChannelState, Notifier};
 use crate::server::Refusal;
 use crate::server::records::{self, ChannelTest, NewSilence, SilenceMade};
 use crate::server::shapes::{AlertCounts, Channel, DroppedMessage};
 use crate::store::{Database, DatabaseError, Journal};
+
+/// A worker that shows no progress for so long keeps the heartbeat from going on.
+const STUCK: Duration = Duration::from_secs(60);
 
 /// Between two looks.
 const TICK: Duration = Duration::from_secs(1);
@@ -79,9 +84,7 @@ impl Alerts {
     /// Looks until `stop`.
     pub(super) fn watch(&self, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
-            if self.hub.seen() {
-                self.look();
-            }
+            self.look();
             // It had no room when the guard was started.
             if self.database.in_memory() && self.database.move_to(&self.path).is_ok() {
                 let text = format!("alerts are kept in `{}` from now on", self.path.display());
@@ -93,15 +96,19 @@ impl Alerts {
 
     fn look(&self) {
         let now = self.hub.now();
-        let views = self.hub.views();
-        let mut found = self.hub.with_history(|history| conditions(&views, history, now));
+        let (seen, unseen): (Vec<_>, Vec<_>) = self.hub.views().into_iter().partition(VolumeView::seen);
+        let mut found = self.hub.with_history(|history| conditions(&seen, history, now));
         found.extend(self.undelivered());
-        let changes = lock(&self.book).step(&found, &lock(&self.tuning), now);
+        let untold = |active: &Active, restored| untold(active, restored, &seen, &unseen);
+        let changes = lock(&self.book).step(&found, untold, &lock(&self.tuning), now);
         if !changes.is_empty() {
             self.remember(&changes, now);
             self.notifier.changed(changes);
         }
-        self.notifier.looked();
+        // A heartbeat is for the volumes too, not only for this thread.
+        if self.hub.slowest().is_none_or(|(_, silent)| silent < STUCK) {
+            self.notifier.looked();
+        }
     }
 
     fn remember(&self, changes: &[Change], now: Timestamp) {
@@ -267,6 +274,19 @@ fn channel(report: ChannelReport) -> Channel {
         dropped: report.dropped,
         last_dropped: report.last_dropped.into_iter().map(dropped).collect(),
     }
+}
+
+/// Whether nobody can tell yet that what an alert was about is over: its volume was not looked at whole since the start or the reload,
+/// or what the alert goes by began anew with the start, and the volume is not well.
+fn untold(active: &Active, restored: bool, seen: &[VolumeView], unseen: &[VolumeView]) -> bool {
+    let about = |view: &&VolumeView| match active.subject() {
+        Subject::Guard => true,
+        Subject::Volume(name) => view.name == *name,
+        Subject::Tree(name) => view.trees.iter().any(|tree| tree.policy.tree == *name),
+    };
+    let anew = matches!(active.alert(), AlertName::VolumePressure | AlertName::SpaceNotReclaimed) && restored;
+    unseen.iter().any(|view| about(&view))
+        || (anew && seen.iter().filter(about).any(|view| view.pressure != Pressure::Normal))
 }
 
 /// Compares database and journal: both know the daemon's last start, and if they differ, one was lost or is an older copy. Nothing

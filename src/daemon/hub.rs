@@ -170,15 +170,6 @@ impl Hub {
         lock(&self.seats).values().all(|seat| seat.view.reading != Err(Unusable::NotYet))
     }
 
-    /// Every volume was looked at: its trees were scanned, or it is known why not.
-    #[must_use]
-    pub fn seen(&self) -> bool {
-        lock(&self.seats).values().all(|seat| match &seat.view.reading {
-            Ok(_) => seat.view.trees.iter().all(|tree| tree.inventory.directories > 0),
-            Err(why) => *why != Unusable::NotYet,
-        })
-    }
-
     /// The status.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -193,7 +184,7 @@ impl Hub {
     pub fn plans(&self, volume: Option<&str>) -> Result<Plans, Refusal> {
         let views = self.views();
         let plan = |view: &VolumeView| {
-            let plan = view.plan(self.clock.now())?;
+            let plan = view.seen().then(|| view.plan(self.clock.now()))??;
             let shape = PlanShape::from(&plan);
             self.remember(plan);
             Some(shape)

@@ -209,7 +209,7 @@ impl Daemon {
         let hub = self.hub.clone();
         tasks.spawn(async move {
             let mut ticks = tokio::time::interval(Duration::from_millis(100));
-            while !hub.seen() {
+            while !hub.ready() {
                 ticks.tick().await;
             }
             systemd::ready();

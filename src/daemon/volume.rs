@@ -171,8 +171,25 @@ impl VolumeWorker {
     /// # Errors
     /// If the journal cannot be written.
     pub(super) fn look(&mut self, all: bool, report: Report<'_>) -> Result<(), JournalError> {
+        self.probe()?;
+        self.look_on(all, report)
+    }
+
+    /// The first part of a look: clock and space.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub(super) fn probe(&mut self) -> Result<(), JournalError> {
         self.watch_clock()?;
         self.reading = self.prober.read(DEADLINE);
+        Ok(())
+    }
+
+    /// The rest of it.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub(super) fn look_on(&mut self, all: bool, report: Report<'_>) -> Result<(), JournalError> {
         if self.reading.is_ok() {
             self.scan(all || self.needs_scan(), report);
         }

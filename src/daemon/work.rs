@@ -122,9 +122,14 @@ fn report(hub: &Hub, result: Result<(), JournalError>) {
 }
 
 /// Looks once. A scan rests while the disk is busy, and ends when the worker does.
-fn look(volume: &mut VolumeWorker, stop: &Ended) -> Result<(), JournalError> {
+fn look(volume: &mut VolumeWorker, stop: &Ended, publish: &dyn Fn(&VolumeWorker)) -> Result<(), JournalError> {
+    volume.probe()?;
+    // The first scan may take long, and nobody need wait for it to know the space.
+    if !volume.view().seen() {
+        publish(volume);
+    }
     let (machine, clock) = (volume.machine.clone(), volume.engine.clock.clone());
-    volume.look(false, &mut |_, at| {
+    volume.look_on(false, &mut |_, at| {
         if at.directories.is_multiple_of(STRIDE) && machine.busy() {
             clock.sleep(REST);
         }
@@ -142,7 +147,7 @@ fn tick(
     stop: &Ended,
     publish: &dyn Fn(&VolumeWorker),
 ) -> Result<(), JournalError> {
-    look(volume, stop)?;
+    look(volume, stop, publish)?;
     publish(volume);
     if volume.returned() {
         hub.ask_reopen();
@@ -166,7 +171,7 @@ fn serve(
         Command::Apply { plan, job, who } => {
             let Some(cancelled) = hub.with_jobs(|jobs| jobs.begin(job, hub.now())) else { return Ok(()) };
             let ended = || stop.asked() || cancelled.load(Ordering::Relaxed);
-            let result = look(volume, stop).and_then(|()| {
+            let result = look(volume, stop, publish).and_then(|()| {
                 if volume.reading.is_err() || !volume.steady()? {
                     return Ok(None);
                 }
@@ -183,7 +188,7 @@ fn serve(
         }
         Command::Retry { id, who } => volume.retry(Again::Asked(id, &who), &|| stop.asked()).map(|_| ()),
         Command::Look => {
-            look(volume, stop)?;
+            look(volume, stop, publish)?;
             volume.act(&|| stop.asked(), publish)
         }
     }

@@ -12,9 +12,6 @@ use super::units::Timestamp;
 /// How long a firing alert's condition must be absent before it resolves: one missed tick sends nothing.
 pub const KEEP: Duration = Duration::from_secs(30);
 
-/// The same after a restart, for an alert that was not seen again yet: its volume may not have been looked at so soon.
-pub const KEEP_RESTORED: Duration = Duration::from_secs(300);
-
 /// How long the condition of an alert must last before it fires, unless the configuration says otherwise.
 #[must_use]
 pub fn hold_for(alert: AlertName) -> Duration {
@@ -146,8 +143,15 @@ impl AlertBook {
         self.entries.values().map(|entry| &entry.active)
     }
 
-    /// Moves every alert by all the conditions that hold at `now`, and says what changed.
-    pub fn step(&mut self, conditions: &[Condition], tuning: &[AlertTuning], now: Timestamp) -> Vec<Change> {
+    /// Moves every alert by all the conditions that hold at `now`, and says what changed. An alert whose condition is absent because
+    /// nobody can tell yet, which `untold` says of an alert and whether it was restored and not seen again, stays as it is.
+    pub fn step(
+        &mut self,
+        conditions: &[Condition],
+        untold: impl Fn(&Active, bool) -> bool,
+        tuning: &[AlertTuning],
+        now: Timestamp,
+    ) -> Vec<Change> {
         let mut held = BTreeMap::new();
         for condition in conditions {
             let tuned = tuning.iter().find(|t| t.alert == condition.alert);
@@ -168,7 +172,9 @@ impl AlertBook {
             }
         }
         let mut changes = Vec::new();
-        self.entries.retain(|key, entry| held.contains_key(key) || entry.miss(now, &mut changes));
+        self.entries.retain(|key, entry| {
+            held.contains_key(key) || untold(&entry.active, entry.restored) || entry.miss(now, &mut changes)
+        });
         for (key, (condition, wait)) in held {
             let entry = self.entries.entry(key).or_insert_with(|| Entry {
                 active: Active { state: AlertState::Pending, since: now, condition: condition.clone() },
@@ -190,8 +196,7 @@ impl Entry {
                 // A clock that went back must not keep it for longer.
                 let gone = self.gone.map_or(now, |at| at.min(now));
                 self.gone = Some(gone);
-                let keep = if self.restored { KEEP_RESTORED } else { KEEP };
-                let stays = now.since(gone) < keep;
+                let stays = now.since(gone) < KEEP;
                 if !stays {
                     changes.push(Change::Resolved(self.active.clone()));
                 }
@@ -257,7 +262,7 @@ mod tests {
     fn check(mut book: AlertBook, alert: AlertName, tuning: &[AlertTuning], moments: &[(i64, &str, &str)]) {
         for (secs, text, expected) in moments {
             let held: Vec<_> = if *text == "-" { Vec::new() } else { vec![condition(alert, text)] };
-            let changes = book.step(&held, tuning, Timestamp::from_secs(*secs));
+            let changes = book.step(&held, |_, _| false, tuning, Timestamp::from_secs(*secs));
             assert_eq!(told(&changes), *expected, "at {secs} s");
         }
     }
@@ -309,7 +314,7 @@ mod tests {
 
         let mut book = AlertBook::new();
         let info = AlertTuning { severity: Some(Severity::Info), ..tuned(alert) };
-        let changes = book.step(&[condition(alert, "a")], &[info], Timestamp::from_secs(0));
+        let changes = book.step(&[condition(alert, "a")], |_, _| false, &[info], Timestamp::from_secs(0));
         assert!(matches!(&changes[..], [Change::Fired(active)] if active.severity() == Severity::Info));
     }
 
@@ -318,9 +323,9 @@ mod tests {
         let alert = AlertName::CapTripped;
         let off = AlertTuning { enabled: false, ..tuned(alert) };
         let mut book = AlertBook::new();
-        book.step(&[condition(alert, "a")], &[], Timestamp::from_secs(0));
-        book.step(&[condition(alert, "a")], &[off], Timestamp::from_secs(10));
-        let changes = book.step(&[condition(alert, "a")], &[off], Timestamp::from_secs(40));
+        book.step(&[condition(alert, "a")], |_, _| false, &[], Timestamp::from_secs(0));
+        book.step(&[condition(alert, "a")], |_, _| false, &[off], Timestamp::from_secs(10));
+        let changes = book.step(&[condition(alert, "a")], |_, _| false, &[off], Timestamp::from_secs(40));
         assert_eq!(told(&changes), "R");
     }
 
@@ -329,11 +334,28 @@ mod tests {
         let alert = AlertName::DeletionFailing;
         let kept = || vec![Firing { since: Timestamp::from_secs(0), condition: condition(alert, "a") }];
         check(AlertBook::restore(kept()), alert, &[], &[(500, "a", ""), (510, "-", ""), (540, "-", "R")]);
-        check(AlertBook::restore(kept()), alert, &[], &[(500, "-", ""), (799, "-", ""), (800, "-", "R")]);
+        check(AlertBook::restore(kept()), alert, &[], &[(500, "-", ""), (529, "-", ""), (530, "-", "R")]);
         let book = AlertBook::restore(kept());
         let active: Vec<_> = book.active().collect();
         assert_eq!(active.len(), 1);
         assert_eq!((active[0].state, active[0].since), (AlertState::Firing, Timestamp::from_secs(0)));
+    }
+
+    #[test]
+    fn what_nobody_can_tell_yet_stays_as_it_is() {
+        let alert = AlertName::VolumeBlind;
+        let kept = vec![Firing { since: Timestamp::from_secs(0), condition: condition(alert, "a") }];
+        let mut book = AlertBook::restore(kept);
+        let mut at = |secs, untold: bool| told(&book.step(&[], |_, _| untold, &[], Timestamp::from_secs(secs)));
+        let seen: Vec<_> =
+            [(10, true), (4000, true), (4010, false), (4039, false), (4040, false)].map(|(s, u)| at(s, u)).into();
+        assert_eq!(seen, ["", "", "", "", "R"]);
+        // One that waits to fire goes on waiting.
+        let mut book = AlertBook::new();
+        book.step(&[condition(alert, "a")], |_, _| false, &[], Timestamp::from_secs(0));
+        book.step(&[], |_, _| true, &[], Timestamp::from_secs(30));
+        let changes = book.step(&[condition(alert, "a")], |_, _| false, &[], Timestamp::from_secs(60));
+        assert_eq!(told(&changes), "F");
     }
 
     #[test]
@@ -342,7 +364,7 @@ mod tests {
         let mild = Condition { severity: Severity::Info, ..condition(AlertName::CapTripped, "mild") };
         let bad = condition(AlertName::CapTripped, "bad");
         let guard = Condition { subject: Subject::Guard, ..condition(AlertName::CapTripped, "guard") };
-        let changes = book.step(&[mild.clone(), bad, mild, guard], &[], Timestamp::from_secs(0));
+        let changes = book.step(&[mild.clone(), bad, mild, guard], |_, _| false, &[], Timestamp::from_secs(0));
         assert_eq!(told(&changes), "FF");
         assert!(book.active().any(|a| a.condition.facts == said("bad")));
     }

@@ -147,6 +147,15 @@ impl VolumeView {
         self.trees.iter().map(|tree| tree.recordings().bytes).sum()
     }
 
+    /// It was looked at whole: its trees were scanned, or it is known why not.
+    #[must_use]
+    pub fn seen(&self) -> bool {
+        match &self.reading {
+            Ok(_) => self.trees.iter().all(|tree| tree.inventory.directories > 0 || tree.fault.is_some()),
+            Err(why) => *why != Unusable::NotYet,
+        }
+    }
+
     /// What would go now; `None` while it is blind.
     #[must_use]
     pub fn plan(&self, now: Timestamp) -> Option<Plan> {

@@ -57,7 +57,7 @@ fn an_hour(channels: Vec<ChannelSettings>, found: impl Fn(i64) -> Vec<Condition>
     let mut book = AlertBook::new();
     let mut sent = vec![Vec::new(); case.settings.channels.len()];
     for secs in 0..HOUR {
-        case.notifier.changed(book.step(&found(secs), &[], case.clock_now()));
+        case.notifier.changed(book.step(&found(secs), |_, _| false, &[], case.clock_now()));
         case.pass(0);
         for (at, of) in case.settings.channels.iter().enumerate() {
             while let Some(message) = case.begin(&of.name) {
@@ -216,7 +216,7 @@ fn ten_thousand_failing_files_are_one_message_an_interval_at_most() {
     for minute in 0_i64..60 {
         let count = 10_000 + u64::try_from(minute * 7919 % 500).unwrap();
         let found = conditions(&volumes, &failing(count), case.clock_now());
-        case.notifier.changed(book.step(&found, &[], case.clock_now()));
+        case.notifier.changed(book.step(&found, |_, _| false, &[], case.clock_now()));
         case.pass(30);
         if let Some(message) = case.begin("hook") {
             case.end(&message, taken());

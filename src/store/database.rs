@@ -8,6 +8,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
@@ -93,6 +94,8 @@ impl DatabaseError {
 #[derive(Debug)]
 pub struct Database {
     connection: Mutex<Connection>,
+    /// There is no file. Asked without the connection, which whoever writes to a disk that hangs has for long.
+    in_memory: AtomicBool,
 }
 
 /// A database, and what was found when it was opened.
@@ -117,18 +120,14 @@ impl Database {
             Ok(connection) => {
                 let rebuilt = (length == Some(0)).then(|| format!("`{}` was empty", path.display()));
                 let fresh = length.is_none_or(|bytes| bytes == 0);
-                Ok(OpenedDatabase { database: Self { connection: Mutex::new(connection) }, fresh, rebuilt })
+                Ok(OpenedDatabase { database: Self::new(connection), fresh, rebuilt })
             }
             Err(DatabaseError::Sql { source, .. }) if corrupt(&source) => {
                 let aside = move_aside(path, "corrupt")?;
                 let rebuilt = format!("`{}` was corrupt ({source}) and is now `{}`", path.display(), aside.display());
                 make(path)?;
                 let connection = connect(path)?;
-                Ok(OpenedDatabase {
-                    database: Self { connection: Mutex::new(connection) },
-                    fresh: true,
-                    rebuilt: Some(rebuilt),
-                })
+                Ok(OpenedDatabase { database: Self::new(connection), fresh: true, rebuilt: Some(rebuilt) })
             }
             Err(error) => Err(error),
         }
@@ -166,14 +165,18 @@ impl Database {
     pub fn memory() -> Result<Self, DatabaseError> {
         let mut connection = sql("open", Connection::open_in_memory())?;
         migrate(&mut connection, Path::new(":memory:"))?;
-        Ok(Self { connection: Mutex::new(connection) })
+        Ok(Self::new(connection))
     }
 
     /// It is kept in memory: there was no file, or none that could be used.
     #[must_use]
     pub fn in_memory(&self) -> bool {
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        connection.path().is_none_or(str::is_empty)
+        self.in_memory.load(Ordering::Relaxed)
+    }
+
+    fn new(connection: Connection) -> Self {
+        let in_memory = AtomicBool::new(connection.path().is_none_or(str::is_empty));
+        Self { connection: Mutex::new(connection), in_memory }
     }
 
     /// Moves a database from memory into a file that is not there yet, and goes on in it.
@@ -191,6 +194,7 @@ impl Database {
         match sql("move to a file", copied).and_then(|_| connect(path)) {
             Ok(file) => {
                 *connection = file;
+                self.in_memory.store(false, Ordering::Relaxed);
                 Ok(())
             }
             Err(error) => {

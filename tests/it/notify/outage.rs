@@ -135,7 +135,7 @@ fn live(numbers: &str) {
         brief |= idle >= 3;
         let mut wrong = wrong(now, away, last);
         wrong.retain(|condition| brief || !matches!(condition.subject, Subject::Tree(_)));
-        let changes = book.step(&wrong, &[], clock.now());
+        let changes = book.step(&wrong, |_, _| false, &[], clock.now());
         let waits = notifier.outbox_oldest().iter().any(|(_, age)| *age > Duration::ZERO);
         idle = if changes.is_empty() && !waits { idle + 1 } else { 0 };
         // In the last life, once all is told, it is all over.
