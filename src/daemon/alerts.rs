@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::guard::ABSENT;
 use super::hub::{Hub, lock};
 use crate::domain::alert::{AlertName, Case, Condition, Subject};
 use crate::domain::alert_book::{Active, AlertBook, AlertState, Change};
@@ -277,7 +278,7 @@ fn channel(report: ChannelReport) -> Channel {
 }
 
 /// Whether nobody can tell yet that what an alert was about is over: its volume was not looked at whole since the start or the reload,
-/// or what the alert goes by began anew with the start, and the volume is not well.
+/// its disk is away, or what the alert goes by began anew with the start, and the volume is not well.
 fn untold(active: &Active, restored: bool, seen: &[VolumeView], unseen: &[VolumeView]) -> bool {
     let about = |view: &&VolumeView| match active.subject() {
         Subject::Guard => true,
@@ -285,7 +286,12 @@ fn untold(active: &Active, restored: bool, seen: &[VolumeView], unseen: &[Volume
         Subject::Tree(name) => view.trees.iter().any(|tree| tree.policy.tree == *name),
     };
     let anew = matches!(active.alert(), AlertName::VolumePressure | AlertName::SpaceNotReclaimed) && restored;
-    unseen.iter().any(|view| about(&view))
+    // A volume that is away bears its name only while it is there.
+    let away = restored
+        && matches!(active.subject(), Subject::Volume(_))
+        && !seen.iter().any(|view| about(&view))
+        && seen.iter().any(|view| view.traits.kind == ABSENT);
+    away || unseen.iter().any(|view| about(&view))
         || (anew && seen.iter().filter(about).any(|view| view.pressure != Pressure::Normal))
 }
 

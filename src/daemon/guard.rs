@@ -285,6 +285,9 @@ pub fn picked(machine: &dyn Volumes, settings: &TreeSettings) -> Option<GuardErr
     Some(GuardError::Auto { tree: settings.name.clone(), picked: found.kind.to_string(), why: found.why })
 }
 
+/// What kind of filesystem a tree lies on that cannot be opened.
+pub(super) const ABSENT: &str = "absent";
+
 /// A volume of its own for a tree that cannot be opened: nobody knows where it lies.
 fn absent(settings: &TreeSettings, error: &io::Error) -> Opened {
     let path = settings.path.display().to_string();
@@ -292,14 +295,14 @@ fn absent(settings: &TreeSettings, error: &io::Error) -> Opened {
         settings: settings.clone(),
         dir: Arc::new(Absent::new(&settings.path, error)),
         key: VolumeKey(format!("absent {path}")),
-        traits: FilesystemTraits { kind: "absent".to_owned(), mount_point: path, leases: true, ..Default::default() },
+        traits: FilesystemTraits { kind: ABSENT.to_owned(), mount_point: path, leases: true, ..Default::default() },
     }
 }
 
 fn watch(opened: &Opened, parts: &Parts) -> Result<TreeWatch, GuardError> {
     let mut policy = opened.settings.policy.clone();
     let mut picked = None;
-    if policy.layout.kind() == LayoutKind::Auto && opened.traits.kind != "absent" {
+    if policy.layout.kind() == LayoutKind::Auto && opened.traits.kind != ABSENT {
         let found = pick(&sample(opened.dir.as_ref(), SAMPLE), &policy.layout);
         if policy.mode == Mode::Enforce && parts.writes {
             let (picked, why) = (found.kind.to_string(), found.why);

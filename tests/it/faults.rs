@@ -29,7 +29,7 @@ fn sources(folder: &std::path::Path) -> String {
     text
 }
 
-/// The table names a test for each fault of sections A to G, or says why there is none, and every test that it names is there.
+/// The table names a test for each fault of sections A to G and I, and of H as far as it has begun, or says why there is none, and every test that it names is there.
 #[test]
 fn the_table_of_faults_is_whole() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -50,6 +50,6 @@ fn the_table_of_faults_is_whole() {
         }
         assert!(!named.is_empty() || cells[3] != "green", "{row}");
     }
-    let missing: Vec<u32> = (1..=98).filter(|number| !numbers.contains(number)).collect();
+    let missing: Vec<u32> = (1..=98).chain(106..=109).chain(116..=124).filter(|number| !numbers.contains(number)).collect();
     assert!(missing.is_empty(), "faults {missing:?} are in no row");
 }
