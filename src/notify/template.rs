@@ -342,7 +342,8 @@ mod tests {
             ),
             ("ClockSuspect.txt", "{{ 'a' }\n", "ClockSuspect.txt:1: syntax error", built_in),
             ("ClockSuspekt.txt", "Clock!", "ClockSuspekt.txt: no template has this name", built_in),
-            ("README.md", "Our texts.", "", built_in),
+            ("README", "Our texts.", "README: no template has this name", built_in),
+            ("ClockSuspect.text", "Clock!", "ClockSuspect.text: no template has this name", built_in),
             ("robot.md", "{{ data.summary }}\n{{ data.labels.volum }}", "robot.md:2: undefined value", built_in),
             ("mail.html", "{{ data.since|until(timestamp) }}", "", built_in),
         ] {

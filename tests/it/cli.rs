@@ -135,7 +135,7 @@ fn check_tries_the_templates_of_the_user() {
     std::fs::create_dir(templates.join("..data")).unwrap();
     check(0, "");
     std::fs::remove_dir_all(&templates).unwrap();
-    check(3, "guard.yaml:3:35: notify.templates names `");
+    check(3, "guard.yaml:3:36: notify.templates names `");
 }
 
 #[test]
