@@ -437,7 +437,8 @@ fn a_channel_that_is_tried_has_longer_than_other_calls() {
     let served = Served::with(&AuthSettings::default(), limits);
     *served.backend.stuck.lock().unwrap() = true;
     let mut tried = served.connect();
-    tried.write_all(request("POST", "/api/v1/channels/hook/test", "", "").as_bytes()).unwrap();
+    let operator = format!("Authorization: Bearer {OPERATOR}\r\n");
+    tried.write_all(request("POST", "/api/v1/channels/hook/test", &operator, "").as_bytes()).unwrap();
     assert_eq!(served.ask("GET", "/api/v1/plan?volume=stuck", "", "").status, 503);
     served.backend.release();
     let answer = Answer::read(&mut tried);
