@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 use serde_json::{Value, json};
@@ -21,6 +22,9 @@ use crate::system::{Clock as _, SystemClock};
 
 /// Items that are asked for at once.
 const PAGE: usize = 1000;
+
+/// How long a channel may take that is tried: longer than the daemon's own deadline for it.
+const TRY: Duration = Duration::from_secs(120);
 
 /// `alerts`.
 pub(super) fn alerts(command: Alerts) -> Result<(), Failure> {
@@ -54,20 +58,38 @@ fn book(local: &Local, access: Access) -> Result<Book, Failure> {
 /// The items of a list, of the running guard or of the state.
 fn items(look: &Look, path: &str, of: impl FnOnce(&Book) -> Result<Value, Failure>) -> Result<Vec<Value>, Failure> {
     match Source::open(&look.place, Access::Read)? {
-        Source::Remote(client) => {
-            let mut out = Vec::new();
-            let mut cursor = "0".to_owned();
-            loop {
-                let page: Value = call(&client, Method::GET, &format!("{path}limit={PAGE}&cursor={cursor}"), None)?;
-                out.extend(page["items"].as_array().cloned().unwrap_or_default());
-                match page["next"].as_str() {
-                    Some(next) => next.clone_into(&mut cursor),
-                    None => return Ok(out),
-                }
-            }
-        }
+        Source::Remote(client) => pages(&client, path),
         Source::Local(local) => Ok(of(&book(&local, Access::Read)?)?.as_array().cloned().unwrap_or_default()),
     }
+}
+
+/// The items of all pages.
+fn pages(client: &Client, path: &str) -> Result<Vec<Value>, Failure> {
+    let mut out = Vec::new();
+    let mut cursor = "0".to_owned();
+    loop {
+        let page: Value = call(client, Method::GET, &format!("{path}limit={PAGE}&cursor={cursor}"), None)?;
+        out.extend(page["items"].as_array().cloned().unwrap_or_default());
+        match page["next"].as_str() {
+            Some(next) => next.clone_into(&mut cursor),
+            None => return Ok(out),
+        }
+    }
+}
+
+/// The alerts that fire, of a running guard.
+pub(super) fn firing(client: &Client) -> Result<Vec<Value>, Failure> {
+    let mut items = pages(client, "/api/v1/alerts?")?;
+    items.retain(|alert| alert["state"] == "firing");
+    Ok(items)
+}
+
+/// Which alert, of what, how bad, and since when.
+pub(super) fn about(alert: &Value) -> String {
+    let of = alert["labels"].as_object().and_then(|labels| labels.iter().next());
+    let of = of.map(|(label, name)| format!(" of {label} {}", name.as_str().unwrap_or_default()));
+    let (name, severity, since) = (word(alert, "alert"), word(alert, "severity"), word(alert, "since"));
+    format!("{name}{} ({severity}), from {since}", of.unwrap_or_default())
 }
 
 fn list(look: &Look) -> Result<(), Failure> {
@@ -77,19 +99,8 @@ fn list(look: &Look) -> Result<(), Failure> {
     }
     let mut out = String::new();
     for alert in &items {
-        let about = alert["labels"].as_object().and_then(|labels| labels.iter().next());
-        let about = about.map(|(label, name)| format!(" of {label} {}", name.as_str().unwrap_or_default()));
         let end = alert["ended"].as_str().map(|ended| format!(" to {ended}")).unwrap_or_default();
-        let _ = writeln!(
-            out,
-            "{} {}{} ({}), from {}{end}: {}",
-            word(alert, "state"),
-            word(alert, "alert"),
-            about.unwrap_or_default(),
-            word(alert, "severity"),
-            word(alert, "since"),
-            word(alert, "summary")
-        );
+        let _ = writeln!(out, "{} {}{end}: {}", word(alert, "state"), about(alert), word(alert, "summary"));
         let by = &alert["muted_by"];
         if let Some(id) = by["silence"].as_u64() {
             let _ = writeln!(out, "  MUTED by silence {id} until {}", word(by, "until"));
@@ -193,7 +204,7 @@ fn test(look: &Look, channel: &str) -> Result<(), Failure> {
     let tested = match running(&look.place)? {
         Some(client) => {
             let path = format!("/api/v1/channels/{}/test", escaped(channel));
-            let (status, answer) = client.call(Method::POST, &path, None)?;
+            let (status, answer) = client.patient(TRY).call(Method::POST, &path, None)?;
             if status != 200 {
                 // Whatever keeps it from being sent, it is not delivered.
                 let message = answer["error"]["message"].as_str().map_or_else(|| answer.to_string(), str::to_owned);

@@ -84,6 +84,11 @@ impl Client {
         }
     }
 
+    /// The same, waiting for an answer for so long.
+    pub(super) fn patient(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
     /// Calls; gives the status and the answer, which is a text where it is no JSON.
     ///
     /// # Errors
@@ -169,8 +174,7 @@ mod tests {
     fn check(answer: Option<&'static str>, expected: Result<(u16, Value), &str>) {
         let dir = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join("control.sock")).unwrap();
-        let mut client = Client::connect(dir.path()).unwrap();
-        client.deadline = Duration::from_millis(300);
+        let client = Client::connect(dir.path()).unwrap().patient(Duration::from_millis(300));
         let daemon = std::thread::spawn(move || {
             // The first connection is `connect`'s own.
             let _ = listener.accept().unwrap();

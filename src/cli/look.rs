@@ -2,6 +2,7 @@
 
 use http::Method;
 
+use super::alerts::firing;
 use super::args::Look;
 use super::exit::{Failure, print, print_json};
 use super::screen;
@@ -57,7 +58,15 @@ pub(super) fn scan(wanted: &Look) -> Result<(), Failure> {
 pub(super) fn status(wanted: &Look) -> Result<(), Failure> {
     let mut source = Source::open(&wanted.place, Access::Read)?;
     let status = ask(&mut source)?;
-    if wanted.json { print_json(&status) } else { print(&screen::status(&status, &channels(&source)?)?) }
+    if wanted.json {
+        return print_json(&status);
+    }
+    // Without a daemon nobody looks for what is wrong.
+    let firing = match &source {
+        Source::Remote(client) => Some(firing(client)?),
+        Source::Local(_) => None,
+    };
+    print(&screen::status(&status, firing.as_deref(), &channels(&source)?)?)
 }
 
 /// Asks for the channels. Without a daemon nobody delivers anything.

@@ -4,11 +4,19 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
+use serde_json::Value;
+
+use super::alerts::about;
+use super::records::word;
+use crate::domain::settings::Severity;
 use crate::domain::units::{Bytes, show_duration};
 use crate::server::shapes::{Channel, Plan, PlanItem, Status, Tree, Volume};
 
 /// How many recordings are named of those that would go first.
 const FIRST: usize = 20;
+
+/// How many alerts are shown of those that fire.
+const ALERTS: usize = 10;
 
 /// The first screen: everything a person wants to know before trusting the guard with these trees.
 pub(super) fn first(status: &Status, plans: &[Plan]) -> Result<String, fmt::Error> {
@@ -38,12 +46,13 @@ pub(super) fn scan(status: &Status) -> Result<String, fmt::Error> {
 }
 
 /// What a person wants to know first.
-pub(super) fn status(status: &Status, channels: &[Channel]) -> Result<String, fmt::Error> {
+pub(super) fn status(status: &Status, firing: Option<&[Value]>, channels: &[Channel]) -> Result<String, fmt::Error> {
     let mut out = String::new();
     if let Some(since) = &status.delivery_failing_since {
         writeln!(out, "ALERTS ARE NOT DELIVERED since {since}: no channel works; the channels below say why")?;
     }
     writeln!(out, "mode {}", status.mode)?;
+    describe_alerts(&mut out, firing)?;
     if let Some(alerts) = status.alerts.filter(|alerts| alerts.muted + alerts.silences > 0) {
         writeln!(
             out,
@@ -94,6 +103,27 @@ pub(super) fn status(status: &Status, channels: &[Channel]) -> Result<String, fm
         describe_channel(&mut out, channel)?;
     }
     Ok(out)
+}
+
+/// What fires, the worst first.
+fn describe_alerts(out: &mut String, firing: Option<&[Value]>) -> fmt::Result {
+    let Some(firing) = firing else { return Ok(()) };
+    if firing.is_empty() {
+        return writeln!(out, "alerts: none");
+    }
+    let severity = |alert: &&Value| Severity::ALL.iter().find(|one| one.as_str() == word(alert, "severity"));
+    let critical = firing.iter().filter(|alert| severity(alert) == Some(&Severity::Critical)).count();
+    writeln!(out, "alerts: {} firing ({critical} critical)", firing.len())?;
+    let mut firing: Vec<&Value> = firing.iter().collect();
+    firing.sort_by_key(|alert| std::cmp::Reverse(severity(alert)));
+    for alert in firing.iter().take(ALERTS) {
+        let muted = if alert["muted_by"].is_object() { ", MUTED" } else { "" };
+        writeln!(out, "  {}{muted}: {}", about(alert), word(alert, "summary"))?;
+    }
+    if firing.len() > ALERTS {
+        writeln!(out, "  and {} more; see `storage-guard alerts list`", firing.len() - ALERTS)?;
+    }
+    Ok(())
 }
 
 fn describe_channel(out: &mut String, channel: &Channel) -> fmt::Result {
@@ -280,6 +310,8 @@ fn show(item: &PlanItem) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
+    use serde_json::json;
+
     use super::*;
     use crate::server::shapes::DroppedMessage;
 
@@ -339,7 +371,39 @@ mod tests {
                 ),
             ),
         ] {
-            assert_eq!(super::status(&status(since), &channels).unwrap(), expected);
+            assert_eq!(super::status(&status(since), None, &channels).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn what_fires_stands_near_the_top_the_worst_first_and_not_too_much_of_it() {
+        let alert = |name: &str, severity: &str, labels: Value, muted_by: Value| {
+            let since = "2026-01-01T00:00:00Z";
+            json!({ "alert": name, "severity": severity, "since": since, "labels": labels, "summary": "it is so", "muted_by": muted_by })
+        };
+        let check = |firing: &[Value], expected: &str| {
+            let mut out = String::new();
+            describe_alerts(&mut out, Some(firing)).unwrap();
+            assert_eq!(out, expected);
+        };
+        check(&[], "alerts: none\n");
+        check(
+            &[
+                alert("ClockSuspect", "info", json!({}), Value::Null),
+                alert("RecordingLocked", "warning", json!({ "tree": "live" }), json!({ "silence": 3 })),
+                alert("VolumeExhausted", "critical", json!({ "volume": "data" }), Value::Null),
+            ],
+            "alerts: 3 firing (1 critical)
+  VolumeExhausted of volume data (critical), from 2026-01-01T00:00:00Z: it is so
+  RecordingLocked of tree live (warning), from 2026-01-01T00:00:00Z, MUTED: it is so
+  ClockSuspect (info), from 2026-01-01T00:00:00Z: it is so
+",
+        );
+        let many: Vec<Value> =
+            (0..12).map(|n| alert("CapTripped", "warning", json!({ "tree": n.to_string() }), Value::Null)).collect();
+        let mut out = String::new();
+        describe_alerts(&mut out, Some(&many)).unwrap();
+        assert_eq!(out.lines().count(), 12, "{out}");
+        assert!(out.ends_with("\n  and 2 more; see `storage-guard alerts list`\n"), "{out}");
     }
 }

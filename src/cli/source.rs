@@ -208,6 +208,7 @@ fn teller() -> impl Fn(Event) + Send + Sync {
         | Event::FailureClosed { .. }
         | Event::Clock { .. }
         | Event::Reloaded { .. }
+        | Event::Alerted { .. }
         | Event::Notified { .. }
         | Event::Beat { .. }
         | Event::Silenced { .. } => {}

@@ -1,5 +1,6 @@
 //! `notify`: alerts and channels.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::addresses::{has_login, loopback, mail, mail_server, target};
@@ -11,6 +12,7 @@ use crate::domain::secret::Secret;
 use crate::domain::settings::{
     AlertTuning, ChannelKind, ChannelSettings, Language, MailTls, NotifySettings, Robot, Severity,
 };
+use crate::domain::units::show_duration;
 
 /// What a channel can be.
 #[derive(Clone, Copy)]
@@ -33,10 +35,12 @@ const KINDS: [(&str, Kind); 8] = [
     ("heartbeat", Kind::Heartbeat),
 ];
 const LANGUAGES: [(&str, Language); 2] = [("en", Language::English), ("zh", Language::Chinese)];
-/// How often an Alertmanager is told again what fires.
-const RESEND: Duration = Duration::from_secs(60);
-/// How often a heartbeat is sent.
-const HEARTBEAT: Duration = Duration::from_secs(60);
+/// How often an Alertmanager is told again what fires, and a heartbeat is sent, if nothing is said.
+const EVERY: Duration = Duration::from_secs(60);
+/// No more often than that …
+const SHORTEST: Duration = Duration::from_secs(1);
+/// … and no more seldom: who waits for longer hears of nothing in time.
+const LONGEST: Duration = Duration::from_secs(86_400);
 const TLS: [(&str, MailTls); 3] =
     [("required", MailTls::Required), ("implicit", MailTls::Implicit), ("none", MailTls::None)];
 
@@ -60,7 +64,7 @@ pub(super) fn read(node: &Node<'_>) -> NotifySettings {
     }
     out.delivery_failing_after = map.span("delivery_failing_after", out.delivery_failing_after);
     out.language = map.take("language").and_then(|node| node.word(&LANGUAGES)).unwrap_or_default();
-    out.templates = map.take("templates").and_then(|node| node.path());
+    out.templates = map.take("templates").and_then(|node| folder(&node));
     let mut names = Names::default();
     let channels = map.take("channels").and_then(|node| node.items()).unwrap_or_default();
     out.channels = channels.iter().filter_map(|node| channel(node, &mut names)).collect();
@@ -105,7 +109,7 @@ fn channel(node: &Node<'_>, names: &mut Names) -> Option<ChannelSettings> {
             // Only an address with a login in it is a secret.
             let url = secrets::take_if(&mut map, "url", "url_file", has_login);
             let url = address(&map, url, "say where the Alertmanager is");
-            let every = map.span("every", RESEND);
+            let every = every(&mut map);
             let generator = map.take("generator_url").and_then(|node| {
                 let link = node.text()?;
                 target(&node, &link);
@@ -117,14 +121,19 @@ fn channel(node: &Node<'_>, names: &mut Names) -> Option<ChannelSettings> {
             // The address of a robot is its key.
             let url = secrets::take(&mut map, "url", "url_file");
             let url = address(&map, url, "say where the robot is, in a file of its own: `url_file`");
-            let secret = secrets::take(&mut map, "secret", "secret_file").map(|given| given.secret);
+            let secret = if robot.signs() {
+                secrets::take(&mut map, "secret", "secret_file").map(|given| given.secret)
+            } else {
+                without_secret(&mut map);
+                None
+            };
             url.map(|url| ChannelKind::Robot { robot, url, secret })
         }
         Kind::Heartbeat => {
             let url = secrets::take(&mut map, "url", "url_file");
             let url =
                 address(&map, url, "say which address is called while all is well, in a file of its own: `url_file`");
-            let every = map.span("every", HEARTBEAT);
+            let every = every(&mut map);
             url.map(|url| ChannelKind::Heartbeat { url, every })
         }
     };
@@ -148,8 +157,42 @@ fn address(map: &Map<'_>, given: Option<Given<'_>>, why: &str) -> Option<Secret>
 fn webhook(map: &mut Map<'_>) -> Option<ChannelKind> {
     let url = secrets::take_if(map, "url", "url_file", has_login);
     let url = address(map, url, "say where messages are sent to");
-    let secret = secrets::take(map, "secret", "secret_file").map(|given| given.secret);
+    let secret = secrets::take(map, "secret", "secret_file").map(|given| {
+        if let Err(error) = given.secret.signing_key() {
+            given.node.problem(format!("gives a secret that {error}; copy it whole, or give any other text"));
+        }
+        given.secret
+    });
     Some(ChannelKind::Webhook { url: url?, secret })
+}
+
+/// Notes a secret that the robot's chat knows nothing of.
+fn without_secret(map: &mut Map<'_>) {
+    for node in ["secret", "secret_file"].into_iter().filter_map(|key| map.take(key)) {
+        node.problem("is for `dingtalk` and `feishu`; this robot has no secret but its address, leave it out");
+    }
+}
+
+fn every(map: &mut Map<'_>) -> Duration {
+    let Some(node) = map.take("every") else { return EVERY };
+    let Some(every) = node.duration() else { return EVERY };
+    if !(SHORTEST..=LONGEST).contains(&every) {
+        let [shortest, longest] = [SHORTEST, LONGEST].map(show_duration);
+        node.problem(format!("is {}, but must be from {shortest} to {longest}", node.shown()));
+    }
+    every
+}
+
+/// A folder that is there.
+fn folder(node: &Node<'_>) -> Option<PathBuf> {
+    let path = node.path()?;
+    let problem = match std::fs::metadata(&path) {
+        Ok(metadata) if metadata.is_dir() => return Some(path),
+        Ok(_) => "is not a folder".to_owned(),
+        Err(error) => format!("cannot be read: {error}"),
+    };
+    node.problem(format!("names `{}`, which {problem}; leave the key out for the built-in texts", path.display()));
+    None
 }
 
 fn email(map: &mut Map<'_>) -> Option<ChannelKind> {

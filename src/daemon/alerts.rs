@@ -104,12 +104,29 @@ impl Alerts {
         let changes = lock(&self.book).step(&found, untold, &lock(&self.tuning), now);
         if !changes.is_empty() {
             self.remember(&changes, now);
+            changes.iter().filter_map(|change| self.event(change, now)).for_each(|event| self.hub.record(&event));
             self.notifier.changed(changes);
         }
         // A heartbeat is for the volumes too, not only for this thread.
         if self.hub.slowest().is_none_or(|(_, silent)| silent < STUCK) {
             self.notifier.looked();
         }
+    }
+
+    /// What everybody is told of a change; nothing of one that neither begins nor ends an alert.
+    fn event(&self, change: &Change, now: Timestamp) -> Option<Event> {
+        let (active, lasted) = match change {
+            Change::Fired(active) => (active, None),
+            Change::Resolved(active) => (active, Some(now.since(active.since))),
+            Change::Updated(_) => return None,
+        };
+        Some(Event::Alerted {
+            alert: active.alert(),
+            subject: active.subject().clone(),
+            severity: active.severity(),
+            summary: self.notifier.wording(&active.condition).summary,
+            lasted,
+        })
     }
 
     fn remember(&self, changes: &[Change], now: Timestamp) {

@@ -7,7 +7,9 @@ use crate::domain::deletion::{Attempt, RunResult};
 use crate::domain::event::{Delivery, Event};
 use crate::domain::ledger::Judgement;
 use crate::domain::pressure::Pressure;
+use crate::domain::settings::Severity;
 use crate::domain::silence::SilenceChange;
+use crate::domain::units::show_duration;
 
 /// Writes the line of an event.
 pub(super) fn write(event: &Event) {
@@ -26,9 +28,15 @@ pub(super) fn write(event: &Event) {
         Event::RunStarted { volume, run, files, bytes, who } => {
             info!(%volume, run, files, %bytes, who, "A run begins.");
         }
-        Event::Settled { target, attempt } => {
+        Event::Settled { target, attempt, again } => {
             let (tree, path) = (&target.tree, target.path.show().0);
             match attempt {
+                Attempt::Verified { freed, .. } if *again => {
+                    info!(%tree, path, %freed, "A recording whose deletion had failed is deleted.");
+                }
+                Attempt::AlreadyGone if *again => {
+                    info!(%tree, path, "A recording whose deletion had failed is gone.");
+                }
                 Attempt::Verified { freed, .. } => debug!(%tree, path, %freed, "A recording was deleted."),
                 Attempt::AlreadyGone => debug!(%tree, path, "A recording was gone already."),
                 Attempt::Kept { why } => info!(%tree, path, why, "A recording was kept."),
@@ -78,6 +86,18 @@ pub(super) fn write(event: &Event) {
             }
             for problem in problems {
                 error!(problem, "The configuration was not loaded; the old one stays in force.");
+            }
+        }
+        Event::Alerted { alert, subject, severity, summary, lasted } => {
+            let word = severity.as_str();
+            match (lasted, severity) {
+                (Some(lasted), Severity::Critical | Severity::Warning | Severity::Info) => {
+                    info!(%alert, %subject, severity = word, lasted = show_duration(*lasted), "An alert is over.");
+                }
+                (None, Severity::Critical) => error!(%alert, %subject, severity = word, summary, "An alert fires."),
+                (None, Severity::Warning | Severity::Info) => {
+                    warn!(%alert, %subject, severity = word, summary, "An alert fires.");
+                }
             }
         }
         Event::Notified { channel, result, detail } => match result {

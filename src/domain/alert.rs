@@ -102,6 +102,16 @@ pub enum Subject {
     Tree(TreeId),
 }
 
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Guard => f.write_str("the guard"),
+            Self::Volume(name) => write!(f, "volume {name}"),
+            Self::Tree(name) => write!(f, "tree {name}"),
+        }
+    }
+}
+
 /// One file of an alert: chosen, and its space did not come back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnreclaimedItem {

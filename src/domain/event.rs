@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use super::alert::{AlertName, Subject};
 use super::deletion::{Attempt, Cap, RunResult, Target};
 use super::ledger::{BatchAccount, Judgement};
 use super::names::{TreeId, VolumeId};
 use super::path::RelPath;
 use super::pressure::Pressure;
+use super::settings::Severity;
 use super::silence::{Silence, SilenceChange};
 use super::units::{Bytes, Timestamp};
 
@@ -56,6 +58,8 @@ pub enum Event {
         target: Target,
         /// What became of it.
         attempt: Attempt,
+        /// It had failed before.
+        again: bool,
     },
     /// A batch was measured.
     Measured {
@@ -139,6 +143,19 @@ pub enum Event {
     Reloaded {
         /// Every problem; empty if it is in force.
         problems: Vec<String>,
+    },
+    /// An alert began to fire, or is over.
+    Alerted {
+        /// Its name.
+        alert: AlertName,
+        /// What it is about.
+        subject: Subject,
+        /// How bad, as the configuration has it.
+        severity: Severity,
+        /// What it says, in a sentence.
+        summary: String,
+        /// How long it lasted; `None` if it begins.
+        lasted: Option<Duration>,
     },
     /// A message was sent, will be sent again, or was given up.
     Notified {

@@ -38,13 +38,15 @@ impl Rate {
 pub struct TokenBucket {
     /// When it will be full.
     full_at: Duration,
+    /// Nothing was taken yet.
+    untouched: bool,
 }
 
 impl TokenBucket {
     /// A bucket without tokens: what a start begins with, since nobody knows what was sent just before.
     #[must_use]
     pub fn empty(rate: Rate, now: Duration) -> Self {
-        Self { full_at: now.saturating_add(rate.filling()) }
+        Self { full_at: now.saturating_add(rate.filling()), untouched: true }
     }
 
     /// How long until there is a token; zero if there is one.
@@ -61,8 +63,19 @@ impl TokenBucket {
         let there = self.wait(rate, now).is_zero();
         if there {
             self.full_at = self.full_at.max(now).saturating_add(rate.every);
+            self.untouched = false;
         }
         there
+    }
+
+    /// Takes a token for a message that somebody sends by hand: the first of all is there at once, since one is no burst. Then the
+    /// bucket fills from the beginning.
+    pub fn take_by_hand(&mut self, rate: Rate, now: Duration) -> bool {
+        if self.untouched && !self.wait(rate, now).is_zero() {
+            *self = Self { untouched: false, ..Self::empty(rate, now) };
+            return true;
+        }
+        self.take(rate, now)
     }
 }
 
@@ -122,6 +135,21 @@ mod tests {
     }
 
     #[test]
+    fn one_by_hand_goes_at_once_and_no_second_one() {
+        let rate = Rate::per_minute(6);
+        let mut bucket = TokenBucket::empty(rate, millis(1000));
+        assert!(bucket.take_by_hand(rate, millis(2000)) && !bucket.take_by_hand(rate, millis(2000)));
+        assert_eq!(bucket.wait(rate, millis(2000)), rate.every);
+        assert!(bucket.take(rate, millis(2000) + rate.every));
+        // After something was sent it waits as all do.
+        let mut bucket = TokenBucket::empty(rate, millis(0));
+        assert!(bucket.take(rate, rate.every) && !bucket.take_by_hand(rate, rate.every));
+        // A token that is there is taken, and no more.
+        let mut bucket = TokenBucket::empty(rate, millis(0));
+        assert!(bucket.take_by_hand(rate, rate.filling()) && bucket.take(rate, rate.filling()));
+    }
+
+    #[test]
     fn another_limit_holds_at_once() {
         let (slow, fast) = (Rate::per_minute(1), Rate::per_minute(600));
         let mut bucket = TokenBucket::empty(slow, Duration::ZERO);
@@ -131,15 +159,20 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes when, and however often the guard is started anew.
+        /// Whatever comes when, also by hand, and however often the guard is started anew.
         #[test]
         fn no_minute_sees_more_than_its_limit(
             limit in 1_u32..80,
+            by_hand in prop::option::of(0_u64..90_000),
             steps in prop::collection::vec((prop_oneof![Just(0_u64), 0_u64..50, 0_u64..5_000, 0_u64..90_000], prop::bool::weighted(0.03)), 1..600),
         ) {
             let rate = Rate::per_minute(limit);
             let mut bucket = TokenBucket::empty(rate, Duration::ZERO);
-            let (mut now, mut sent) = (0, Vec::new());
+            let mut now = by_hand.unwrap_or(0);
+            let mut sent = Vec::new();
+            if by_hand.is_some() && bucket.take_by_hand(rate, millis(now)) {
+                sent.push(now);
+            }
             for (gap, restart) in steps {
                 now += gap;
                 if restart {

@@ -190,6 +190,17 @@ pub enum Robot {
     Slack,
 }
 
+impl Robot {
+    /// Whether its chat can ask for a signature; else it has no secret but its address.
+    #[must_use]
+    pub fn signs(self) -> bool {
+        match self {
+            Self::Dingtalk | Self::Feishu => true,
+            Self::Wecom | Self::Slack => false,
+        }
+    }
+}
+
 impl ChannelKind {
     /// The word for it in the configuration.
     #[must_use]

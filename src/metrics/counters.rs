@@ -139,7 +139,7 @@ impl Counters {
                 self.scan_seconds.with_label_values(&[tree.as_str()]).observe(seconds(*took));
                 grow(&self.inflow.with_label_values(&[tree.as_str()]), inflow.0);
             }
-            Event::Settled { target, attempt } => {
+            Event::Settled { target, attempt, .. } => {
                 let (tree, outcome) = (target.tree.as_str(), attempt.outcome());
                 self.deletions.with_label_values(&[tree, target.trigger.as_str(), outcome.as_str()]).inc();
                 if let Attempt::Failed { cause, .. } = attempt {
@@ -172,6 +172,7 @@ impl Counters {
             | Event::CapAcknowledged { .. }
             | Event::FailureClosed { .. }
             | Event::Clock { .. }
+            | Event::Alerted { .. }
             | Event::Silenced { .. }
             | Event::Remark { .. } => {}
         }

@@ -143,13 +143,13 @@ pub(super) fn describe(settings: &ChannelSettings) -> String {
         }
         ChannelKind::Alertmanager { .. } => "an Alertmanager, its address kept secret".to_owned(),
         ChannelKind::Robot { robot, secret, .. } => {
-            let (name, signs) = match robot {
-                Robot::Dingtalk => ("DingTalk", true),
-                Robot::Wecom => ("WeCom", false),
-                Robot::Feishu => ("Feishu", true),
-                Robot::Slack => ("Slack", false),
+            let name = match robot {
+                Robot::Dingtalk => "DingTalk",
+                Robot::Wecom => "WeCom",
+                Robot::Feishu => "Feishu",
+                Robot::Slack => "Slack",
             };
-            let signed = if signs && secret.is_some() { "signed" } else { "not signed" };
+            let signed = if robot.signs() && secret.is_some() { "signed" } else { "not signed" };
             format!("robot of {name}, its address kept secret, {signed}")
         }
         ChannelKind::Heartbeat { .. } => "a heartbeat, its address kept secret".to_owned(),

@@ -1,6 +1,7 @@
 //! Mail: a conversation in SMTP, step by step, so that a failure names its step, and a server that has accepted a message
 //! is never sent it again because it did not say good-bye.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use lettre::address::Envelope;
@@ -26,6 +27,10 @@ use crate::domain::settings::{ChannelKind, MailTls, Severity};
 
 /// How long the good-bye may take, after the message was accepted.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Why a server is not connected to without encryption.
+const READABLE: &str =
+    "`tls` is `none`, but the server's name leads to no address of this machine; nothing readable leaves it";
 
 /// So often a recipient that is refused for now holds up the message for all. Then the others get it.
 const PATIENCE: u32 = 5;
@@ -154,7 +159,7 @@ impl Mailer {
             Encryption::Starttls(_) | Encryption::None => "plain",
         };
         log.push(format!("> connect to {}:{}, {encryption}; EHLO {hello}", self.host, self.port));
-        let server = resolve(&self.host, self.port).await;
+        let server = resolve(&self.host, self.port).await.and_then(|found| self.near_enough(found));
         let server = &*server.map_err(|error| Outcome::unreachable(self.told("connect", &error, log)))?;
         let connected = match &self.tls {
             Encryption::Implicit(parameters) => {
@@ -180,6 +185,17 @@ impl Mailer {
             self.step("login", connection.auth(DEFAULT_MECHANISMS, login).await, log)?;
         }
         Ok(connection)
+    }
+
+    /// The addresses that what is sent may go to: readable mail stays on this machine, wherever a name leads.
+    fn near_enough(&self, mut found: Vec<SocketAddr>) -> std::io::Result<Vec<SocketAddr>> {
+        match &self.tls {
+            Encryption::Starttls(_) | Encryption::Implicit(_) => Ok(found),
+            Encryption::None => {
+                found.retain(|address| address.ip().is_loopback());
+                if found.is_empty() { Err(std::io::Error::other(READABLE)) } else { Ok(found) }
+            }
+        }
     }
 
     /// What the server answered to a step, told in the log too.
@@ -353,6 +369,21 @@ mod tests {
         {
             assert_eq!(build(&kind(host, MailTls::None, login)).is_ok(), fine, "{host} {login}");
         }
+    }
+
+    /// A name may lead elsewhere than it says: `/etc/hosts` decides.
+    #[tokio::test]
+    async fn without_encryption_only_this_machine_is_connected_to_wherever_the_name_leads() {
+        let elsewhere =
+            Mailer { host: "192.0.2.1".to_owned(), ..build(&kind("localhost", MailTls::None, false)).unwrap() };
+        let mut log = Vec::new();
+        let Err(Outcome::Again { error, .. }) = elsewhere.connect(&mut log).await else { panic!("{log:?}") };
+        assert!(error.contains("leads to no address of this machine"), "{error}");
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let (far, near) = (at("192.0.2.1:25"), [at("127.0.0.1:25"), at("[::1]:25")]);
+        assert_eq!(elsewhere.near_enough(vec![near[0], far, near[1]]).unwrap(), near);
+        let encrypted = build(&kind("mail.example.org", MailTls::Implicit, true)).unwrap();
+        assert_eq!(encrypted.near_enough(vec![far]).unwrap(), [far]);
     }
 
     /// Fault 107.

@@ -21,14 +21,15 @@ impl Mask {
         let path = url.path().trim_matches('/');
         let mut parts = vec![url.as_str(), path, url.username()];
         parts.extend(url.password().into_iter().chain(url.query()).chain(path.split('/')));
-        let pairs = url.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
-        parts.extend(pairs.map(|(_, value)| value));
+        // Of a pair the value is secret; of what is none, all.
+        let pairs = url.query().unwrap_or_default().split('&');
+        parts.extend(pairs.map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value)));
         for part in parts {
             self.hide(part);
             self.hide(&decoded(part));
         }
-        for (_, value) in url.query_pairs() {
-            self.hide(&value);
+        for (key, value) in url.query_pairs() {
+            self.hide(if value.is_empty() { &key } else { &value });
         }
         if let Some(password) = url.password() {
             self.login(&decoded(url.username()), &decoded(password));
@@ -91,6 +92,15 @@ mod tests {
         mask.hide("s3cret");
         let text = "the robot has no T0KEN, and a+b/0= (a%2Bb%2F0%3D) signs nothing; s3cret";
         assert_eq!(mask.apply(text), "the robot has no ***, and *** (***) signs nothing; ***");
+    }
+
+    #[test]
+    fn a_part_of_a_query_that_is_no_pair_is_masked_whole() {
+        let mask = of("https://hooks.example.org/x?T0%4BEN+a&K3YY=&timeout=9");
+        for text in ["T0%4BEN+a", "T0KEN+a", "T0KEN a", "K3YY"] {
+            assert_eq!(mask.apply(&format!("no such token {text}!")), "no such token ***!");
+        }
+        assert_eq!(mask.apply("a timeout"), "a timeout");
     }
 
     #[test]

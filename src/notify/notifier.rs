@@ -29,6 +29,9 @@ use crate::system::Clock;
 /// A person who tries a channel waits for its turn no longer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// And for its answer no longer, whatever `timeout` says: the server's deadline for a try, and the command's, are longer than both.
+const LONGEST_TRY: Duration = Duration::from_secs(60);
+
 /// Takes in what changes, and delivers it.
 pub struct Notifier {
     pub(super) settings: ArcSwap<NotifySettings>,
@@ -240,13 +243,13 @@ impl Notifier {
         let mut log = vec![format!("channel `{channel}`: {}", describe(&of))];
         if let Err(wait) = self.wait_for_token(&of, PATIENCE).await {
             let (limit, wait) = (of.per_minute, show_duration(wait));
-            return Err(format!("the channel takes {limit} messages a minute, and has sent so many; again in {wait}"));
+            return Err(format!("channel `{channel}` may send {limit} messages a minute; the next in {wait}"));
         }
         let outcome = match ready(of).await {
             Ok(ready) => {
                 let (now, templates) = (self.clock.now(), self.templates.load_full());
                 let parcel = Parcel::test(new_id(), channel, now, &templates);
-                ready.send(&parcel, &templates, now, settings.timeout, &mut log).await
+                ready.send(&parcel, &templates, now, settings.timeout.min(LONGEST_TRY), &mut log).await
             }
             Err(error) => {
                 log.push(error.clone());

@@ -316,6 +316,28 @@ fn a_channel_is_only_tried_by_its_name() {
     assert_eq!(error, "there is no channel `mail` in the configuration; there are: a");
 }
 
+/// One message by hand is no burst; what comes after it waits, and is told for how long.
+#[test]
+fn the_first_message_by_hand_waits_for_no_limit_and_the_second_is_told_when() {
+    let limited = || ChannelSettings { per_minute: 1, ..channel("a") };
+    let case = Case::with(NotifySettings { channels: vec![limited()], ..settings(&[]) });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let tried = || runtime.block_on(case.notifier.test("a")).unwrap_err();
+    // Nobody listens at the discard port.
+    assert!(tried().contains("> POST http://127.0.0.1:9/"));
+    assert_eq!(tried(), "channel `a` may send 1 messages a minute; the next in 1m");
+    case.pass(61);
+    assert!(tried().contains("> POST http://127.0.0.1:9/"));
+    // Where the channel has sent what was due, the limit holds too.
+    let case = Case::with(NotifySettings { channels: vec![limited()], ..settings(&[]) });
+    case.pass(61);
+    case.change(Change::Fired, ALERT);
+    case.pass(30);
+    assert!(case.begin("a").is_some());
+    let error = runtime.block_on(case.notifier.test("a")).unwrap_err();
+    assert!(error.starts_with("channel `a` may send 1 messages a minute; the next in "), "{error}");
+}
+
 /// A channel that was repaired is tried at once, and one that a person has tried is known to work.
 #[test]
 fn a_channel_that_is_set_up_anew_is_tried_at_once() {

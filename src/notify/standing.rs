@@ -200,17 +200,25 @@ impl Notifier {
 
     /// Takes a token of a channel, or says how long until there is one.
     pub(super) fn token(&self, of: &ChannelSettings) -> Result<(), Duration> {
+        self.token_by(of, TokenBucket::take)
+    }
+
+    fn token_by(
+        &self,
+        of: &ChannelSettings,
+        take: fn(&mut TokenBucket, Rate, Duration) -> bool,
+    ) -> Result<(), Duration> {
         let (rate, boottime) = (Rate::per_minute(of.per_minute), self.clock.boottime());
         let mut state = self.lock();
         let empty = || TokenBucket::empty(rate, boottime);
         let bucket = state.buckets.entry(of.name.clone()).or_insert_with(empty);
-        if bucket.take(rate, boottime) { Ok(()) } else { Err(bucket.wait(rate, boottime)) }
+        if take(bucket, rate, boottime) { Ok(()) } else { Err(bucket.wait(rate, boottime)) }
     }
 
-    /// Waits for a token, but no longer than that; else says how long it would have been.
+    /// Waits for a token for a message by hand, but no longer than that; else says how long it would have been.
     pub(super) async fn wait_for_token(&self, of: &ChannelSettings, patience: Duration) -> Result<(), Duration> {
         let until = self.clock.boottime().saturating_add(patience);
-        while let Err(wait) = self.token(of) {
+        while let Err(wait) = self.token_by(of, TokenBucket::take_by_hand) {
             if self.clock.boottime().saturating_add(wait) > until {
                 return Err(wait);
             }

@@ -18,6 +18,7 @@ use super::escape;
 use super::sample::samples;
 use super::wording::{Situation, split, template_of};
 use crate::domain::alert::Condition;
+use crate::domain::path::show_bytes;
 use crate::domain::settings::{Language, NotifySettings};
 use crate::domain::units::{Bytes, Timestamp, show_duration};
 use crate::system::host_name;
@@ -185,16 +186,16 @@ fn located(dir: &Path, error: &Error, name: &str) -> String {
     format!("{}{line}: {}", dir.join(error.name().unwrap_or(name)).display(), what(error))
 }
 
-/// Files of the folder whose names are those of no template: very likely they were meant to be.
+/// Files of the folder whose names are those of no template, whatever their ending: very likely they were meant to be.
 fn strangers(dir: &Path) -> Vec<String> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) => return vec![format!("{}: {error}", dir.display())],
     };
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let meant = |name: &String| name.ends_with(".txt") || name.ends_with(".html");
+    let files = entries.flatten().filter(|entry| entry.path().is_file());
+    let names = files.map(|entry| show_bytes(entry.file_name().as_encoded_bytes()).0);
     let known: Vec<_> = BUILT_IN.iter().map(|(name, _, _)| *name).collect();
-    let mut strange: Vec<_> = names.filter(meant).filter(|name| !known.contains(&name.as_str())).collect();
+    let mut strange: Vec<_> = names.filter(|name| !known.contains(&name.as_str())).collect();
     strange.sort();
     let known = known.join(", ");
     let told = |name| format!("{}: no template has this name; there are: {known}", dir.join(name).display());
@@ -341,7 +342,8 @@ mod tests {
             ),
             ("ClockSuspect.txt", "{{ 'a' }\n", "ClockSuspect.txt:1: syntax error", built_in),
             ("ClockSuspekt.txt", "Clock!", "ClockSuspekt.txt: no template has this name", built_in),
-            ("README.md", "Our texts.", "", built_in),
+            ("README", "Our texts.", "README: no template has this name", built_in),
+            ("ClockSuspect.text", "Clock!", "ClockSuspect.text: no template has this name", built_in),
             ("robot.md", "{{ data.summary }}\n{{ data.labels.volum }}", "robot.md:2: undefined value", built_in),
             ("mail.html", "{{ data.since|until(timestamp) }}", "", built_in),
         ] {

@@ -86,6 +86,14 @@ pub struct Settled {
     pub attempt: Attempt,
 }
 
+impl Settled {
+    /// What everybody else is told of it.
+    pub(super) fn event(&self) -> Event {
+        let again = self.intent.retry_of.is_some();
+        Event::Settled { target: self.intent.target.clone(), attempt: self.attempt.clone(), again }
+    }
+}
+
 /// All that a deletion needs besides its target.
 pub struct Engine {
     /// Where intents and outcomes go.
@@ -159,7 +167,7 @@ impl Engine {
         self.journal.append_synced(outcomes.chain(pruned).collect(), self.clock.now())?;
         self.journal.with_history_mut(|history| self.plan_retries(history, &settled));
         for one in &settled {
-            (self.events)(Event::Settled { target: one.intent.target.clone(), attempt: one.attempt.clone() });
+            (self.events)(one.event());
         }
         Ok(settled)
     }
@@ -222,7 +230,7 @@ impl Engine {
             self.plan_retries(history, &refused);
         });
         for one in refused {
-            (self.events)(Event::Settled { target: one.intent.target, attempt: one.attempt });
+            (self.events)(one.event());
         }
         unhindered
     }

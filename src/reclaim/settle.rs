@@ -12,7 +12,6 @@ use std::io::ErrorKind;
 
 use super::batch::{Engine, Settled, TreeHandle, Trees};
 use crate::domain::deletion::{Attempt, NOT_BEGUN, Seq};
-use crate::domain::event::Event;
 use crate::domain::journal::{Entry, NoteKind, OpenIntent};
 use crate::domain::names::TreeId;
 use crate::domain::path::RelPath;
@@ -70,7 +69,7 @@ pub fn settle(engine: &Engine, trees: &Trees) -> Result<SettleReport, JournalErr
         engine.journal.append_synced(entries, engine.clock.now())?;
     }
     for one in &report.settled {
-        (engine.events)(Event::Settled { target: one.intent.target.clone(), attempt: one.attempt.clone() });
+        (engine.events)(one.event());
     }
     Ok(report)
 }

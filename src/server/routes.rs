@@ -30,6 +30,11 @@ const SCRAPES: usize = 4;
 /// How long a scrape may take: Prometheus' own patience.
 const SCRAPE: Duration = Duration::from_secs(10);
 
+/// Channels that are tried at once.
+const TRIES: usize = 4;
+/// How long a try may take: longer than the notifier's own patience, so that the reason is what is answered.
+const TRY: Duration = Duration::from_secs(90);
+
 /// The first page, up to what is wrong.
 const INDEX: &str = "<!doctype html>
 <html lang=\"en\">
@@ -61,6 +66,7 @@ struct App {
     scrapes: Calls,
     probes: Calls,
     reloads: Calls,
+    tries: Calls,
 }
 
 type Shared = State<Arc<App>>;
@@ -74,6 +80,7 @@ impl App {
             scrapes: Calls::new(SCRAPES, SCRAPE.min(limits.call_deadline)),
             probes: Calls::new(SCRAPES, SCRAPE.min(limits.call_deadline)),
             reloads: Calls::new(1, limits.call_deadline),
+            tries: Calls::new(TRIES, TRY),
         })
     }
 
@@ -329,5 +336,6 @@ async fn end_silence(State(app): Shared, Extension(caller): Who, Named(id): Name
 }
 
 async fn test_channel(State(app): Shared, Named(name): Named<String>) -> Result<Response, Refusal> {
-    app.show(move |backend| backend.test_channel(&name)).await
+    let tested = app.tries.ask(&app.backend, move |backend| backend.test_channel(&name)).await??;
+    Ok(axum::Json(tested).into_response())
 }

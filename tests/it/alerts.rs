@@ -100,6 +100,8 @@ async fn a_silenced_alert_is_listed_and_counted_and_told_once_the_silence_ends()
         assert_eq!(daemon.status().unwrap()["alerts"], counts);
         let (text, _) = case.run(&["status"]);
         assert!(text.contains("MUTED: 1 of 1 firing alerts; silences in effect: 1"), "{text}");
+        assert!(text.contains("\nalerts: 1 firing (0 critical)\n  VolumePressure of volume "), "{text}");
+        assert!(text.contains(", MUTED: "), "{text}");
         let (text, _) = case.run(&["alerts", "list"]);
         assert!(
             text.contains("firing VolumePressure of volume ") && text.contains("MUTED by silence 1 until"),
@@ -135,6 +137,17 @@ async fn a_silenced_alert_is_listed_and_counted_and_told_once_the_silence_ends()
     assert_eq!((&alert["alert"], &alert["state"]), (&"VolumePressure".into(), &"resolved".into()));
     assert!(alert["ended"].is_string() && alert["muted_by"].is_null(), "{alert}");
     assert!(seen.try_recv().is_err());
+    assert!(case.run(&["status"]).0.contains("\nalerts: none\n"));
+
+    // It began once, however often its numbers changed and the guard was started.
+    let log = case.log();
+    let lines = |said: &str| log.lines().filter(|line| line.contains(said)).collect::<Vec<_>>();
+    let [begun] = lines("An alert fires.")[..] else { panic!("{log}") };
+    for part in ["WARN", "VolumePressure", "volume ", "warning", "summary="] {
+        assert!(begun.contains(part), "{begun}");
+    }
+    let [over] = lines("An alert is over.")[..] else { panic!("{log}") };
+    assert!(over.contains("INFO") && over.contains("VolumePressure") && over.contains("lasted="), "{over}");
 }
 
 #[test]
@@ -178,7 +191,7 @@ async fn a_channel_is_tried_with_the_whole_exchange_and_without_secrets() {
     };
     let taken =
         ["> POST http://127.0.0.1:", "> webhook-signature: v1,", r#"alert.test"#, "< 204 No Content", "\ndelivered\n"];
-    // By the configuration alone; then by the running guard, which is silenced: a test is told all the same.
+    // A message by hand waits for no limit, as long as nothing else was sent. By the configuration alone; then by the running guard, which is silenced: a test is told all the same.
     check("hook", 0, &taken);
     check("hook", 1, &["< 503", "not delivered"]);
     check("mail", 1, &["there is no channel `mail` in the configuration; there are: hook"]);

@@ -125,8 +125,17 @@ fn check_tries_the_templates_of_the_user() {
     check(0, "");
     std::fs::write(templates.join("VolumeBlind.txt"), "卷 {{ name }}\n\n{{ facts.why.txt }}\n").unwrap();
     check(3, "/templates/VolumeBlind.txt:3: undefined value");
+    std::fs::write(templates.join("VolumeBlind.txt"), "卷 {{ name }}\n").unwrap();
+    for stranger in ["VolumeBlind.text", "README", "Volume.md", "robot.md~"] {
+        std::fs::write(templates.join(stranger), "x").unwrap();
+        check(3, &format!("/templates/{stranger}: no template has this name"));
+        std::fs::remove_file(templates.join(stranger)).unwrap();
+    }
+    // A folder in it is none of ours: where files come from a volume of Kubernetes, there is one.
+    std::fs::create_dir(templates.join("..data")).unwrap();
+    check(0, "");
     std::fs::remove_dir_all(&templates).unwrap();
-    check(3, "/templates: No such file");
+    check(3, "guard.yaml:3:36: notify.templates names `");
 }
 
 #[test]

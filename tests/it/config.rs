@@ -340,7 +340,8 @@ fn the_packaged_example_is_read_with_all_that_is_commented_out() {
     }
     put(&secrets.join("robot.url"), "https://oapi.dingtalk.com/robot/send?access_token=not-a-real-token\n", 0o600);
     put(&secrets.join("pulse.url"), "https://hc-ping.com/not-a-real-token\n", 0o600);
-    let text = text.replace("/etc/storage-guard/secrets", &secrets.display().to_string());
+    let here = secrets.display().to_string();
+    let text = text.replace("/etc/storage-guard/secrets", &here).replace("/etc/storage-guard/templates", &here);
     let config = of(&text, 0o644).unwrap_or_else(|problems| panic!("{}{text}", lines(&problems)));
     assert_eq!((config.volumes.len(), config.notify.channels.len()), (1, 5));
     for section in ["`catalogues`", "`media_servers`", "`archives`", "`fleet`", "`tls`", "`auth.users`"] {

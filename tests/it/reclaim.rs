@@ -183,6 +183,10 @@ async fn a_volume_that_filled_up_is_brought_to_its_low_mark_and_somebody_is_told
     run("chattr", &["-i", bed.file(3).to_str().unwrap()]);
     drop(held);
     wait_for("what was locked is deleted", || !bed.exists(3) && !bed.exists(5) && !bed.exists(8));
+    let log = || std::fs::read_to_string(config.with_extension("log")).unwrap();
+    let at_last =
+        |line: &&str| line.contains("INFO") && line.contains("A recording whose deletion had failed is deleted.");
+    wait_for("the log says so", || log().lines().filter(at_last).count() == 3);
     let resolved = loop {
         let hook = hooks.recv().await.unwrap();
         if hook.body.contains("alert.resolved") {

@@ -430,6 +430,21 @@ fn a_backend_that_hangs_costs_503_and_neither_metrics_nor_readiness() {
     assert_eq!(served.ask("GET", "/api/v1/status", "", "").status, 200);
 }
 
+/// Its own answer says why, and comes after a wait for the channel's turn and for the receiver.
+#[test]
+fn a_channel_that_is_tried_has_longer_than_other_calls() {
+    let limits = Limits { call_deadline: Duration::from_millis(300), ..Limits::default() };
+    let served = Served::with(&AuthSettings::default(), limits);
+    *served.backend.stuck.lock().unwrap() = true;
+    let mut tried = served.connect();
+    let operator = format!("Authorization: Bearer {OPERATOR}\r\n");
+    tried.write_all(request("POST", "/api/v1/channels/hook/test", &operator, "").as_bytes()).unwrap();
+    assert_eq!(served.ask("GET", "/api/v1/plan?volume=stuck", "", "").status, 503);
+    served.backend.release();
+    let answer = Answer::read(&mut tried);
+    assert_eq!((answer.status, answer.json().pointer("/delivered")), (200, Some(&false.into())));
+}
+
 #[test]
 fn the_control_socket_is_for_root_and_our_own_user() {
     let served = Served::with(&tokens(), Limits::default());

@@ -258,7 +258,7 @@ fn config(home: &Path, port: u16, heartbeat: u16) -> (PathBuf, PathBuf) {
         "mode: observe\nlisten: 127.0.0.1:0\nstate: {{ path: {} }}\nprobe_interval: 1s\nwatermarks: {{ high: 2%, low: 1%, \
          critical: 99% }}\ntrees: [{{ name: live, path: {}, layout: zlmediakit }}]\nnotify:\n  group_wait: 0\n  retry: {{ first: 100ms, max: \
          500ms }}\n  delivery_failing_after: 2s\n  channels:\n    - {{ name: hook, kind: webhook, url: \"http://127.0.0.1:{port}/in\" }}\n    \
-         - {{ name: pulse, kind: heartbeat, url: \"http://127.0.0.1:{heartbeat}/\", every: 200ms, per_minute: 1000 }}\n",
+         - {{ name: pulse, kind: heartbeat, url: \"http://127.0.0.1:{heartbeat}/\", every: 1s, per_minute: 1000 }}\n",
         state.display(),
         tree.display()
     );
@@ -278,9 +278,9 @@ fn when_no_channel_works_log_metric_status_screen_page_and_heartbeat_say_so() {
     let metric = "storage_guard_alerts_firing{alert=\"DeliveryFailing\",severity=\"critical\"} ";
     let screen = || String::from_utf8(guard(&["status", "--state", state.to_str().unwrap()]).stdout).unwrap();
     let log = || std::fs::read_to_string(config.with_extension("log")).unwrap();
-    let beats_in_a_second = |beats: &mut tokio::sync::mpsc::UnboundedReceiver<crate::notify::Seen>| {
+    let beats_in_a_while = |beats: &mut tokio::sync::mpsc::UnboundedReceiver<crate::notify::Seen>| {
         while beats.try_recv().is_ok() {}
-        pause(Duration::from_secs(1));
+        pause(Duration::from_secs(3));
         std::iter::from_fn(|| beats.try_recv().ok()).count()
     };
     wait_for("the alert fires", || daemon.get("/metrics").contains(&format!("{metric}1\n")));
@@ -297,7 +297,15 @@ fn when_no_channel_works_log_metric_status_screen_page_and_heartbeat_say_so() {
     assert_eq!((&hook["state"], &hook["kind"]), (&"failing".into(), &"webhook".into()), "{channels}");
     assert!(hook["queued"].as_u64() >= Some(1) && hook["last_error"].is_string(), "{channels}");
     assert_eq!(log().matches("alerts are not delivered since").count(), 1);
-    assert_eq!(beats_in_a_second(&mut beats), 0);
+    let critical = shown.find("  DeliveryFailing (critical), from ").unwrap();
+    assert!(
+        shown.contains("alerts: 2 firing (1 critical)\n") && Some(critical) < shown.find("  VolumePressure of "),
+        "{shown}"
+    );
+    let begins =
+        |line: &&str| line.contains("ERROR") && line.contains("An alert fires.") && line.contains("DeliveryFailing");
+    wait_for("the log says that it fires", || log().lines().filter(begins).count() == 1);
+    assert_eq!(beats_in_a_while(&mut beats), 0);
 
     let listener = runtime.block_on(tokio::net::TcpListener::bind(("127.0.0.1", port))).unwrap();
     let _entered = runtime.enter();
@@ -305,7 +313,7 @@ fn when_no_channel_works_log_metric_status_screen_page_and_heartbeat_say_so() {
     wait_for("it is over", || daemon.status().unwrap().get("delivery_failing_since").is_none());
     wait_for("the log says so", || log().contains("alerts are delivered again"));
     assert!(!daemon.get("/").contains("NOT DELIVERED") && screen().starts_with("mode observe\n"));
-    assert!(beats_in_a_second(&mut beats) > 0);
+    assert!(beats_in_a_while(&mut beats) > 0);
     // What the receiver refused is shown.
     assert!(screen().contains("DROPPED: 1 messages") && screen().contains("400 Bad Request"), "{}", screen());
     assert!(

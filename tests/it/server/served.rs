@@ -41,6 +41,14 @@ impl Fake {
         self.asked.lock().unwrap().push(what);
     }
 
+    /// Until it is released.
+    fn wait(&self) {
+        let mut stuck = self.stuck.lock().unwrap();
+        while *stuck {
+            stuck = self.released.wait(stuck).unwrap();
+        }
+    }
+
     pub(super) fn release(&self) {
         *self.stuck.lock().unwrap() = false;
         self.released.notify_all();
@@ -115,10 +123,7 @@ impl Backend for Fake {
             Some("/a") => Ok(Plans::One(Box::new(plan("/a")))),
             Some("stuck") => {
                 self.note("stuck".to_owned());
-                let mut stuck = self.stuck.lock().unwrap();
-                while *stuck {
-                    stuck = self.released.wait(stuck).unwrap();
-                }
+                self.wait();
                 Ok(Plans::One(Box::new(plan("stuck"))))
             }
             Some("broken") => panic!("the backend's own fault"),
@@ -253,6 +258,7 @@ impl Backend for Fake {
 
     fn test_channel(&self, name: &str) -> Result<ChannelTest, Refusal> {
         self.note(format!("test {name}"));
+        self.wait();
         Ok(ChannelTest { delivered: false, transcript: vec!["POST http://***".to_owned()] })
     }
 
