@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::addresses::{has_login, loopback, mail, mail_server, target};
+use super::addresses::{has_login, loopback, mail, mail_server, target, web};
 use super::node::{Map, Names, Node, choice};
 use super::secrets::{self, Given};
 use super::whole::longer;
@@ -65,6 +65,9 @@ pub(super) fn read(node: &Node<'_>) -> NotifySettings {
     out.delivery_failing_after = map.span("delivery_failing_after", out.delivery_failing_after);
     out.language = map.take("language").and_then(|node| node.word(&LANGUAGES)).unwrap_or_default();
     out.templates = map.take("templates").and_then(|node| folder(&node));
+    if let Some(base) = map.take("runbook_url").and_then(|node| runbook(&node)) {
+        out.runbook = base;
+    }
     let mut names = Names::default();
     let channels = map.take("channels").and_then(|node| node.items()).unwrap_or_default();
     out.channels = channels.iter().filter_map(|node| channel(node, &mut names)).collect();
@@ -142,6 +145,19 @@ fn channel(node: &Node<'_>, names: &mut Names) -> Option<ChannelSettings> {
     let (name, kind) = (name?, kind?);
     let per_minute = per_minute.unwrap_or_else(|| kind.per_minute());
     Some(ChannelSettings { name, kind, per_minute })
+}
+
+/// The page that messages link to, and only people open. The name of an alert follows it as its fragment.
+fn runbook(node: &Node<'_>) -> Option<String> {
+    let text = node.text()?;
+    let url = web(node, &text)?;
+    if url.fragment().is_some() {
+        node.problem("has a fragment, `#…`, where the name of the alert is to stand; leave it out");
+    }
+    if has_login(&text) {
+        node.problem("holds a login, which every message would show; leave it out");
+    }
+    Some(url.into())
 }
 
 /// The address that messages go to, if one was given and it is one that they may go to.

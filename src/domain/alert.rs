@@ -1,6 +1,6 @@
 //! The alerts that the guard raises itself.
 
-use super::deletion::{Unreclaimed, words};
+use super::deletion::{Cause, Unreclaimed, words};
 use super::fact::Facts;
 use super::names::{TreeId, VolumeId};
 use super::path::RelPath;
@@ -121,12 +121,22 @@ pub struct UnreclaimedItem {
     pub path: RelPath,
     /// Its allocated bytes.
     pub bytes: Bytes,
-    /// Why.
+    /// Under which word its bytes are counted.
     pub cause: Unreclaimed,
-    /// In words: the failure's cause, or what the system said.
+    /// Why its deletion failed; nothing if it is deleted.
+    pub failure: Option<Cause>,
+    /// What the system said, where that says more than the cause.
     pub detail: String,
     /// Who has it open: process name and id.
     pub holder: Option<String>,
+}
+
+impl UnreclaimedItem {
+    /// The word for why: that of the failure, if there is one.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        self.failure.map_or(self.cause.as_str(), Cause::as_str)
+    }
 }
 
 /// Something that is wrong now. It becomes an alert once it has lasted long enough.

@@ -7,11 +7,10 @@ use super::alert::{AlertName, Case, Condition, ITEMS, Subject, UnreclaimedItem};
 use super::deletion::{Cause, Failure, SparedReason, Unreclaimed};
 use super::fact::{Fact, FactName, Facts, Reason};
 use super::history::{CapTrip, HeldOpen, History};
-use super::names::TreeId;
 use super::pressure::{Deficit, Pressure};
 use super::recording::Tally;
 use super::retention::Mode;
-use super::status::VolumeView;
+use super::status::{TreeView, VolumeView};
 use super::units::Timestamp;
 use super::volume::Unusable;
 
@@ -29,9 +28,9 @@ const HOLDERS: usize = 5;
 pub fn conditions(volumes: &[VolumeView], history: &History, now: Timestamp) -> Vec<Condition> {
     let mut out = Vec::new();
     for volume in volumes {
-        of_volume(volume, now, &mut out);
+        of_volume(volume, history, now, &mut out);
         for tree in &volume.trees {
-            of_tree(&tree.policy.tree, history, now, &mut out);
+            of_tree(tree, history, now, &mut out);
             if let (Some(why), Ok(_)) = (&tree.fault, &volume.reading) {
                 let subject = Subject::Tree(tree.policy.tree.clone());
                 out.push(condition(AlertName::VolumeBlind, subject, Case::Tree, [because(why)]));
@@ -81,7 +80,7 @@ fn tripped(trip: &CapTrip) -> Condition {
     condition(AlertName::CapTripped, Subject::Tree(trip.tree.clone()), Case::Only, facts)
 }
 
-fn of_volume(volume: &VolumeView, now: Timestamp, out: &mut Vec<Condition>) {
+fn of_volume(volume: &VolumeView, history: &History, now: Timestamp, out: &mut Vec<Condition>) {
     let space = space(volume);
     let mut push = |alert, case, facts: Facts| {
         let facts = space.clone().into_iter().chain(facts);
@@ -94,7 +93,7 @@ fn of_volume(volume: &VolumeView, now: Timestamp, out: &mut Vec<Condition>) {
             let mut facts = missing(*deficit);
             if volume.trees.iter().all(|tree| tree.policy.mode == Mode::Observe) {
                 push(AlertName::VolumePressure, Case::Observed, facts);
-            } else if volume.foreign.as_ref().is_some_and(|foreign| foreign.bytes >= deficit.bytes.scaled(1, 2)) {
+            } else if filled_by_others(volume, *since, *deficit) {
                 facts.extend(foreign(volume));
                 push(AlertName::VolumePressure, Case::Foreign, facts);
             } else if now.since(*since) > RUN.max(usual) {
@@ -113,6 +112,7 @@ fn of_volume(volume: &VolumeView, now: Timestamp, out: &mut Vec<Condition>) {
                 facts.insert(FactName::SharedFiles, Fact::Count(shared.files));
                 facts.insert(FactName::Shared, Fact::Bytes(shared.bytes));
             }
+            facts.extend(failed(volume, history));
             push(AlertName::VolumeExhausted, Case::Only, facts);
         }
         Pressure::Blind { why: Unusable::ReadOnly, .. } => {
@@ -142,6 +142,30 @@ fn missing(deficit: Deficit) -> Facts {
     Facts::from([(FactName::Missing, Fact::Bytes(deficit.bytes)), inodes])
 }
 
+/// Others caused at least half of what is missing. Between its marks a volume is on its way down, and growth of ours that no scan has
+/// seen yet looks like that of others.
+fn filled_by_others(volume: &VolumeView, since: Timestamp, deficit: Deficit) -> bool {
+    let above = volume.reading.as_ref().is_ok_and(|reading| {
+        let space = &reading.space;
+        space.available < volume.marks.thresholds(space).high
+    });
+    let scanned = volume.trees.iter().all(|tree| tree.inventory.started >= since);
+    let foreign = volume.foreign.as_ref().is_some_and(|foreign| foreign.bytes >= deficit.bytes.scaled(1, 2));
+    above && scanned && foreign
+}
+
+/// What was chosen on the volume and could not be deleted, and why.
+fn failed(volume: &VolumeView, history: &History) -> Facts {
+    let here = |failure: &&Failure| volume.trees.iter().any(|tree| tree.policy.tree == failure.target.tree);
+    let failures: Vec<&Failure> = history.failures.values().filter(here).collect();
+    if failures.is_empty() {
+        return Facts::new();
+    }
+    let bytes = failures.iter().map(|failure| failure.target.bytes).sum();
+    let all = [(FactName::Failed, Fact::Count(failures.len() as u64)), (FactName::FailedBytes, Fact::Bytes(bytes))];
+    all.into_iter().chain([causes(&failures)]).collect()
+}
+
 /// What others caused, and where it may have gone.
 fn foreign(volume: &VolumeView) -> Facts {
     volume.foreign.as_ref().map_or_else(Facts::new, |foreign| {
@@ -153,21 +177,24 @@ fn foreign(volume: &VolumeView) -> Facts {
     })
 }
 
-fn of_tree(tree: &TreeId, history: &History, now: Timestamp, out: &mut Vec<Condition>) {
-    let told = |failure: &&Failure| failure.attempts >= ATTEMPTS || now.since(failure.since) >= FAILING;
-    let failures = history.failures.values().filter(|failure| failure.target.tree == *tree).filter(told);
+fn of_tree(view: &TreeView, history: &History, now: Timestamp, out: &mut Vec<Condition>) {
+    let tree = &view.policy.tree;
+    let lasts = |failure: &&Failure| failure.attempts >= ATTEMPTS || now.since(failure.since) >= FAILING;
+    let failures = history.failures.values().filter(|failure| failure.target.tree == *tree);
     let (locked, failing): (Vec<&Failure>, Vec<&Failure>) =
         failures.partition(|failure| matches!(failure.cause, Cause::Locked | Cause::InUse));
     let held: Vec<UnreclaimedItem> =
         history.held.values().filter(|held| held.target.tree == *tree).map(held_open).collect();
     let items = |failures: &[&Failure]| failures.iter().map(|failure| item(failure)).collect::<Vec<_>>();
+    let facts = |failures| Facts::from([causes(failures), (FactName::Directory, Fact::Text(view.path.clone()))]);
+    // Once one has lasted, all of its kind are told of: a message that names one of many misleads.
     let groups = [
-        (AlertName::RecordingLocked, Case::Only, items(&locked), causes(&locked)),
-        (AlertName::DeletionFailing, Case::Only, items(&failing), causes(&failing)),
-        (AlertName::SpaceNotReclaimed, Case::Open, held, Facts::new()),
+        (AlertName::RecordingLocked, Case::Only, locked.iter().any(lasts), items(&locked), facts(&locked)),
+        (AlertName::DeletionFailing, Case::Only, failing.iter().any(lasts), items(&failing), facts(&failing)),
+        (AlertName::SpaceNotReclaimed, Case::Open, !held.is_empty(), held, Facts::new()),
     ];
-    for (alert, case, items, mut facts) in groups {
-        if items.is_empty() {
+    for (alert, case, told, items, mut facts) in groups {
+        if !told {
             continue;
         }
         let mut all = Tally::default();
@@ -181,11 +208,11 @@ fn of_tree(tree: &TreeId, history: &History, now: Timestamp, out: &mut Vec<Condi
 }
 
 /// How many files fail for which cause.
-fn causes(failures: &[&Failure]) -> Facts {
+fn causes(failures: &[&Failure]) -> (FactName, Fact) {
     let mut counts = BTreeMap::<Cause, u64>::new();
     failures.iter().for_each(|failure| *counts.entry(failure.cause).or_default() += 1);
     let counts = counts.into_iter().map(|(cause, count)| (cause.to_string(), count)).collect();
-    Facts::from([(FactName::Causes, Fact::Counts(counts))])
+    (FactName::Causes, Fact::Counts(counts))
 }
 
 /// Who has the files open, as far as that is known.
@@ -201,7 +228,17 @@ fn item(failure: &Failure) -> UnreclaimedItem {
         path: failure.target.path.clone(),
         bytes: failure.target.bytes,
         cause: failure.cause.unreclaimed(),
-        detail: format!("{}: {}", failure.cause, failure.error),
+        failure: Some(failure.cause),
+        detail: match failure.cause {
+            Cause::Locked | Cause::InUse => String::new(),
+            Cause::Permission
+            | Cause::ReadOnly
+            | Cause::Io
+            | Cause::Busy
+            | Cause::Changed
+            | Cause::TooManyFiles
+            | Cause::Unknown => failure.error.clone(),
+        },
         holder: failure.holder.as_ref().map(ToString::to_string),
     }
 }
@@ -212,7 +249,8 @@ fn held_open(held: &HeldOpen) -> UnreclaimedItem {
         path: held.target.path.clone(),
         bytes: held.bytes,
         cause: Unreclaimed::HeldOpen,
-        detail: "deleted, and still open".to_owned(),
+        failure: None,
+        detail: String::new(),
         holder: held.holder.as_ref().map(ToString::to_string),
     }
 }

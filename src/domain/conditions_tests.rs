@@ -6,12 +6,12 @@ use super::super::canary::ProbeFault;
 use super::super::deletion::{Cap, Holder, RuleKind, RunResult, Seq, Target};
 use super::super::ending::Ending;
 use super::super::layout::Layout;
-use super::super::names::VolumeId;
+use super::super::names::{TreeId, VolumeId};
 use super::super::path::RelPath;
 use super::super::plan::Spared;
-use super::super::recording::InventoryBuilder;
+use super::super::recording::{Inventory, InventoryBuilder};
 use super::super::retention::{TreePolicy, WhenOpen};
-use super::super::status::{Foreign, RunSummary, Stall, TreeView};
+use super::super::status::{Foreign, RunSummary, Stall};
 use super::super::survey::Survey;
 use super::super::units::{Bytes, Percent};
 use super::super::volume::{FilesystemTraits, Marks, Reading, Space};
@@ -24,9 +24,8 @@ fn ago(secs: i64) -> Timestamp {
 }
 
 fn tree(mode: Mode) -> TreeView {
-    let name = TreeId::new("live");
     let policy = TreePolicy {
-        tree: name.clone(),
+        tree: TreeId::new("live"),
         mode,
         layout: Layout::parse("plain", &["mp4".to_owned()], jiff::tz::TimeZone::UTC).unwrap(),
         min_age: Duration::from_secs(600),
@@ -36,17 +35,21 @@ fn tree(mode: Mode) -> TreeView {
         budget: None,
         max_share: Percent::new(20),
     };
-    let inventory = InventoryBuilder::new(name, ago(0)).finish(ago(0));
     TreeView {
         policy: Arc::new(policy),
         path: "/data/live".to_owned(),
         pick: None,
-        inventory: Arc::new(inventory),
+        inventory: scanned(0),
         survey: Survey::default(),
         gone: Tally::default(),
         unleased: false,
         fault: None,
     }
+}
+
+/// A scan that began so many seconds ago.
+fn scanned(secs: i64) -> Arc<Inventory> {
+    Arc::new(InventoryBuilder::new(TreeId::new("live"), ago(secs)).finish(ago(0)))
 }
 
 fn volume() -> VolumeView {
@@ -142,6 +145,24 @@ fn pressure_is_told_when_nobody_acts_when_others_cause_it_and_when_it_lasts() {
 }
 
 #[test]
+fn others_are_blamed_only_above_the_high_mark_and_by_a_scan_that_began_after_it_was_crossed() {
+    // The volume crossed its mark a minute ago; 100 GiB have their high mark at 10 GiB.
+    let blamed = |available, scans: [i64; 2]| {
+        move |volume: &mut VolumeView| {
+            (volume.pressure, volume.foreign) = (reclaiming(60), others(9));
+            let space = &mut volume.reading.as_mut().unwrap().space;
+            (space.free, space.available) = (available, available);
+            volume.trees = scans.map(|secs| TreeView { inventory: scanned(secs), ..tree(Mode::Enforce) }).into();
+        }
+    };
+    let foreign = "VolumePressure foreign: available size missing missing_inodes foreign largest complete";
+    let high = Bytes::gib(10);
+    check(blamed(high.saturating_sub(Bytes(1)), [60, 0]), &[foreign]);
+    check(blamed(high.saturating_sub(Bytes(1)), [61, 0]), &[]);
+    check(blamed(high, [60, 0]), &[]);
+}
+
+#[test]
 fn an_exhausted_volume_carries_what_is_shared() {
     let exhausted = |shared: u64| {
         move |volume: &mut VolumeView| {
@@ -230,27 +251,72 @@ fn failures_are_told_once_they_last_with_causes_holders_and_the_first_twenty() {
         history
     };
     check(failing(vec![failure(1, Cause::Io, false, 2, 599)]), &[]);
-    check(failing(vec![failure(1, Cause::Io, false, 3, 0)]), &["DeletionFailing only: causes"]);
-    check(failing(vec![failure(1, Cause::Io, false, 1, 600)]), &["DeletionFailing only: causes"]);
+    check(failing(vec![failure(1, Cause::Io, false, 3, 0)]), &["DeletionFailing only: causes directory"]);
+    check(failing(vec![failure(1, Cause::Io, false, 1, 600)]), &["DeletionFailing only: causes directory"]);
     let locked = vec![
         failure(1, Cause::Locked, false, 3, 0),
         failure(2, Cause::InUse, true, 3, 0),
         failure(3, Cause::InUse, true, 3, 0),
     ];
-    let found = check(failing(locked), &["RecordingLocked only: holders causes"]);
+    let found = check(failing(locked), &["RecordingLocked only: holders causes directory"]);
     assert_eq!(found[0].facts[&FactName::Holders], Fact::Names(vec!["vlc (pid 7)".to_owned()]));
     let causes = vec![("in_use".to_owned(), 2), ("locked".to_owned(), 1)];
     assert_eq!(found[0].facts[&FactName::Causes], Fact::Counts(causes));
     assert_eq!(found[0].unreclaimed, Tally { files: 3, bytes: Bytes(30) });
+    assert_eq!(found[0].facts[&FactName::Directory], Fact::Text("/data/live".to_owned()));
+
+    // One that lasts tells of all of its kind, and of no other kind.
+    let one_lasts = vec![
+        failure(1, Cause::Locked, false, 3, 0),
+        failure(2, Cause::InUse, false, 1, 0),
+        failure(3, Cause::Io, false, 1, 0),
+    ];
+    let found = check(failing(one_lasts), &["RecordingLocked only: causes directory"]);
+    assert_eq!((found[0].unreclaimed.files, found[0].items.len()), (2, 2));
 
     let many = (0..10_000).map(|number| failure(number, Cause::Permission, false, 3, 0)).collect();
-    let found = check(failing(many), &["DeletionFailing only: causes"]);
+    let found = check(failing(many), &["DeletionFailing only: causes directory"]);
     assert_eq!((found[0].unreclaimed.files, found[0].items.len()), (10_000, ITEMS));
 
     let held = HeldOpen { seq: Seq(1), target: target(1), bytes: Bytes(10), since: ago(0), holder: None };
     let mut history = History::default();
     history.held.insert(Seq(1), held);
     check(history, &["SpaceNotReclaimed open: "]);
+}
+
+#[test]
+fn an_item_names_its_cause_once_and_what_the_system_said_only_where_that_says_more() {
+    for cause in Cause::ALL {
+        let mut history = History::default();
+        history.failures.extend([failure(1, *cause, false, 3, 0)]);
+        let found = conditions(&[volume()], &history, ago(0));
+        let item = &found[0].items[0];
+        let said = if matches!(cause, Cause::Locked | Cause::InUse) { "" } else { "no" };
+        assert_eq!((item.word(), item.detail.as_str()), (cause.as_str(), said));
+    }
+}
+
+/// The operator's first question: is it in the way, or am I?
+#[test]
+fn an_exhausted_volume_counts_what_was_chosen_and_could_not_be_deleted() {
+    let mut volume = volume();
+    let Pressure::Reclaiming { since, deficit } = reclaiming(0) else { unreachable!() };
+    volume.pressure = Pressure::Exhausted { since, deficit };
+    let mut history = History::default();
+    // Nothing of it has lasted long enough to be told of by itself.
+    history.failures.extend([failure(1, Cause::Locked, false, 1, 0), failure(2, Cause::Io, false, 1, 0)]);
+    let mut elsewhere = failure(3, Cause::Io, false, 1, 0);
+    elsewhere.1.target.tree = TreeId::new("other");
+    history.failures.extend([elsewhere]);
+    let found = conditions(&[volume], &history, ago(0));
+    assert_eq!(
+        told(&found),
+        ["VolumeExhausted only: available size missing missing_inodes causes failed failed_bytes"]
+    );
+    assert_eq!(found[0].facts[&FactName::Failed], Fact::Count(2));
+    assert_eq!(found[0].facts[&FactName::FailedBytes], Fact::Bytes(Bytes(20)));
+    let causes = vec![("locked".to_owned(), 1), ("io".to_owned(), 1)];
+    assert_eq!(found[0].facts[&FactName::Causes], Fact::Counts(causes));
 }
 
 #[test]

@@ -62,6 +62,10 @@ words! {
         Deleted = "deleted",
         /// Recordings that could not be deleted.
         Failed = "failed",
+        /// Bytes of recordings that could not be deleted.
+        FailedBytes = "failed_bytes",
+        /// Where the tree lies.
+        Directory = "directory",
         /// Recordings that were not begun.
         Left = "left",
         /// Bytes of deleted files that are still open.

@@ -345,6 +345,8 @@ pub struct NotifySettings {
     pub language: Language,
     /// A folder whose files replace the built-in texts of the same name.
     pub templates: Option<PathBuf>,
+    /// Where what to do about each alert is written: the alert's name follows as an anchor.
+    pub runbook: String,
     /// The channels.
     pub channels: Vec<ChannelSettings>,
 }
@@ -396,6 +398,7 @@ impl Default for NotifySettings {
             delivery_failing_after: Duration::from_secs(300),
             language: Language::English,
             templates: None,
+            runbook: "docs/operations.md".to_owned(),
             channels: Vec::new(),
         }
     }

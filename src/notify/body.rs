@@ -8,6 +8,7 @@ use super::template::Templates;
 use crate::domain::alert::{Condition, ITEMS, Subject, UnreclaimedItem, Wording};
 use crate::domain::text::steers;
 use crate::domain::units::Timestamp;
+use crate::system::host_name;
 
 /// A body must be shorter than this many bytes, or receivers refuse it.
 const LIMIT: usize = 20_000;
@@ -35,6 +36,9 @@ pub(super) struct Body {
 pub(super) struct Data {
     pub(super) alert: String,
     pub(super) severity: String,
+    /// The machine that the guard runs on: in one mailbox, many guards speak.
+    #[serde(default)]
+    pub(super) host: String,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) summary: String,
     pub(super) description: String,
@@ -85,16 +89,14 @@ impl Body {
             data: Data {
                 alert: condition.alert.to_string(),
                 severity: condition.severity.as_str().to_owned(),
+                host: host(),
                 labels,
                 summary,
                 description,
                 since: since.to_string(),
-                unreclaimed: Unreclaimed {
-                    files: condition.unreclaimed.files,
-                    bytes: condition.unreclaimed.bytes.0,
-                    items: condition.items.iter().take(ITEMS).map(item).collect(),
-                },
-                runbook: format!("docs/operations.md#{}", condition.alert.as_str().to_lowercase()),
+                // What was not reclaimed before it ended is no longer so, as far as is known.
+                unreclaimed: if kind == RESOLVED { Unreclaimed::default() } else { unreclaimed(condition) },
+                runbook: format!("{}#{}", templates.runbook(), condition.alert.as_str().to_lowercase()),
             },
         }
     }
@@ -108,12 +110,13 @@ impl Body {
             data: Data {
                 alert: "Test".to_owned(),
                 severity: "info".to_owned(),
+                host: host(),
                 labels: BTreeMap::new(),
                 summary,
                 description,
                 since: now.to_string(),
                 unreclaimed: Unreclaimed::default(),
-                runbook: "docs/operations.md".to_owned(),
+                runbook: templates.runbook().to_owned(),
             },
         }
     }
@@ -129,6 +132,18 @@ impl Body {
     }
 }
 
+fn host() -> String {
+    one_line(&host_name(), 253)
+}
+
+fn unreclaimed(condition: &Condition) -> Unreclaimed {
+    Unreclaimed {
+        files: condition.unreclaimed.files,
+        bytes: condition.unreclaimed.bytes.0,
+        items: condition.items.iter().take(ITEMS).map(item).collect(),
+    }
+}
+
 pub(super) fn item(item: &UnreclaimedItem) -> Item {
     let (path, encoded) = item.path.show();
     Item {
@@ -136,7 +151,7 @@ pub(super) fn item(item: &UnreclaimedItem) -> Item {
         path,
         encoded,
         bytes: item.bytes.0,
-        cause: item.cause.to_string(),
+        cause: item.word().to_owned(),
         detail: clean(&item.detail, 300),
         holder: item.holder.as_deref().map(|holder| clean(holder, 300)),
     }
@@ -165,12 +180,12 @@ pub(super) fn one_line(text: &str, limit: usize) -> String {
 pub(super) mod tests {
     use super::*;
     use crate::domain::alert::{AlertName, Case};
-    use crate::domain::deletion::Unreclaimed as Why;
+    use crate::domain::deletion::{Cause, Unreclaimed as Why};
     use crate::domain::fact::Facts;
     use crate::domain::names::{TreeId, VolumeId};
     use crate::domain::path::RelPath;
     use crate::domain::recording::Tally;
-    use crate::domain::settings::Language;
+    use crate::domain::settings::{Language, NotifySettings};
     use crate::domain::units::Bytes;
 
     pub(in super::super) fn condition(alert: AlertName, files: usize, name: &[u8]) -> Condition {
@@ -179,7 +194,8 @@ pub(super) mod tests {
             path: RelPath::new(name).unwrap(),
             bytes: Bytes::gib(1),
             cause: Why::HeldOpen,
-            detail: "deleted, and still open".to_owned(),
+            failure: None,
+            detail: String::new(),
             holder: Some("ffmpeg (pid 7)".to_owned()),
         };
         Condition {
@@ -197,6 +213,7 @@ pub(super) mod tests {
     pub(in super::super) fn body(kind: &str, condition: &Condition, since: Timestamp, now: Timestamp) -> Body {
         let (templates, _) = Templates::new(Language::English, None);
         let mut body = Body::new(kind, condition, since, now, &templates);
+        "cam-07".clone_into(&mut body.data.host);
         body.data.summary = "space does not come back".to_owned();
         body.data.description = "3 GiB\nare missing".to_owned();
         body
@@ -206,8 +223,42 @@ pub(super) mod tests {
     fn has_the_form_of_the_contract() {
         let condition = condition(AlertName::SpaceNotReclaimed, 1, b"a/\xff.mp4");
         let body = body("alert.firing", &condition, Timestamp::from_secs(1), Timestamp::from_secs(2));
-        let expected = r#"{"type":"alert.firing","timestamp":"1970-01-01T00:00:02Z","data":{"alert":"SpaceNotReclaimed","severity":"warning","labels":{"volume":"data"},"summary":"space does not come back","description":"3 GiB\nare missing","since":"1970-01-01T00:00:01Z","unreclaimed":{"files":1,"bytes":1073741824,"items":[{"tree":"live","path":"a/%FF.mp4","encoded":true,"bytes":1073741824,"cause":"held_open","detail":"deleted, and still open","holder":"ffmpeg (pid 7)"}]},"runbook":"docs/operations.md#spacenotreclaimed"}}"#;
+        let expected = r#"{"type":"alert.firing","timestamp":"1970-01-01T00:00:02Z","data":{"alert":"SpaceNotReclaimed","severity":"warning","host":"cam-07","labels":{"volume":"data"},"summary":"space does not come back","description":"3 GiB\nare missing","since":"1970-01-01T00:00:01Z","unreclaimed":{"files":1,"bytes":1073741824,"items":[{"tree":"live","path":"a/%FF.mp4","encoded":true,"bytes":1073741824,"cause":"held_open","detail":"","holder":"ffmpeg (pid 7)"}]},"runbook":"docs/operations.md#spacenotreclaimed"}}"#;
         assert_eq!(body.json(), expected);
+    }
+
+    /// Files that were not reclaimed before it ended are no longer in the way.
+    #[test]
+    fn an_end_lists_no_files() {
+        let condition = condition(AlertName::SpaceNotReclaimed, 3, b"a.mp4");
+        let now = Timestamp::from_secs(2);
+        for (kind, files, items) in [(FIRING, 3, 3), (RESOLVED, 0, 0)] {
+            let found = body(kind, &condition, now, now).data.unreclaimed;
+            assert_eq!((found.files, found.bytes, found.items.len()), (files, files << 30, items), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_told_by_its_own_cause() {
+        let mut condition = condition(AlertName::RecordingLocked, 1, b"a.mp4");
+        (condition.items[0].cause, condition.items[0].failure) = (Why::Locked, Some(Cause::InUse));
+        let now = Timestamp::from_secs(2);
+        assert_eq!(body(FIRING, &condition, now, now).data.unreclaimed.items[0].cause, "in_use");
+    }
+
+    #[test]
+    fn the_runbook_is_where_the_settings_say() {
+        let condition = condition(AlertName::CapTripped, 0, b"a.mp4");
+        let now = Timestamp::from_secs(2);
+        for (runbook, expected) in [
+            (None, "docs/operations.md#captripped"),
+            (Some("https://wiki.lan/guard"), "https://wiki.lan/guard#captripped"),
+        ] {
+            let default = NotifySettings::default();
+            let runbook = runbook.map_or(default.runbook.clone(), str::to_owned);
+            let (templates, _) = Templates::of(&NotifySettings { runbook, ..default });
+            assert_eq!(Body::new(FIRING, &condition, now, now, &templates).data.runbook, expected);
+        }
     }
 
     /// Fault 119.

@@ -3,8 +3,10 @@
 //! Chats differ in what they take for markup, and none says how to write its signs as text, Slack's three entities excepted.
 //! So a sign that could begin something is replaced by its full-width twin, which looks alike and means nothing to any of them.
 
-use minijinja::AutoEscape;
+use std::fmt::Write as _;
+
 use minijinja::value::Value;
+use minijinja::{AutoEscape, State};
 
 const MARKDOWN: &str = "markdown";
 const SLACK: &str = "slack";
@@ -33,6 +35,38 @@ pub(super) fn escaped(value: &Value, form: &AutoEscape) -> String {
     }
 }
 
+/// An address of the web as a link that shows `text`; where there are no links, or it is no such address, the address itself.
+pub(super) fn link(state: &State<'_, '_>, url: &str, text: &str) -> Value {
+    if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
+        return url.into();
+    }
+    let form = state.auto_escape();
+    let (url, text) = (target(url), escaped(&text.into(), form));
+    Value::from_safe_string(if *form == AutoEscape::Html {
+        format!("<a href=\"{}\">{text}</a>", html(&url))
+    } else if let AutoEscape::Custom(name) = form {
+        if name == SLACK { format!("<{}|{text}>", url.replace('&', "&amp;")) } else { format!("[{text}]({url})") }
+    } else {
+        url
+    })
+}
+
+/// The address without signs that end a link, or begin anything else.
+fn target(url: &str) -> String {
+    let mut out = String::with_capacity(url.len());
+    for c in url.chars() {
+        if c.is_ascii_graphic() && !"<>()[]{}|\\^`\"'*".contains(c) {
+            out.push(c);
+        } else {
+            let mut bytes = [0; 4];
+            for byte in c.encode_utf8(&mut bytes).bytes() {
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+    }
+    out
+}
+
 /// Text that HTML shows as it is, within elements and within quoted attributes.
 fn html(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -54,7 +88,7 @@ fn html(text: &str) -> String {
 enum Line {
     /// Nothing, or spaces.
     Blank,
-    /// A number, which a full stop would make an entry of a list.
+    /// A number, which a full stop and a blank would make an entry of a list.
     Number,
     /// More.
     Text,
@@ -76,7 +110,7 @@ fn chat(text: &str, entities: bool) -> String {
             '`' => out.push('\''),
             '&' | '<' | '>' | '*' | '[' | ']' | '|' | '~' | '\\' | '@' => out.push(wide(c)),
             '-' | '+' | '=' if line == Line::Blank => out.push(wide(c)),
-            '.' | ')' if line == Line::Number => out.push(wide(c)),
+            '.' | ')' if line == Line::Number && next.is_whitespace() => out.push(wide(c)),
             '#' if !before.is_alphanumeric() => out.push(wide(c)),
             '_' if !before.is_alphanumeric() || !next.is_alphanumeric() => out.push(wide(c)),
             // `https://…` and `:fire:`, but neither `12:30` nor `cause: text`.
@@ -113,6 +147,8 @@ mod tests {
             "docs/operations.md#volumeexhausted",
             "录像 磁盘已满：2 个文件",
             "http: 127.0.0.1:9093 answers 503!",
+            "73.6 MiB of what is missing",
+            "2026.mp4 and\n12)b",
         ] {
             for entities in [false, true] {
                 assert_eq!(chat(text, entities), text);
@@ -131,6 +167,7 @@ mod tests {
             ("**b** _i_ ~s~ `c`", "＊＊b＊＊ ＿i＿ ～s～ 'c'", "＊＊b＊＊ ＿i＿ ～s～ 'c'"),
             ("a > b & c", "a ＞ b ＆ c", "a &gt; b &amp; c"),
             ("> q\n# h\n- l\n 1. n", "＞ q\n＃ h\n－ l\n 1． n", "＞ q\n＃ h\n－ l\n 1． n"),
+            ("1.\n 12) n\n3.", "1．\n 12） n\n3．", "1．\n 12） n\n3．"),
             (":fire: \\* a|b", "：fire: ＼＊ a｜b", "：fire: ＼＊ a｜b"),
             ("=====\n-----", "＝====\n－----", "＝====\n－----"),
         ] {

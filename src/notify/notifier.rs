@@ -422,7 +422,7 @@ pub(super) async fn ready(of: crate::domain::settings::ChannelSettings) -> Resul
 
 /// The texts, as the settings want them; what is wrong with the user's own is told.
 fn templates(settings: &NotifySettings, events: &dyn Fn(Event)) -> Templates {
-    let (templates, problems) = Templates::new(settings.language, settings.templates.as_deref());
+    let (templates, problems) = Templates::of(settings);
     for problem in problems {
         events(Event::Remark { text: format!("{problem}; the built-in text is used"), urgent: true });
     }

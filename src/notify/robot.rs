@@ -254,31 +254,55 @@ mod tests {
     #[test]
     fn a_message_names_what_whom_and_where() {
         let (templates, _) = Templates::new(Language::English, None);
-        let payload = payload(Robot::Wecom, &body("alert.resolved", "data", |_| ()), &templates);
-        let host = chat_host(&templates);
-        let expected = format!(
-            "### [RESOLVED critical] VolumeExhausted data
-storage-guard on {host}, **volume:** data
-**Since:** 1970-01-01T00:00:00Z, **resolved:** 1970-01-01T01:30:00Z, **lasted:** 1h30m
+        let payload = |kind| payload(Robot::Wecom, &body(kind, "data", |_| ()), &templates);
+        let firing = "### [FIRING critical] VolumeExhausted data
+storage-guard on cam-07, **volume:** data
+**Since:** 1970-01-01T00:00:00Z
 
 **space does not come back**
 3 GiB
 are missing
 
 **Not reclaimed:** 1 files, 1 GiB
-- live: a/b_c.mp4 (1 GiB, held_open: deleted, and still open, held by ffmpeg (pid 7))
+- live: a/b_c.mp4 (1 GiB, held_open, held by ffmpeg (pid 7))
 
-**What to do:** docs/operations.md#volumeexhausted"
-        );
-        assert_eq!(payload["markdown"]["content"], expected);
+**What to do:** docs/operations.md#volumeexhausted";
+        assert_eq!(payload("alert.firing")["markdown"]["content"], firing);
+        let resolved = "### [RESOLVED critical] VolumeExhausted data
+storage-guard on cam-07, **volume:** data
+**Since:** 1970-01-01T00:00:00Z, **resolved:** 1970-01-01T01:30:00Z, **lasted:** 1h30m
+
+It is over. What was last seen:
+**space does not come back**
+3 GiB
+are missing
+
+**What to do:** docs/operations.md#volumeexhausted";
+        assert_eq!(payload("alert.resolved")["markdown"]["content"], resolved);
     }
 
-    /// The machine's name as the templates show it.
-    fn chat_host(templates: &Templates) -> String {
-        let body = body("alert.test", "data", |data| data.labels.clear());
-        let payload = payload(Robot::Wecom, &body, templates);
-        let text = payload["markdown"]["content"].as_str().unwrap();
-        text.lines().nth(1).unwrap().strip_prefix("storage-guard on ").unwrap().to_owned()
+    #[test]
+    fn a_runbook_of_the_web_is_a_link_and_an_end_is_said_to_be_one_in_each_language() {
+        for (language, over) in [
+            (Language::English, "It is over. What was last seen:"),
+            (Language::Chinese, "已恢复。最后一次看到的情况："),
+        ] {
+            let (templates, _) = Templates::new(language, None);
+            let body = body("alert.resolved", "data", |data| {
+                "https://wiki.lan/a_b?x=1&y=(2)#volumeexhausted".clone_into(&mut data.runbook);
+            });
+            for robot in ROBOTS {
+                let payload = payload(robot, &body, &templates);
+                let text = texts(robot, &payload).pop().unwrap();
+                let link = match robot {
+                    Robot::Slack => "<https://wiki.lan/a_b?x=1&amp;y=%282%29#volumeexhausted|VolumeExhausted>",
+                    Robot::Dingtalk | Robot::Wecom | Robot::Feishu => {
+                        "[VolumeExhausted](https://wiki.lan/a_b?x=1&y=%282%29#volumeexhausted)"
+                    }
+                };
+                assert!(text.ends_with(link) && text.contains(over) && !text.contains("c.mp4"), "{robot:?}: {text}");
+            }
+        }
     }
 
     #[test]

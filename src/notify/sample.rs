@@ -27,6 +27,11 @@ pub(super) fn samples() -> Vec<Condition> {
     let stall = Ending::Unexplained { missing: Bytes::gib(3) };
     let probe = ProbeFault::NotBack { tree: TreeId::new("live"), bytes: Bytes::mib(64), missing: Bytes::mib(63) };
     let shared = vec![(FactName::SharedFiles, Fact::Count(12)), (FactName::Shared, Fact::Bytes(Bytes::gib(6)))];
+    let stuck = vec![
+        (FactName::Failed, Fact::Count(26)),
+        (FactName::FailedBytes, Fact::Bytes(Bytes::gib(9))),
+        causes([Cause::Locked, Cause::InUse]),
+    ];
     let late = vec![
         (FactName::Lasting, Fact::Span(Duration::from_secs(1900))),
         (FactName::LastRun, Fact::Reason(Reason::from(&last))),
@@ -41,7 +46,7 @@ pub(super) fn samples() -> Vec<Condition> {
         volume(AlertName::VolumePressure, Case::Observed, [space(), deficit()].concat()),
         volume(AlertName::VolumePressure, Case::Foreign, [space(), deficit(), foreign()].concat()),
         volume(AlertName::VolumePressure, Case::Late, [space(), deficit(), foreign(), late].concat()),
-        volume(AlertName::VolumeExhausted, Case::Only, [space(), deficit(), foreign(), shared].concat()),
+        volume(AlertName::VolumeExhausted, Case::Only, [space(), deficit(), foreign(), shared, stuck].concat()),
         volume(AlertName::VolumeBlind, Case::Volume, vec![why(Reason::from(&hangs))]),
         tree(AlertName::VolumeBlind, Case::Tree, vec![why(Reason::from(&hangs))]),
         volume(AlertName::VolumeReadOnly, Case::Only, space()),
@@ -51,9 +56,19 @@ pub(super) fn samples() -> Vec<Condition> {
             [space(), vec![missing, why(Reason::from(&stall))]].concat(),
         ),
         volume(AlertName::SpaceNotReclaimed, Case::Probe, [space(), vec![why(Reason::from(&probe))]].concat()),
-        of_files(tree(AlertName::SpaceNotReclaimed, Case::Open, vec![holders()])),
-        of_files(tree(AlertName::DeletionFailing, Case::Only, vec![causes([Cause::Permission, Cause::Io])])),
-        of_files(tree(AlertName::RecordingLocked, Case::Only, vec![causes([Cause::Locked, Cause::InUse]), holders()])),
+        of_files(None, tree(AlertName::SpaceNotReclaimed, Case::Open, vec![holders()])),
+        of_files(
+            Some(Cause::Io),
+            tree(AlertName::DeletionFailing, Case::Only, vec![causes([Cause::Permission, Cause::Io]), directory()]),
+        ),
+        of_files(
+            Some(Cause::InUse),
+            tree(
+                AlertName::RecordingLocked,
+                Case::Only,
+                vec![causes([Cause::Locked, Cause::InUse]), holders(), directory()],
+            ),
+        ),
         tree(AlertName::CapTripped, Case::Only, cap),
         guard(AlertName::ClockSuspect, vec![(FactName::Since, Fact::Time(Timestamp::from_secs(1_700_000_000)))]),
         guard(AlertName::DeliveryFailing, vec![(FactName::Lasting, Fact::Span(Duration::from_secs(420)))]),
@@ -87,14 +102,19 @@ fn causes(causes: [Cause; 2]) -> Named {
     (FactName::Causes, Fact::Counts(vec![(first, 2), (second, 1)]))
 }
 
-fn of_files(condition: Condition) -> Condition {
+fn directory() -> Named {
+    (FactName::Directory, Fact::Text("/data/live".to_owned()))
+}
+
+fn of_files(failure: Option<Cause>, condition: Condition) -> Condition {
     let item = |path: &str| {
         Some(UnreclaimedItem {
             tree: TreeId::new("live"),
             path: RelPath::new(path.as_bytes()).ok()?,
             bytes: Bytes::gib(1),
-            cause: Unreclaimed::HeldOpen,
-            detail: "deleted, and still open".to_owned(),
+            cause: failure.map_or(Unreclaimed::HeldOpen, Cause::unreclaimed),
+            failure,
+            detail: if failure == Some(Cause::Io) { "EIO".to_owned() } else { String::new() },
             holder: Some("ffmpeg (pid 7)".to_owned()),
         })
     };

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
-use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
+use minijinja::{Environment, Error, ErrorKind, Template, UndefinedBehavior};
 use serde::Serialize;
 
 use super::body::{Body, FIRING, RESOLVED, one_line};
@@ -21,13 +21,15 @@ use crate::domain::alert::Condition;
 use crate::domain::path::show_bytes;
 use crate::domain::settings::{Language, NotifySettings};
 use crate::domain::units::{Bytes, Timestamp, show_duration};
-use crate::system::host_name;
 
 /// So many steps a template may take: more than any of ours needs by far.
 const FUEL: u64 = 1_000_000;
 
 /// A template that is larger is no text of a message.
 const LARGEST: u64 = 256 * 1024;
+
+/// A text that is larger is none that a person reads.
+const LARGEST_TEXT: usize = 256 * 1024;
 
 macro_rules! built_in {
     ($($name:literal),+ $(,)?) => {
@@ -69,15 +71,28 @@ const MESSAGES: [&str; 6] = ["mail.html", "mail.subject.txt", "mail.txt", "robot
 pub(super) struct Templates {
     built_in: Environment<'static>,
     own: Environment<'static>,
+    runbook: String,
 }
 
 /// What is wrong with the user's templates: `PATH:LINE: what`. Reads files: may block.
 #[must_use]
 pub fn template_problems(settings: &NotifySettings) -> Vec<String> {
-    Templates::new(settings.language, settings.templates.as_deref()).1
+    Templates::of(settings).1
 }
 
 impl Templates {
+    /// The templates that the settings want, and what is wrong with those of the user. Reads files: may block.
+    pub(super) fn of(settings: &NotifySettings) -> (Self, Vec<String>) {
+        let (mut templates, problems) = Self::new(settings.language, settings.templates.as_deref());
+        templates.runbook.clone_from(&settings.runbook);
+        (templates, problems)
+    }
+
+    /// Where what to do is written.
+    pub(super) fn runbook(&self) -> &str {
+        &self.runbook
+    }
+
     /// The templates of a language, and what is wrong with those of the user. Reads files: may block.
     pub(super) fn new(language: Language, dir: Option<&Path>) -> (Self, Vec<String>) {
         let mut built_in = environment(language, UndefinedBehavior::Lenient);
@@ -106,7 +121,7 @@ impl Templates {
         if let Some(dir) = dir {
             problems.extend(tried(&own, dir).into_iter().chain(tried_messages(&own, dir, language)));
         }
-        (Self { built_in, own }, problems)
+        (Self { built_in, own, runbook: NotifySettings::default().runbook }, problems)
     }
 
     /// The built-in ones, where nothing that is not there can be shown.
@@ -132,7 +147,7 @@ impl Templates {
 
     /// With the user's templates; nothing if they fail.
     pub(super) fn rendered_own(&self, name: &str, value: &impl Serialize) -> Option<String> {
-        let rendered = self.own.get_template(name).ok()?.render(Serde(value));
+        let rendered = bounded(&self.own.get_template(name).ok()?, value);
         let failed = |error: &Error| {
             tracing::warn!(template = name, error = shown(error), "A template failed; the built-in one is used.");
         };
@@ -149,12 +164,22 @@ impl Templates {
     }
 }
 
+/// The text of a template of the user, if it is no larger than a text of a message may be.
+fn bounded(template: &Template<'_, '_>, value: &impl Serialize) -> Result<String, Error> {
+    let mut text = vec![0; LARGEST_TEXT];
+    let mut rest = text.as_mut_slice();
+    template.render_captured_to(Serde(value), &mut rest)?;
+    let left = rest.len();
+    text.truncate(LARGEST_TEXT - left);
+    String::from_utf8(text).map_err(|error| Error::new(ErrorKind::WriteFailure, error.to_string()))
+}
+
 /// What is wrong with templates of alerts that compile: each makes texts of all situations of its alert.
 fn tried(own: &Environment<'_>, dir: &Path) -> BTreeSet<String> {
     let problem = |sample: &Condition| {
         let situation = Situation::new(sample);
         let name = template_of(sample.alert.as_str());
-        match own.get_template(&name).and_then(|template| template.render(Serde(&situation))) {
+        match own.get_template(&name).and_then(|template| bounded(&template, &situation)) {
             Ok(text) if split(&text).summary.is_empty() => {
                 let path = dir.join(&name);
                 Some(format!("{}:1: the summary is empty for case `{}`", path.display(), sample.case))
@@ -174,7 +199,7 @@ fn tried_messages(own: &Environment<'_>, dir: &Path, language: Language) -> BTre
     let both = |sample| [FIRING, RESOLVED].map(|kind| Body::new(kind, sample, since, now, &ours));
     let bodies: Vec<Body> = samples().iter().flat_map(both).collect();
     let problem = |name: &&str| {
-        let failed = |body| own.get_template(name).and_then(|template| template.render(Serde(body))).err();
+        let failed = |body| own.get_template(name).and_then(|template| bounded(&template, body)).err();
         bodies.iter().find_map(failed).map(|error| located(dir, &error, name))
     };
     MESSAGES.iter().filter_map(problem).collect()
@@ -224,11 +249,10 @@ fn environment(language: Language, undefined: UndefinedBehavior) -> Environment<
     environment.set_formatter(|out, state, value| {
         Ok(std::fmt::Write::write_str(out, &escape::escaped(value, state.auto_escape()))?)
     });
-    // In a chat, many guards speak.
-    environment.add_global("host", one_line(&host_name(), 253));
     environment.add_filter("bytes", |bytes: u64| Bytes(bytes).to_string());
     environment.add_filter("duration", move |secs: u64| span(language, Duration::from_secs(secs)));
     environment.add_filter("line", |text: &str, limit: Option<usize>| one_line(text, limit.unwrap_or(5000)));
+    environment.add_filter("link", escape::link);
     environment.add_filter("until", move |since: &str, end: &str| {
         lasted(since, end).map(|lasted| span(language, lasted)).unwrap_or_default()
     });
@@ -261,6 +285,8 @@ fn what(error: &Error) -> String {
     let kind = error.kind();
     let what = if kind == ErrorKind::OutOfFuel {
         "it does not end".to_owned()
+    } else if kind == ErrorKind::WriteFailure {
+        format!("its text is larger than {}", Bytes(LARGEST_TEXT as u64))
     } else {
         error.detail().map_or_else(|| kind.to_string(), |detail| format!("{kind}: {detail}"))
     };
@@ -308,14 +334,19 @@ mod tests {
 
     #[test]
     fn a_file_replaces_the_text_of_its_name_and_a_bad_one_costs_no_message() {
-        let value = serde_json::json!({ "type": "alert.firing", "data": { "alert": "A", "labels": {} } });
+        let value = serde_json::json!({ "type": "alert.firing", "data": { "alert": "A", "severity": "info", "labels": {}, "host": "h" } });
         for (text, expected, problem) in [
             ("own {{ data.alert }}", "own A", ""),
-            ("\n{% if %}", "[FIRING] A", "/mail.subject.txt:2: syntax error"),
+            ("\n{% if %}", "[FIRING info] A on h", "/mail.subject.txt:2: syntax error"),
             (
                 "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
-                "[FIRING] A",
+                "[FIRING info] A on h",
                 "/mail.subject.txt:1: it does not end",
+            ),
+            (
+                "{% for i in range(70000) %}\u{4e2d}\u{4e2d}{% endfor %}",
+                "[FIRING info] A on h",
+                "/mail.subject.txt: its text is larger than 256 KiB",
             ),
         ] {
             let (templates, problems) = with(&[("mail.subject.txt", text)]);

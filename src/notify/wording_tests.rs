@@ -98,12 +98,13 @@ fn pressure_says_what_is_missing_who_caused_it_and_what_the_last_run_did() {
 fn an_exhausted_volume_says_what_is_spared_and_what_others_hold() {
     let exhausted = sample(AlertName::VolumeExhausted, Case::Only);
     let said = "40 GiB of 1000 GiB are available. 25 GiB and 900 inodes are missing to the low mark, and nothing eligible is left to delete: all else is protected, young, in use, or not ours.\n";
+    let stuck = "26 recordings, 9 GiB, were chosen and could not be deleted. Causes: locked (2), in_use (1). Begin with `storage-guard failures list`: it names each, its cause, and who has it open.\n";
     let shared = "12 recordings, 6 GiB, would give nothing back, because snapshots or reflink copies share their blocks; remove those first.\n";
     let advice = "Recording will fail when the volume is full. Remove other files, add space, or loosen `protect`, `keep` and `min_age`; `storage-guard plan` says what is spared and why.";
     let summary = "Volume data has nothing left to delete";
-    check(&exhausted, summary, &format!("{said}{shared}{FOREIGN}{advice}"));
+    check(&exhausted, summary, &format!("{said}{stuck}{shared}{FOREIGN}{advice}"));
     let mut bare = exhausted;
-    for name in [FactName::Foreign, FactName::Largest, FactName::SharedFiles, FactName::Shared] {
+    for name in [FactName::Foreign, FactName::Largest, FactName::SharedFiles, FactName::Failed] {
         bare.facts.remove(&name);
     }
     check(&bare, summary, &format!("{said}{advice}"));
@@ -158,13 +159,13 @@ fn failing_deletions_say_their_causes_and_holders() {
     check(
         &sample(AlertName::DeletionFailing, Case::Only),
         "Deletions in tree live fail",
-        "3 recordings, 3 GiB. Causes: permission (2), io (1).
+        "3 recordings, 3 GiB. Causes: permission (2), io (1). They lie below `/data/live`.
 They are tried again by themselves. Permissions: the guard must own the files or have CAP_DAC_OVERRIDE and CAP_FOWNER. I/O errors: check the disk. `storage-guard failures list` shows all.",
     );
     check(
         &sample(AlertName::RecordingLocked, Case::Only),
         "Recordings of tree live are locked or in use",
-        "3 recordings, 3 GiB. Causes: locked (2), in_use (1). Open in: ffmpeg (pid 7), vlc (pid 8).
+        "3 recordings, 3 GiB. Causes: locked (2), in_use (1). Open in: ffmpeg (pid 7), vlc (pid 8). They lie below `/data/live`.
 They are tried again by themselves. For a locked file: `chattr -i -a FILE`. For one in use: end the process that is named, or wait. `storage-guard failures close ID --reason R` gives one up.",
     );
 }

@@ -7,7 +7,7 @@ use super::database::{Database, DatabaseError};
 use super::fact_rows::{FactRows, from_fact_rows, to_fact_rows};
 use crate::domain::alert::{AlertName, Case, Condition, Subject, UnreclaimedItem};
 use crate::domain::alert_book::Firing;
-use crate::domain::deletion::Unreclaimed;
+use crate::domain::deletion::{Cause, Unreclaimed};
 use crate::domain::names::{TreeId, VolumeId};
 use crate::domain::path::RelPath;
 use crate::domain::recording::Tally;
@@ -71,6 +71,8 @@ struct ItemRow {
     encoded: bool,
     bytes: u64,
     cause: String,
+    #[serde(default)]
+    failure: Option<String>,
     detail: String,
     holder: Option<String>,
 }
@@ -84,6 +86,7 @@ fn to_row(condition: &Condition) -> String {
             encoded,
             bytes: item.bytes.0,
             cause: item.cause.to_string(),
+            failure: item.failure.map(|cause| cause.to_string()),
             detail: item.detail.clone(),
             holder: item.holder.clone(),
         }
@@ -108,6 +111,7 @@ fn from_row(alert: &str, subject: &str, json: &str) -> Option<Condition> {
             path: RelPath::parse(&item.path, item.encoded).ok()?,
             bytes: Bytes(item.bytes),
             cause: Unreclaimed::from_word(&item.cause)?,
+            failure: item.failure.as_deref().and_then(Cause::from_word),
             detail: item.detail,
             holder: item.holder,
         })

@@ -242,7 +242,7 @@ fn message_of(row: &Row<'_>) -> rusqlite::Result<Option<Message>> {
 mod tests {
     use super::*;
     use crate::domain::alert::{Case, Condition, UnreclaimedItem};
-    use crate::domain::deletion::Unreclaimed;
+    use crate::domain::deletion::{Cause, Unreclaimed};
     use crate::domain::fact::{Fact, FactName, Facts};
     use crate::domain::names::{TreeId, VolumeId};
     use crate::domain::path::RelPath;
@@ -273,7 +273,8 @@ mod tests {
             tree: TreeId::new("live"),
             path: RelPath::new(b"a/\xff\n.mp4").unwrap(),
             bytes: Bytes(7),
-            cause: Unreclaimed::HeldOpen,
+            cause: Unreclaimed::Failed,
+            failure: Some(Cause::Busy),
             detail: "text file busy".to_owned(),
             holder: Some("vlc (pid 7)".to_owned()),
         };

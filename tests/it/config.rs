@@ -196,6 +196,7 @@ fn values_are_read_in_all_their_forms() {
     assert!(matches!(of(4), ChannelKind::Heartbeat { every, .. } if *every == quarter));
     let limits: Vec<u32> = config.notify.channels.iter().map(|channel| channel.per_minute).collect();
     assert_eq!(limits, [60, 60, 18, 60, 7]);
+    assert_eq!(config.notify.runbook, "https://wiki.lan/guard");
     assert!(config.dormant.is_empty(), "{:?}", config.dormant);
 }
 

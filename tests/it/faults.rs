@@ -50,6 +50,7 @@ fn the_table_of_faults_is_whole() {
         }
         assert!(!named.is_empty() || cells[3] != "green", "{row}");
     }
-    let missing: Vec<u32> = (1..=98).chain(106..=109).chain(116..=124).filter(|number| !numbers.contains(number)).collect();
+    let missing: Vec<u32> =
+        (1..=98).chain(106..=109).chain(116..=124).filter(|number| !numbers.contains(number)).collect();
     assert!(missing.is_empty(), "faults {missing:?} are in no row");
 }

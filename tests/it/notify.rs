@@ -146,7 +146,8 @@ fn alert(name: &[u8]) -> Active {
         path: RelPath::new(name).unwrap(),
         bytes: Bytes::gib(1),
         cause: Unreclaimed::HeldOpen,
-        detail: "deleted, and still open".to_owned(),
+        failure: None,
+        detail: String::new(),
         holder: Some("ffmpeg (pid 7)".to_owned()),
     };
     let condition = Condition {
@@ -433,7 +434,8 @@ async fn a_mail_goes_out_encrypted_and_its_resolution_answers_it() {
     assert_eq!((&firing["tls"], &firing["login"]), (&true.into(), &true.into()));
     assert_eq!(firing["to"], serde_json::json!(["wu@example.org", "li@example.org"]));
     let text = firing["data"].as_str().unwrap();
-    assert_eq!(header(text, "Subject"), "[FIRING] SpaceNotReclaimed data");
+    let host = storage_guard::system::host_name();
+    assert_eq!(header(text, "Subject"), format!("[FIRING warning] SpaceNotReclaimed data on {host}"));
     assert_eq!(header(text, "Auto-Submitted"), "auto-generated");
     let [plain, html] = ["text", "html"].map(|part| firing[part].as_str().unwrap().replace("\r\n", "\n"));
     assert!(
@@ -446,7 +448,9 @@ async fn a_mail_goes_out_encrypted_and_its_resolution_answers_it() {
     running.expect(&[Sent]).await;
     let resolved = server.mail();
     let answer = resolved["data"].as_str().unwrap();
-    assert_eq!(header(answer, "Subject"), "[RESOLVED] SpaceNotReclaimed data");
+    assert_eq!(header(answer, "Subject"), format!("[RESOLVED warning] SpaceNotReclaimed data on {host}"));
+    let over = resolved["text"].as_str().unwrap();
+    assert!(over.contains("It is over. What was last seen:") && !over.contains("a.mp4"), "{over}");
     let first = header(text, "Message-ID");
     assert!(first.starts_with("<msg_") && first.ends_with("@example.org>"), "{first}");
     assert_eq!((header(answer, "In-Reply-To"), header(answer, "References")), (first, first));

@@ -279,7 +279,8 @@ fn a_volume_that_cannot_be_read_is_blind_and_not_full() {
 #[expect(clippy::disallowed_methods, reason = "the test is the other writer")]
 fn what_others_fill_is_theirs_also_after_a_restart() {
     let bed = Bed::new(Mounted::ext4(400), 100);
-    let config = bed.config("", "");
+    // Nobody is blamed before a scan of after the crossing.
+    let config = bed.config("", "scan_interval: 1s\n");
     let daemon = Daemon::start(&config, &bed.state());
     wait_for("it is guarded", || daemon.pressure() == "normal");
     for (dir, mib) in [("backup/daily", 170), ("logs", 20)] {
