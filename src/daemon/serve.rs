@@ -22,7 +22,7 @@ use crate::domain::deletion::Outcome;
 use crate::domain::event::Event;
 use crate::domain::journal::{Entry, JournalQuery, NoteKind};
 use crate::domain::secret::Secret;
-use crate::domain::status::TreeView;
+use crate::domain::status::{TreeView, VolumeView};
 use crate::domain::units::show_duration;
 use crate::metrics::{Known, render};
 use crate::reclaim::Brake;
@@ -213,6 +213,9 @@ impl Daemon {
                 ticks.tick().await;
             }
             systemd::ready();
+            while !hub.views().iter().all(VolumeView::seen) {
+                ticks.tick().await;
+            }
             let _ = tokio::task::spawn_blocking(move || ready(&hub)).await;
         });
         tasks.spawn(systemd::tell(self.hub.clone(), shutdown.clone()));

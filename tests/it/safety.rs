@@ -209,6 +209,7 @@ fn what_was_locked_does_not_all_go_when_nobody_needs_it_any_more() {
 /// A person's request is not bound by what pressure still needs.
 #[test]
 #[ignore = "needs root and a loop device"]
+#[expect(clippy::disallowed_methods, reason = "it makes the test's own file")]
 fn what_was_locked_goes_when_a_person_asks_for_it() {
     let bed = Bed::new(Mounted::ext4(400), 300);
     let config = bed.config("", "");
