@@ -6,18 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::guard::ABSENT;
 use super::hub::{Hub, lock};
 use crate::domain::alert::{AlertName, Case, Condition, Subject};
 use crate::domain::alert_book::{Active, AlertBook, AlertState, Change};
-use crate::domain::conditions::{condition, conditions};
+use crate::domain::conditions::{condition, conditions, untold};
 use crate::domain::deletion::Seq;
 use crate::domain::event::Event;
 use crate::domain::fact::{Fact, FactName};
-use crate::domain::pressure::Pressure;
 use crate::domain::settings::{AlertTuning, NotifySettings, Severity};
 use crate::domain::silence::{Homes, Wanted};
-use crate::domain::status::VolumeView;
 use crate::domain::units::Timestamp;
 use crate::notify::{ChannelReport, ChannelState, Notifier};
 use crate::server::Refusal;
@@ -97,10 +94,10 @@ impl Alerts {
 
     fn look(&self) {
         let now = self.hub.now();
-        let (seen, unseen): (Vec<_>, Vec<_>) = self.hub.views().into_iter().partition(VolumeView::seen);
-        let mut found = self.hub.with_history(|history| conditions(&seen, history, now));
+        let views = self.hub.views();
+        let mut found = self.hub.with_history(|history| conditions(&views, history, now));
         found.extend(self.undelivered());
-        let untold = |active: &Active, restored| untold(active, restored, &seen, &unseen);
+        let untold = |active: &Active, restored| untold(active.alert(), active.subject(), restored, &views);
         let changes = lock(&self.book).step(&found, untold, &lock(&self.tuning), now);
         if !changes.is_empty() {
             self.remember(&changes, now);
@@ -292,24 +289,6 @@ fn channel(report: ChannelReport) -> Channel {
         dropped: report.dropped,
         last_dropped: report.last_dropped.into_iter().map(dropped).collect(),
     }
-}
-
-/// Whether nobody can tell yet that what an alert was about is over: its volume was not looked at whole since the start or the reload,
-/// its disk is away, or what the alert goes by began anew with the start, and the volume is not well.
-fn untold(active: &Active, restored: bool, seen: &[VolumeView], unseen: &[VolumeView]) -> bool {
-    let about = |view: &&VolumeView| match active.subject() {
-        Subject::Guard => true,
-        Subject::Volume(name) => view.name == *name,
-        Subject::Tree(name) => view.trees.iter().any(|tree| tree.policy.tree == *name),
-    };
-    let anew = matches!(active.alert(), AlertName::VolumePressure | AlertName::SpaceNotReclaimed) && restored;
-    // A volume that is away bears its name only while it is there.
-    let away = restored
-        && matches!(active.subject(), Subject::Volume(_))
-        && !seen.iter().any(|view| about(&view))
-        && seen.iter().any(|view| view.traits.kind == ABSENT);
-    away || unseen.iter().any(|view| about(&view))
-        || (anew && seen.iter().filter(about).any(|view| view.pressure != Pressure::Normal))
 }
 
 /// Compares database and journal: both know the daemon's last start, and if they differ, one was lost or is an older copy. Nothing

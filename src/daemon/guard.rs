@@ -19,7 +19,7 @@ use crate::domain::retention::Mode;
 use crate::domain::settings::TreeSettings;
 use crate::domain::silence::Homes;
 use crate::domain::status::VolumeView;
-use crate::domain::volume::FilesystemTraits;
+use crate::domain::volume::{ABSENT, FilesystemTraits};
 use crate::probe::Prober;
 use crate::reclaim::{Brake, Engine, RunReport, Stop};
 use crate::scan::sample;
@@ -284,9 +284,6 @@ pub fn picked(machine: &dyn Volumes, settings: &TreeSettings) -> Option<GuardErr
     let found = pick(&sample(dir.as_ref(), SAMPLE), &settings.policy.layout);
     Some(GuardError::Auto { tree: settings.name.clone(), picked: found.kind.to_string(), why: found.why })
 }
-
-/// What kind of filesystem a tree lies on that cannot be opened.
-pub(super) const ABSENT: &str = "absent";
 
 /// A volume of its own for a tree that cannot be opened: nobody knows where it lies.
 fn absent(settings: &TreeSettings, error: &io::Error) -> Opened {

@@ -12,7 +12,7 @@ use super::recording::Tally;
 use super::retention::Mode;
 use super::status::{TreeView, VolumeView};
 use super::units::Timestamp;
-use super::volume::Unusable;
+use super::volume::{ABSENT, Unusable};
 
 /// A run that has not reached its low mark by then takes too long.
 const RUN: Duration = Duration::from_secs(30 * 60);
@@ -23,11 +23,11 @@ const FAILING: Duration = Duration::from_secs(600);
 /// So many processes are named.
 const HOLDERS: usize = 5;
 
-/// All conditions of the volumes and their trees.
+/// All conditions of the volumes and their trees, as far as they were looked at whole.
 #[must_use]
 pub fn conditions(volumes: &[VolumeView], history: &History, now: Timestamp) -> Vec<Condition> {
     let mut out = Vec::new();
-    for volume in volumes {
+    for volume in volumes.iter().filter(|volume| volume.seen()) {
         of_volume(volume, history, now, &mut out);
         for tree in &volume.trees {
             of_tree(tree, history, now, &mut out);
@@ -43,6 +43,23 @@ pub fn conditions(volumes: &[VolumeView], history: &History, now: Timestamp) -> 
     }
     out.extend(history.caps.values().map(tripped));
     out
+}
+
+/// Whether nobody can tell yet that what an alert was about is over: its volume was not looked at whole since the start or the reload;
+/// or the alert was restored, and its disk is away, or what it goes by began anew with the start and the volume is not well.
+#[must_use]
+pub fn untold(alert: AlertName, subject: &Subject, restored: bool, volumes: &[VolumeView]) -> bool {
+    let about = |volume: &&VolumeView| match subject {
+        Subject::Guard => true,
+        Subject::Volume(name) => volume.name == *name,
+        Subject::Tree(name) => volume.trees.iter().any(|tree| tree.policy.tree == *name),
+    };
+    let mut concerned = volumes.iter().filter(about).peekable();
+    // A volume bears its name only while its disk is there.
+    let away = concerned.peek().is_none() && volumes.iter().any(|volume| volume.traits.kind == ABSENT);
+    let anew = matches!(alert, AlertName::VolumePressure | AlertName::SpaceNotReclaimed);
+    (restored && away)
+        || concerned.any(|volume| !volume.seen() || (restored && anew && volume.pressure != Pressure::Normal))
 }
 
 /// A condition that is about no single file.

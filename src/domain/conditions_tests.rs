@@ -49,7 +49,9 @@ fn tree(mode: Mode) -> TreeView {
 
 /// A scan that began so many seconds ago.
 fn scanned(secs: i64) -> Arc<Inventory> {
-    Arc::new(InventoryBuilder::new(TreeId::new("live"), ago(secs)).finish(ago(0)))
+    let mut inventory = InventoryBuilder::new(TreeId::new("live"), ago(secs)).finish(ago(0));
+    inventory.directories = 1;
+    Arc::new(inventory)
 }
 
 fn volume() -> VolumeView {
@@ -337,4 +339,42 @@ fn a_tripped_cap_carries_what_was_wanted_and_what_is_allowed() {
     assert_eq!(told(&found), ["CapTripped only: cap wanted allowed"]);
     assert_eq!(found[0].facts[&FactName::Cap], Fact::Text("run_share".to_owned()));
     assert_eq!(found[0].facts[&FactName::Wanted], Fact::Bytes(Bytes(300)));
+}
+
+#[test]
+fn nothing_is_over_that_nobody_can_tell_yet() {
+    use AlertName::{VolumeBlind, VolumePressure};
+    let data = || Subject::Volume(VolumeId::new("data"));
+    let check = |change: &dyn Fn(&mut VolumeView), alert, subject: &Subject, restored, expected| {
+        let mut volume = volume();
+        change(&mut volume);
+        assert_eq!(untold(alert, subject, restored, &[volume]), expected, "{alert} {subject:?} {restored}");
+    };
+    let well = |_: &mut VolumeView| ();
+    check(&well, VolumeBlind, &data(), true, false);
+    // Not looked at whole.
+    let unscanned = |volume: &mut VolumeView| Arc::get_mut(&mut volume.trees[0].inventory).unwrap().directories = 0;
+    let live = Subject::Tree(TreeId::new("live"));
+    for (subject, expected) in
+        [(data(), true), (live, true), (Subject::Guard, true), (Subject::Volume(VolumeId::new("other")), false)]
+    {
+        check(&unscanned, VolumeBlind, &subject, false, expected);
+    }
+    // What a pressure goes by began anew with the start.
+    let pressed =
+        |volume: &mut VolumeView| volume.pressure = Pressure::Exhausted { since: ago(1), deficit: Deficit::default() };
+    for (alert, restored, expected) in
+        [(VolumePressure, true, true), (VolumePressure, false, false), (VolumeBlind, true, false)]
+    {
+        check(&pressed, alert, &data(), restored, expected);
+    }
+    // Its disk is away, and it stands there by the name of its tree.
+    let away = |volume: &mut VolumeView| {
+        volume.name = VolumeId::new("/data/live");
+        volume.traits.kind = ABSENT.to_owned();
+        volume.reading = Err(Unusable::Failed("no such file".to_owned()));
+    };
+    for (restored, expected) in [(true, true), (false, false)] {
+        check(&away, VolumeBlind, &data(), restored, expected);
+    }
 }

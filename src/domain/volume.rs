@@ -206,6 +206,9 @@ impl Marks {
     }
 }
 
+/// The type of a volume that stands for a tree which cannot be opened.
+pub const ABSENT: &str = "absent";
+
 /// What kind of filesystem a volume is, as far as it matters for trust.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FilesystemTraits {

@@ -165,7 +165,7 @@ fn volume() -> VolumeView {
     VolumeView {
         name: VolumeId::new("data"),
         traits: Default::default(),
-        reading: Err(Unusable::NotYet),
+        reading: Err(Unusable::ReadOnly),
         pressure: Pressure::Normal,
         marks: Marks::default(),
         trees: vec![tree],
