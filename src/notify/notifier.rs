@@ -53,7 +53,7 @@ pub(super) struct State {
     pub(super) health: BTreeMap<String, Health>,
     /// What each channel may still send.
     pub(super) buckets: BTreeMap<String, TokenBucket>,
-    /// When a channel that forgets was last told of all that fires, in time that only moves forward.
+    /// When a channel that forgets was last told of all that fires, or could not be, in time that only moves forward.
     pub(super) repeated: BTreeMap<String, Duration>,
     /// What each channel gave up.
     pub(super) dropped: BTreeMap<String, Dropped>,

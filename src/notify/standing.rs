@@ -143,7 +143,7 @@ impl State {
         next
     }
 
-    /// Messages go first, unless what fires was not told again for so long that it would soon be forgotten.
+    /// Messages go first, unless what fires was not told again, nor tried to, for so long that it would soon be forgotten.
     fn queue_or_again(
         &mut self,
         of: &ChannelSettings,
@@ -185,15 +185,14 @@ impl Notifier {
         let times = Health::failures(self.lock().health.get(&of.name)).saturating_add(1);
         let (result, said, not_before) = match outcome {
             Outcome::Delivered(said) => (Delivery::Sent, said, None),
-            Outcome::Again { error, after, .. } => {
+            Outcome::Again { error, after, channel } => {
                 let at = now.plus(pause(settings, times, after, fastrand::u32(0..=1000)));
-                (Delivery::Retried, error, Some(at))
+                (Delivery::Retried, error, channel.then_some(at))
             }
             Outcome::GivenUp(error) => (Delivery::Retried, error, None),
         };
-        if not_before.is_none() {
-            self.lock().repeated.insert(of.name.clone(), boottime);
-        }
+        // However it ended, messages have the first turn now: what fails again and again must not keep news back.
+        self.lock().repeated.insert(of.name.clone(), boottime);
         self.note(&of.name, (result != Delivery::Sent).then_some(said.as_str()), not_before);
         Event::Notified { channel: of.name.clone(), result, detail: format!("all that fires: {said}") }
     }
