@@ -144,7 +144,8 @@ impl Alerts {
         if self.undelivered.swap(since.is_some(), Ordering::Relaxed) != since.is_some() {
             let text = match since {
                 Some(since) => format!("alerts are not delivered since {since}: no channel works"),
-                None => "alerts are delivered again".to_owned(),
+                None if self.notifier.tells_anybody() => "alerts are delivered again".to_owned(),
+                None => "no channel is left that could deliver alerts".to_owned(),
             };
             self.hub.record(&Event::Remark { text, urgent: since.is_some() });
         }

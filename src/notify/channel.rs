@@ -125,6 +125,18 @@ fn late(timeout: Duration, log: &mut Vec<String>, begun: usize) -> Outcome {
     Outcome::unreachable(error)
 }
 
+/// Whom a channel reaches. With another login, signature or mail server it is still the same.
+pub(super) fn receiver(of: &ChannelSettings) -> (&'static str, Vec<&str>) {
+    let addresses = match &of.kind {
+        ChannelKind::Email { to, .. } => to.iter().map(String::as_str).collect(),
+        ChannelKind::Webhook { url, .. }
+        | ChannelKind::Alertmanager { url, .. }
+        | ChannelKind::Robot { url, .. }
+        | ChannelKind::Heartbeat { url, .. } => vec![url.reveal()],
+    };
+    (of.kind.as_str(), addresses)
+}
+
 /// What a channel is, in words, without its secrets.
 pub(super) fn describe(settings: &ChannelSettings) -> String {
     match &settings.kind {

@@ -2,7 +2,8 @@
 //!
 //! A group is what its alerts are about. Its first message waits `group_wait` for others, the next ones `group_interval`;
 //! a critical alert waits for its own last message only. A firing alert is told again after `repeat_interval`. A channel
-//! hears of a resolution if, and only if, it was told of the alert.
+//! hears of a resolution if, and only if, it was told of the alert; where the message that told it was lost, it was not, and what still
+//! fires is told again after `repeat_interval` as if for the first time.
 //!
 //! A muted alert is not told, and not told again; when that ends and it still fires, it is news as if it had waited all the time.
 
@@ -15,7 +16,7 @@ use crate::domain::alert_book::{Active, Change};
 use crate::domain::settings::{NotifySettings, Severity};
 use crate::domain::silence::Mute;
 use crate::domain::units::Timestamp;
-use crate::store::{Batch, MessageKind, StoredAlert, Told};
+use crate::store::{Batch, Message, MessageKind, StoredAlert, Told};
 
 type Key = (Subject, AlertName);
 
@@ -49,6 +50,13 @@ struct Line {
     told: Option<Told>,
     /// When the last message was queued.
     last: Timestamp,
+}
+
+impl Line {
+    /// What the channel heard, or may have heard.
+    fn heard(&self) -> Option<&Told> {
+        self.told.as_ref().filter(|told| !told.lost)
+    }
 }
 
 /// What would be told.
@@ -105,6 +113,7 @@ impl Groups {
                     if let Some(tracked) = self.alerts.get_mut(&key) {
                         tracked.condition = active.condition;
                         tracked.ended = Some(now);
+                        self.forgive(&key);
                     }
                 }
             }
@@ -116,6 +125,44 @@ impl Groups {
         let lines = self.alerts.remove(&key).map(|tracked| tracked.lines).unwrap_or_default();
         let Active { since, condition, .. } = active;
         self.alerts.insert(key, Tracked { condition, since, fired: now, ended: None, lines });
+    }
+
+    /// What is over and was never heard of is not owed.
+    fn forgive(&mut self, key: &Key) {
+        let Some(tracked) = self.alerts.get_mut(key).filter(|tracked| tracked.ended.is_some()) else { return };
+        for (channel, line) in &mut tracked.lines {
+            if line.told.take_if(|told| told.lost).is_some() {
+                self.dirty_told.insert((channel.clone(), key.0.clone(), key.1));
+            }
+        }
+    }
+
+    /// The first message of an alert was lost. `heir`: the message that is the first one now.
+    pub(super) fn lose(&mut self, message: &Message, heir: Option<String>) {
+        let key = (message.subject.clone(), message.alert);
+        let line = self.alerts.get_mut(&key).and_then(|tracked| tracked.lines.get_mut(&message.channel));
+        let Some(told) = line.and_then(|line| line.told.as_mut()).filter(|told| told.message == message.id) else {
+            return;
+        };
+        told.lost = heir.is_none();
+        told.message = heir.unwrap_or_else(|| message.id.clone());
+        self.dirty_told.insert((message.channel.clone(), key.0.clone(), key.1));
+        self.dirty_alerts.insert(key.clone());
+        self.forgive(&key);
+    }
+
+    /// A channel goes to another receiver, which was told nothing. `heard` gives for first messages that still lead to one which it
+    /// is the first that it hears.
+    pub(super) fn redirect(&mut self, channel: &str, heard: &BTreeMap<String, String>) {
+        for (key, tracked) in &mut self.alerts {
+            let Some(told) = tracked.lines.get_mut(channel).and_then(|line| line.told.as_mut()) else { continue };
+            match heard.get(&told.message) {
+                Some(first) => told.message.clone_from(first),
+                None => drop(tracked.lines.remove(channel)),
+            }
+            self.dirty_told.insert((channel.to_owned(), key.0.clone(), key.1));
+            self.dirty_alerts.insert(key.clone());
+        }
     }
 
     /// Forgets all channels but these.
@@ -199,6 +246,15 @@ impl Groups {
                 let at = tracked.fired.plus(pace.wait).max(not_before(last, pace.interval));
                 Some((at, What::News(MessageKind::Firing)))
             }
+            (None, Some(told)) if told.lost => {
+                let worse = tracked.condition.severity > told.severity;
+                let worse = worse.then_some(if critical { pace.wait } else { pace.interval });
+                let (span, what) = match worse {
+                    Some(span) => (span, What::News(MessageKind::Firing)),
+                    None => (pace.repeat.unwrap_or(settings.repeat_interval), What::Repeat),
+                };
+                Some((not_before(own, span), what))
+            }
             (None, Some(told)) if pace.renamed.is_some() && tracked.condition.severity != told.severity => {
                 // What it was ends, and what it is now begins.
                 let worse = tracked.condition.severity > told.severity;
@@ -221,7 +277,7 @@ impl Groups {
     /// What fires, and the channel was told so, as it was told; since when.
     pub(super) fn standing(&self, channel: &str) -> Vec<(Condition, Timestamp)> {
         let told = |tracked: &Tracked| {
-            let told = tracked.lines.get(channel)?.told.as_ref().filter(|_| tracked.ended.is_none())?;
+            let told = tracked.lines.get(channel)?.heard().filter(|_| tracked.ended.is_none())?;
             Some((Condition { severity: told.severity, ..tracked.condition.clone() }, tracked.since))
         };
         self.alerts.values().filter_map(told).collect()
@@ -265,7 +321,7 @@ impl Groups {
                 if at > now && !along {
                     continue;
                 }
-                let told = tracked.lines.get(channel).and_then(|line| line.told.as_ref());
+                let told = tracked.lines.get(channel).and_then(Line::heard);
                 if what == What::Repeat && queued(channel, key.1, &key.0) {
                     if let Some(line) = tracked.lines.get_mut(channel) {
                         line.last = now;
@@ -291,6 +347,7 @@ impl Groups {
                     severity: tracked.condition.severity,
                     at: now,
                     message: order.first.clone().unwrap_or_else(|| order.id.clone()),
+                    lost: false,
                 });
                 tracked.lines.insert(channel.clone(), Line { told, last: now });
                 self.dirty_told.insert((channel.clone(), key.0.clone(), key.1));

@@ -9,8 +9,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::delivery::{Outcome, pause};
+use super::health::Health;
 use super::http::Target;
-use super::notifier::{Health, Notifier};
+use super::notifier::Notifier;
 use super::tasks::{Prepared, nap, stopping};
 use crate::domain::event::{Delivery, Event};
 use crate::domain::secret::Secret;

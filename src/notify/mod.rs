@@ -24,8 +24,13 @@ mod delivery;
 mod email;
 mod escape;
 mod groups;
+mod health;
+#[cfg(test)]
+mod health_tests;
 mod heartbeat;
 mod http;
+#[cfg(test)]
+mod lost_tests;
 mod mail_text;
 mod mask;
 mod notifier;

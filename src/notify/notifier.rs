@@ -1,6 +1,6 @@
 //! The notifier: what the rest of the guard sees of this room, and its state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,10 +8,11 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::body::Body;
-use super::channel::{Channel, Parcel, describe};
+use super::channel::{Channel, Parcel, describe, receiver};
 use super::delivery::{Outcome, longest_pause, pause};
 use super::groups::{Groups, Order};
-use super::queue::{Next, Queue, come, millis};
+use super::health::Health;
+use super::queue::{Next, Queue, come};
 use super::silences::Mutes;
 use super::standing::Dropped;
 use super::template::Templates;
@@ -54,9 +55,13 @@ pub(super) struct State {
     pub(super) queue: Queue,
     /// What is known of each channel; nothing of one that has not tried yet.
     pub(super) health: BTreeMap<String, Health>,
+    /// Of which channels the database does not know it yet.
+    pub(super) dirty_health: BTreeSet<String>,
+    /// Since when nothing was delivered, in time that only moves forward, milliseconds, once that has lasted too long.
+    pub(super) undelivered: Option<i64>,
     /// What each channel may still send.
     pub(super) buckets: BTreeMap<String, TokenBucket>,
-    /// When a channel that forgets was last told of all that fires, in time that only moves forward.
+    /// When a channel that forgets was last told of all that fires, or could not be, in time that only moves forward.
     pub(super) repeated: BTreeMap<String, Duration>,
     /// What each channel gave up.
     pub(super) dropped: BTreeMap<String, Dropped>,
@@ -64,50 +69,6 @@ pub(super) struct State {
     pub(super) looked: Option<Duration>,
     /// Why the database could not be written.
     unwritten: Option<String>,
-}
-
-/// How a channel does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Health {
-    /// Its last send was accepted.
-    Working {
-        /// Since then all were, in time that only moves forward, milliseconds.
-        since: i64,
-    },
-    /// Its last sends were not.
-    Failing {
-        /// The first of them, in time that only moves forward, milliseconds.
-        since: i64,
-        /// How many.
-        times: u32,
-        /// Nothing is sent before.
-        not_before: Option<Timestamp>,
-        /// Why the last one was not.
-        error: String,
-    },
-}
-
-impl Health {
-    /// How many sends in a row were not accepted.
-    pub(super) fn failures(health: Option<&Self>) -> u32 {
-        match health {
-            Some(Self::Failing { times, .. }) => *times,
-            Some(Self::Working { .. }) | None => 0,
-        }
-    }
-
-    /// After one more send, which was accepted if there is no error.
-    fn after(before: Option<&Self>, boottime: i64, error: Option<&str>, not_before: Option<Timestamp>) -> Self {
-        let times = Self::failures(before).saturating_add(1);
-        let since = match (before, error) {
-            (Some(Self::Working { since }), None) | (Some(Self::Failing { since, .. }), Some(_)) => *since,
-            (Some(Self::Working { .. }), Some(_)) | (Some(Self::Failing { .. }), None) | (None, _) => boottime,
-        };
-        match error {
-            None => Self::Working { since },
-            Some(error) => Self::Failing { since, times, not_before, error: error.to_owned() },
-        }
-    }
 }
 
 impl std::fmt::Debug for Notifier {
@@ -129,6 +90,7 @@ impl Notifier {
         let mut state = State::default();
         match database.read_outbox() {
             Ok(loaded) => {
+                state.restore_health(loaded.channels, &loaded.alerts, &settings, (now, boottime));
                 state.groups = Groups::restore(loaded.alerts, loaded.told, now);
                 state.groups.mutes = Mutes::restore(loaded.silences);
                 state.queue = Queue::restore(loaded.messages, loaded.next_seq, now, boottime);
@@ -140,14 +102,6 @@ impl Notifier {
                 text: "The outbox cannot be read, so messages of the time before this start are not sent.".to_owned(),
                 urgent: true,
             }),
-        }
-        for channel in &settings.channels {
-            let tried = state.queue.oldest_tried(&channel.name);
-            if let Some((message, error)) = tried.and_then(|message| Some((message, message.last_error.clone()?))) {
-                let since = millis(boottime).saturating_sub(millis(now.since(message.created)));
-                let failing = Health::Failing { since, times: message.attempts, not_before: None, error };
-                state.health.insert(channel.name.clone(), failing);
-            }
         }
         state.furnish(&settings, boottime);
         let templates = templates(&settings, &events);
@@ -173,18 +127,22 @@ impl Notifier {
         self.news.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Takes over other settings. A channel that was changed is tried at once; what waits for one that is gone is dropped,
-    /// and shown as dropped.
+    /// Takes over other settings. A channel that was changed is tried at once, and one that goes to another receiver tells it what
+    /// fires as new; what waits for one that is gone is dropped, and shown as dropped.
     pub fn set_settings(&self, settings: NotifySettings) {
         self.templates.store(Arc::new(templates(&settings, &self.events)));
+        let mut state = self.lock();
         let before = self.settings.swap(Arc::new(settings));
         let settings = self.settings.load();
-        let mut state = self.lock();
         for channel in &settings.channels {
             if !before.channels.contains(channel) {
-                state.health.remove(&channel.name);
+                state.try_at_once(&channel.name);
                 state.repeated.remove(&channel.name);
                 state.queue.hurry(&channel.name, self.clock.now());
+            }
+            if before.channel(&channel.name).is_some_and(|before| receiver(before) != receiver(channel)) {
+                let State { groups, queue, .. } = &mut *state;
+                groups.redirect(&channel.name, &queue.redirect(&channel.name));
             }
         }
         drop(state);
@@ -197,23 +155,6 @@ impl Notifier {
         let (settings, boottime, state) = (self.settings.load(), self.clock.boottime(), self.lock());
         let age = |name: &str| state.queue.age(name, boottime).unwrap_or_default();
         settings.channels.iter().map(|channel| (channel.name.clone(), age(&channel.name))).collect()
-    }
-
-    /// Since when no channel that had something to deliver has delivered, once that has lasted for `delivery_failing_after`.
-    #[must_use]
-    pub fn failing_since(&self) -> Option<Timestamp> {
-        let (settings, boottime) = (self.settings.load(), millis(self.clock.boottime()));
-        let state = self.lock();
-        let mut latest = None;
-        let told = settings.channels.iter().filter(|channel| channel.told());
-        for health in told.filter_map(|channel| state.health.get(&channel.name)) {
-            match health {
-                Health::Working { .. } => return None,
-                Health::Failing { since, .. } => latest = latest.max(Some(*since)),
-            }
-        }
-        let lasted = Duration::from_millis(u64::try_from(boottime.saturating_sub(latest?)).unwrap_or(0));
-        (lasted >= settings.delivery_failing_after).then(|| self.clock.now().minus(lasted))
     }
 
     /// What an alert says, as its messages say it.
@@ -294,6 +235,9 @@ impl Notifier {
         for order in groups.flush(&channels, &settings, now, queued, new_id) {
             dropped.extend(queue.push(message(order, now, &templates), boottime));
         }
+        // Only now, when all that continues them is queued.
+        dropped.iter().for_each(|message| state.lose(message, message.attempts));
+        let groups = &state.groups;
         let due = groups.due(&channels, &settings);
         drop(state);
         self.tell_dropped(dropped);
@@ -308,6 +252,7 @@ impl Notifier {
         let (now, longest) = (self.clock.now(), longest_pause(settings));
         let mut state = self.lock();
         let dropped = state.queue.expire(channel, self.clock.boottime(), settings.give_up_after);
+        dropped.iter().for_each(|message| state.lose(message, message.attempts));
         let next = match state.health.get(channel) {
             Some(Health::Failing { not_before: Some(at), .. }) if !come(*at, now, longest) => Next::At(*at),
             Some(Health::Failing { .. } | Health::Working { .. }) | None => match settings.channel(channel) {
@@ -338,21 +283,17 @@ impl Notifier {
             }
             Outcome::GivenUp(error) => {
                 let given_up = state.queue.finish(message.seq, MessageState::Dropped, Some(&error));
-                given_up.iter().for_each(|message| state.drop_of(message));
+                if let Some(message) = &given_up {
+                    state.drop_of(message);
+                    // How this send ended is known.
+                    state.lose(message, message.attempts.saturating_sub(1));
+                }
                 (Delivery::Dropped, error, None)
             }
         };
         drop(state);
         self.note(&message.channel, (result != Delivery::Sent).then_some(said.as_str()), not_before);
         event(message, result, &said)
-    }
-
-    /// Records whether a channel works; gives what was known before.
-    pub(super) fn note(&self, channel: &str, error: Option<&str>, not_before: Option<Timestamp>) -> Option<Health> {
-        let boottime = millis(self.clock.boottime());
-        let mut state = self.lock();
-        let now_is = Health::after(state.health.get(channel), boottime, error, not_before);
-        state.health.insert(channel.to_owned(), now_is)
     }
 
     /// A send that nobody waits for any more; the message stays queued.
@@ -363,7 +304,9 @@ impl Notifier {
     /// Writes what has changed. Only one caller at a time, and it may block.
     pub(super) fn write(&self) {
         let mut batch = Batch::default();
+        let (now, boottime) = (self.clock.now(), self.clock.boottime());
         let mut state = self.lock();
+        state.collect_health(&mut batch, now, boottime);
         state.groups.collect(&mut batch);
         state.queue.collect(&mut batch);
         drop(state);
@@ -378,6 +321,7 @@ impl Notifier {
                 before.is_some().then_some(("The outbox is written to the database again.", false))
             }
             Err(error) => {
+                state.dirty_health.extend(batch.channels.iter().map(|(channel, _)| channel.clone()));
                 state.groups.put_back(&batch);
                 state.queue.put_back(batch);
                 let first = state.unwritten.replace(chain(error)).is_none();

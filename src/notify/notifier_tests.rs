@@ -48,7 +48,7 @@ pub(in super::super) fn settings(channels: &[&str]) -> NotifySettings {
 pub(in super::super) struct Case {
     pub(in super::super) notifier: Notifier,
     pub(in super::super) settings: NotifySettings,
-    database: Arc<Database>,
+    pub(in super::super) database: Arc<Database>,
     pub(in super::super) clock: Arc<TestClock>,
     events: Arc<Mutex<Vec<Event>>>,
 }
@@ -76,6 +76,12 @@ impl Case {
         let case = Self::on(self.database.clone(), self.clock.clone(), self.settings.clone());
         case.clock.0.fetch_add(1, Ordering::SeqCst);
         case
+    }
+
+    /// The same, with another configuration.
+    pub(in super::super) fn restart_with(mut self, settings: NotifySettings) -> Self {
+        self.settings = settings;
+        self.restart()
     }
 
     pub(in super::super) fn pass(&self, secs: i64) {
@@ -351,8 +357,11 @@ fn a_channel_that_is_set_up_anew_is_tried_at_once() {
     let mut repaired = settings(&["a"]);
     repaired.channels[0].kind = ChannelKind::Webhook { url: Secret::new("http://127.0.0.1:10/"), secret: None };
     case.notifier.set_settings(repaired);
+    assert!(case.notifier.failing_since().is_some(), "whether it works now is not known before");
+    let again = case.begin("a").unwrap();
+    assert_eq!(again.id, message.id);
+    case.end(&again, taken());
     assert_eq!(case.notifier.failing_since(), None);
-    assert_eq!(case.begin("a").unwrap().id, message.id);
 }
 
 /// A receiver that chokes on one message still gets the others, and is not asked ever faster.

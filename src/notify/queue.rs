@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::domain::alert::{AlertName, Condition, Subject};
 use crate::domain::settings::Severity;
 use crate::domain::units::Timestamp;
-use crate::store::{Batch, Message, MessageKind, MessageState, SUPERSEDED};
+use crate::store::{Batch, Message, MessageKind, MessageState, SUPERSEDED, UNHEARD};
 
 /// How many messages may be queued.
 pub(super) const LIMIT: usize = 10_000;
@@ -96,6 +96,43 @@ impl Queue {
         let messages = self.queued.values().rev().map(|entry| &entry.message);
         let unsent = messages.filter(same).take_while(|m| m.kind == MessageKind::Firing && m.attempts == 0);
         unsent.cloned().collect()
+    }
+
+    /// The channel never heard the first message of an alert, and what is queued to continue it must not: a firing message becomes
+    /// the first one in its place, and its id is given; without any, the resolution is taken back.
+    pub(super) fn succeed(&mut self, first: &str) -> Option<String> {
+        let follows = |(_, entry): &(&i64, &Entry)| entry.message.reply_to.as_deref() == Some(first);
+        let following: Vec<_> =
+            self.queued.iter().filter(follows).map(|(seq, entry)| (*seq, entry.message.kind)).collect();
+        let mut heir = None;
+        for (seq, kind) in following {
+            if kind == MessageKind::Resolved && heir.is_none() {
+                // What is being sent cannot be taken back any more.
+                if !self.sending.contains(&seq) {
+                    self.finish(seq, MessageState::Dropped, Some(UNHEARD));
+                }
+            } else if let Some(entry) = self.queued.get_mut(&seq) {
+                entry.message.reply_to.clone_from(&heir);
+                self.dirty.insert(seq, entry.message.clone());
+                heir = heir.or_else(|| Some(entry.message.id.clone()));
+            }
+        }
+        heir
+    }
+
+    /// A channel goes to another receiver from now on, which never heard what the last one was told. Gives for each first message
+    /// that still leads to one the first that the new receiver hears.
+    pub(super) fn redirect(&mut self, channel: &str) -> BTreeMap<String, String> {
+        let messages = self.queued.values().map(|entry| &entry.message).filter(|m| m.channel == channel);
+        // What is being sent goes to the old one still.
+        let own = messages.clone().filter(|m| !self.sending.contains(&m.seq));
+        let own: BTreeSet<String> = own.map(|m| m.id.clone()).collect();
+        let firsts: BTreeSet<String> = messages.map(|m| m.reply_to.as_ref().unwrap_or(&m.id).clone()).collect();
+        let heard = |first: String| {
+            let heir = if own.contains(&first) { Some(first.clone()) } else { self.succeed(&first) };
+            Some((first, heir?))
+        };
+        firsts.into_iter().filter_map(heard).collect()
     }
 
     /// Drops the oldest that is not critical, or the oldest at all; never one that is being sent.
@@ -209,12 +246,6 @@ impl Queue {
         for entry in self.queued.values_mut().filter(|entry| entry.message.channel == channel) {
             entry.message.next_attempt = entry.message.next_attempt.min(now);
         }
-    }
-
-    /// The oldest queued message of a channel whose send was begun.
-    pub(super) fn oldest_tried(&self, channel: &str) -> Option<&Message> {
-        let mut messages = self.queued.values().map(|entry| &entry.message);
-        messages.find(|message| message.channel == channel && message.attempts > 0)
     }
 
     /// Puts into `batch` what has changed since the last time.

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::delivery::{Outcome, pause};
-use super::notifier::{Health, Notifier, State};
-use super::queue::{Next, millis};
+use super::health::{Health, moment};
+use super::notifier::{Notifier, State};
+use super::queue::Next;
 use crate::domain::alert::{AlertName, Condition, Subject};
 use crate::domain::event::{Delivery, Event};
 use crate::domain::rate::{Rate, TokenBucket};
@@ -105,7 +106,9 @@ impl State {
     /// Each channel has a bucket, empty at first, and nothing is known of those that are gone.
     pub(super) fn furnish(&mut self, settings: &NotifySettings, boottime: Duration) {
         let known = |name: &String| settings.channel(name).is_some();
+        let gone: Vec<String> = self.health.keys().filter(|name| !known(name)).cloned().collect();
         self.health.retain(|name, _| known(name));
+        self.dirty_health.extend(gone);
         self.buckets.retain(|name, _| known(name));
         self.repeated.retain(|name, _| known(name));
         self.dropped.retain(|name, _| known(name));
@@ -120,6 +123,15 @@ impl State {
         let dropped = self.dropped.entry(message.channel.clone()).or_default();
         dropped.count = dropped.count.saturating_add(1);
         dropped.show(message);
+    }
+
+    /// A message was dropped, and of so many sends of it nobody knows how they ended. If it told of its alert first, and certainly did
+    /// not arrive, nothing follows it, and the alert is to be told anew.
+    pub(super) fn lose(&mut self, message: &Message, unknown: u32) {
+        if message.kind == MessageKind::Firing && message.reply_to.is_none() && unknown == 0 {
+            let heir = self.queue.succeed(&message.id);
+            self.groups.lose(message, heir);
+        }
     }
 
     /// What a channel does now, if nothing keeps it from sending but its limit.
@@ -143,7 +155,7 @@ impl State {
         next
     }
 
-    /// Messages go first, unless what fires was not told again for so long that it would soon be forgotten.
+    /// Messages go first, unless what fires was not told again, nor tried to, for so long that it would soon be forgotten.
     fn queue_or_again(
         &mut self,
         of: &ChannelSettings,
@@ -185,15 +197,14 @@ impl Notifier {
         let times = Health::failures(self.lock().health.get(&of.name)).saturating_add(1);
         let (result, said, not_before) = match outcome {
             Outcome::Delivered(said) => (Delivery::Sent, said, None),
-            Outcome::Again { error, after, .. } => {
+            Outcome::Again { error, after, channel } => {
                 let at = now.plus(pause(settings, times, after, fastrand::u32(0..=1000)));
-                (Delivery::Retried, error, Some(at))
+                (Delivery::Retried, error, channel.then_some(at))
             }
             Outcome::GivenUp(error) => (Delivery::Retried, error, None),
         };
-        if not_before.is_none() {
-            self.lock().repeated.insert(of.name.clone(), boottime);
-        }
+        // However it ended, messages have the first turn now: what fails again and again must not keep news back.
+        self.lock().repeated.insert(of.name.clone(), boottime);
         self.note(&of.name, (result != Delivery::Sent).then_some(said.as_str()), not_before);
         Event::Notified { channel: of.name.clone(), result, detail: format!("all that fires: {said}") }
     }
@@ -231,10 +242,7 @@ impl Notifier {
     #[must_use]
     pub fn channels(&self) -> Vec<ChannelReport> {
         let (settings, now, boottime) = (self.settings.load(), self.clock.now(), self.clock.boottime());
-        let at = |since: i64| {
-            let past = millis(boottime).saturating_sub(since);
-            now.minus(Duration::from_millis(u64::try_from(past).unwrap_or(0)))
-        };
+        let at = |since: i64| moment(since, now, boottime);
         let state = self.lock();
         let report = |channel: &ChannelSettings| {
             let name = &channel.name;

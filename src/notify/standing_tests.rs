@@ -131,10 +131,11 @@ fn telling_an_alertmanager_again_counts_for_its_health_and_is_tried_again() {
     for _ in 0..3 {
         assert!(again(&case, "am").is_some());
         end_again(&case, 0, down(Some(30)));
+        case.pass(59);
         assert_eq!(again(&case, "am"), None);
-        case.pass(30);
+        case.pass(1);
     }
-    case.pass(210);
+    case.pass(120);
     assert_eq!(case.notifier.failing_since(), Some(failed));
     assert!(again(&case, "am").is_some());
     end_again(&case, 0, taken());
@@ -212,6 +213,85 @@ fn a_backlog_keeps_nobody_from_being_told_again() {
         }
     }
     assert!(longest > 0 && longest < 200, "{longest} s");
+}
+
+/// Something critical happens every ten minutes; how long it waits while telling again fails, every time.
+fn check_news_while_telling_again_fails(per_minute: u32, outcome: &Outcome, longest: i64) {
+    let what = format!("{per_minute} a minute, {outcome:?}");
+    let case = Case::with(NotifySettings {
+        channels: vec![manager("am", per_minute)],
+        retry_max: Duration::from_secs(5),
+        ..settings(&[])
+    });
+    case.pass(120);
+    case.change(Change::Fired, ALERT);
+    drain(&case, "am");
+    let (mut news, mut waited, mut failed) = (0, Vec::new(), 0);
+    for secs in 0..7200 {
+        if secs % 600 == 590 {
+            news = secs;
+            case.change_of(Change::Fired, ALERT, &secs.to_string());
+        }
+        match case.notifier.next("am", &case.settings) {
+            Next::Again(_) => {
+                failed += 1;
+                end_again(&case, 0, outcome.clone());
+            }
+            Next::Send(message) => {
+                waited.push(secs - news);
+                case.end(&message, taken());
+            }
+            Next::At(_) | Next::Idle => {}
+        }
+        case.pass(1);
+    }
+    assert_eq!(waited.len(), 12, "{what}: {waited:?}");
+    assert!(waited.iter().all(|waited| *waited <= longest), "{what}: {waited:?}");
+    assert!((50..=120).contains(&failed), "{what}: it has its turn: {failed}");
+}
+
+#[test]
+fn news_go_first_though_telling_an_alertmanager_again_fails_every_time() {
+    let server_error = Outcome::Again { error: "HTTP 500".to_owned(), after: None, channel: false };
+    let refused = Outcome::GivenUp("HTTP 400".to_owned());
+    for (per_minute, outcome, longest) in [
+        (60, &server_error, 2),
+        (60, &refused, 2),
+        (60, &down(None), 7),
+        (60, &down(Some(30)), 31),
+        (1, &server_error, 61),
+        (1, &refused, 61),
+        (1, &down(None), 61),
+    ] {
+        check_news_while_telling_again_fails(per_minute, outcome, longest);
+    }
+}
+
+/// The same with more news than the channel takes: both have their turns.
+#[test]
+fn a_backlog_and_telling_again_take_turns_though_the_latter_fails() {
+    let case = rested(vec![manager("am", 1)]);
+    case.change(Change::Fired, ALERT);
+    drain(&case, "am");
+    for volume in 0..100 {
+        case.change_of(Change::Fired, ALERT, &volume.to_string());
+    }
+    let (mut sent, mut failed) = (0, 0);
+    for _ in 0..3600 {
+        case.pass(1);
+        match case.notifier.next("am", &case.settings) {
+            Next::Again(_) => {
+                failed += 1;
+                end_again(&case, 0, down(None));
+            }
+            Next::Send(message) => {
+                sent += 1;
+                case.end(&message, taken());
+            }
+            Next::At(_) | Next::Idle => {}
+        }
+    }
+    assert!(sent >= 25 && failed >= 15, "{sent} sent, {failed} failed");
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub struct StoredAlert {
     pub condition: Condition,
 }
 
-/// A channel was told that an alert fires, and owes its resolution.
+/// A channel was told that an alert fires, and owes its resolution; or it should have been, and was not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
     /// Which severity it was told.
@@ -34,6 +34,8 @@ pub struct Told {
     pub at: Timestamp,
     /// Id of the first message that told it.
     pub message: String,
+    /// That message certainly did not arrive: no resolution is owed, and the alert is told later as if for the first time.
+    pub lost: bool,
 }
 
 /// How a subject stands in a row.
@@ -165,10 +167,18 @@ pub(super) fn write_told(
     match told {
         Some(told) => transaction
             .prepare_cached(
-                "INSERT OR REPLACE INTO told(channel, alert, subject, severity, at, message)
-                 VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT OR REPLACE INTO told(channel, alert, subject, severity, at, message, lost)
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?
-            .execute(params![channel, alert, subject, told.severity.as_str(), told.at.millis(), told.message])
+            .execute(params![
+                channel,
+                alert,
+                subject,
+                told.severity.as_str(),
+                told.at.millis(),
+                told.message,
+                told.lost
+            ])
             .map(drop),
         None => transaction
             .prepare_cached("DELETE FROM told WHERE channel = ?1 AND alert = ?2 AND subject = ?3")?
@@ -198,17 +208,18 @@ pub(super) fn read_alerts(connection: &rusqlite::Connection) -> rusqlite::Result
 pub(super) fn read_told(
     connection: &rusqlite::Connection,
 ) -> rusqlite::Result<Vec<(String, AlertName, Subject, Told)>> {
-    let mut statement = connection.prepare("SELECT channel, alert, subject, severity, at, message FROM told")?;
+    let mut statement = connection.prepare("SELECT channel, alert, subject, severity, at, message, lost FROM told")?;
     let rows = statement.query_map([], |row| {
         let words: (String, String, String) = (row.get(1)?, row.get(2)?, row.get(3)?);
-        Ok((row.get::<_, String>(0)?, words, Timestamp::from_millis(row.get(4)?), row.get::<_, String>(5)?))
+        let (at, message) = (Timestamp::from_millis(row.get(4)?), row.get::<_, String>(5)?);
+        Ok((row.get::<_, String>(0)?, words, at, message, row.get::<_, bool>(6)?))
     })?;
     let mut out = Vec::new();
     for row in rows {
-        let (channel, (alert, subject, severity), at, message) = row?;
+        let (channel, (alert, subject, severity), at, message, lost) = row?;
         let known = (AlertName::from_word(&alert), subject_of(&subject), Severity::from_word(&severity));
         if let (Some(alert), Some(subject), Some(severity)) = known {
-            out.push((channel, alert, subject, Told { severity, at, message }));
+            out.push((channel, alert, subject, Told { severity, at, message, lost }));
         }
     }
     Ok(out)

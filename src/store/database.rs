@@ -33,6 +33,9 @@ const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE silences(id INTEGER PRIMARY KEY, alert TEXT, tree TEXT, volume TEXT, until INTEGER NOT NULL,
         reason TEXT NOT NULL, who TEXT NOT NULL, created INTEGER NOT NULL, ended INTEGER);
+    ALTER TABLE told ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE channels(channel TEXT PRIMARY KEY, since INTEGER NOT NULL, failures INTEGER NOT NULL, error TEXT)
+        WITHOUT ROWID;
 ",
 ];
 

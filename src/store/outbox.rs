@@ -6,6 +6,7 @@ use rusqlite::{Row, params};
 
 use super::alert_rows::{StoredAlert, Told, read_alerts, read_told, subject_of, subject_text, write_alert, write_told};
 use super::database::{Database, DatabaseError};
+use super::health_rows::{StoredHealth, read_health, write_health};
 use super::silence_rows::{read_silences, write_silence};
 use crate::domain::alert::{AlertName, Subject};
 use crate::domain::deletion::words;
@@ -21,6 +22,9 @@ pub const SUPERSEDED: &str = "superseded: it was over before it was sent";
 
 /// The same, of one that nobody is to hear for now.
 pub const MUTED: &str = "superseded: its alert was muted before it was sent";
+
+/// The same, of a resolution whose alert its receiver certainly never heard of.
+pub const UNHEARD: &str = "superseded: its receiver never heard that the alert fired";
 
 /// So many messages that were given up are read at a start, to be shown.
 const SHOWN: u32 = 50;
@@ -91,13 +95,16 @@ pub struct Batch {
     pub told: Vec<(String, AlertName, Subject, Option<Told>)>,
     /// Silences, as they are now, or nothing if they ended long ago.
     pub silences: Vec<(u64, Option<Silence>)>,
+    /// How channels do, or nothing of those that are gone.
+    pub channels: Vec<(String, Option<StoredHealth>)>,
 }
 
 impl Batch {
     /// There is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.alerts.is_empty() && self.told.is_empty() && self.silences.is_empty()
+        let rows = [self.messages.len(), self.alerts.len(), self.told.len(), self.silences.len(), self.channels.len()];
+        rows == [0; 5]
     }
 }
 
@@ -116,6 +123,8 @@ pub struct Loaded {
     pub told: Vec<(String, AlertName, Subject, Told)>,
     /// The silences.
     pub silences: Vec<Silence>,
+    /// How the channels did.
+    pub channels: Vec<(String, StoredHealth)>,
 }
 
 impl Database {
@@ -134,6 +143,9 @@ impl Database {
             }
             for (id, silence) in &batch.silences {
                 write_silence(&transaction, *id, silence.as_ref())?;
+            }
+            for (channel, health) in &batch.channels {
+                write_health(&transaction, channel, health.as_ref())?;
             }
             let mut done = false;
             for message in &batch.messages {
@@ -182,13 +194,14 @@ impl Database {
             let mut statement = connection.prepare("SELECT * FROM outbox WHERE state = 'queued' ORDER BY seq")?;
             let messages = collect(statement.query_map([], message_of)?)?;
             let mut statement = connection.prepare(
-                "SELECT * FROM outbox WHERE state = 'dropped' AND last_error NOT IN (?1, ?2) ORDER BY seq DESC LIMIT ?3",
+                "SELECT * FROM outbox WHERE state = 'dropped' AND last_error NOT IN (?1, ?2, ?3)
+                     ORDER BY seq DESC LIMIT ?4",
             )?;
-            let dropped = collect(statement.query_map(params![SUPERSEDED, MUTED, SHOWN], message_of)?)?;
+            let dropped = collect(statement.query_map(params![SUPERSEDED, MUTED, UNHEARD, SHOWN], message_of)?)?;
             let last: i64 = connection.query_row("SELECT COALESCE(MAX(seq), 0) FROM outbox", [], |row| row.get(0))?;
             let (alerts, told) = (read_alerts(connection)?, read_told(connection)?);
-            let silences = read_silences(connection)?;
-            Ok(Loaded { messages, dropped, next_seq: last.saturating_add(1), alerts, told, silences })
+            let (silences, channels) = (read_silences(connection)?, read_health(connection)?);
+            Ok(Loaded { messages, dropped, next_seq: last.saturating_add(1), alerts, told, silences, channels })
         })
     }
 
@@ -294,12 +307,16 @@ mod tests {
     fn everything_survives_a_round_trip() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("guard.db");
-        let told = Told { severity: Severity::Info, at: Timestamp::from_secs(9), message: "msg_1".to_owned() };
+        let (at, message_id) = (Timestamp::from_secs(9), "msg_1".to_owned());
+        let told = Told { severity: Severity::Info, at, message: message_id, lost: true };
+        let failing = StoredHealth { since: at, failures: 7, error: Some("no".to_owned()) };
+        let working = StoredHealth { since: at, failures: 0, error: None };
         let key = (AlertName::SpaceNotReclaimed, Subject::Guard);
         let batch = Batch {
             messages: vec![message(1, MessageState::Queued), message(2, MessageState::Sent)],
             alerts: vec![(key.0, key.1.clone(), Some(alert()))],
             told: vec![("hook".to_owned(), key.0, key.1.clone(), Some(told.clone()))],
+            channels: vec![("hook".to_owned(), Some(failing.clone())), ("mail".to_owned(), Some(working.clone()))],
             ..Batch::default()
         };
         Database::open(&path).unwrap().database.write_outbox(&batch).unwrap();
@@ -309,24 +326,27 @@ mod tests {
         assert_eq!(loaded.next_seq, 3);
         assert_eq!(loaded.alerts, [alert()]);
         assert_eq!(loaded.told, [("hook".to_owned(), key.0, key.1.clone(), told)]);
+        assert_eq!(loaded.channels, [("hook".to_owned(), failing), ("mail".to_owned(), working.clone())]);
         assert_eq!(database.firing().unwrap().len(), 1);
 
         let gone = Batch {
             messages: vec![message(1, MessageState::Dropped)],
             alerts: vec![(key.0, key.1.clone(), None)],
             told: vec![("hook".to_owned(), key.0, key.1, None)],
+            channels: vec![("hook".to_owned(), None)],
             ..Batch::default()
         };
         database.write_outbox(&gone).unwrap();
         let loaded = database.read_outbox().unwrap();
         assert!(loaded.messages.is_empty() && loaded.alerts.is_empty() && loaded.told.is_empty());
+        assert_eq!(loaded.channels, [("mail".to_owned(), working)]);
         assert_eq!(database.recent_messages(1).unwrap(), [message(2, MessageState::Sent)]);
 
         let back = |(seq, why): (i64, &str)| Message {
             last_error: Some(why.to_owned()),
             ..message(seq, MessageState::Dropped)
         };
-        let messages = [(3, SUPERSEDED), (4, MUTED)].map(back).into();
+        let messages = [(3, SUPERSEDED), (4, MUTED), (5, UNHEARD)].map(back).into();
         database.write_outbox(&Batch { messages, ..Batch::default() }).unwrap();
         assert_eq!(database.read_outbox().unwrap().dropped, [message(1, MessageState::Dropped)]);
     }
