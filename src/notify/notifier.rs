@@ -270,10 +270,20 @@ impl Notifier {
         let now = self.clock.now();
         let mut state = self.lock();
         let times = Health::failures(state.health.get(&message.channel)).saturating_add(1);
+        // The channel was set up anew meanwhile: what an old receiver says binds nobody.
+        let stale = self.settings.load().channel(&message.channel) != settings.channel(&message.channel);
         let (result, said, not_before) = match outcome {
             Outcome::Delivered(said) => {
                 state.queue.finish(message.seq, MessageState::Sent, None);
+                // It works again: what was refused meanwhile need not wait for its own next attempt.
+                if matches!(state.health.get(&message.channel), Some(Health::Failing { not_before: Some(_), .. })) {
+                    state.queue.hurry(&message.channel, now);
+                }
                 (Delivery::Sent, said, None)
+            }
+            Outcome::Again { error, .. } | Outcome::GivenUp(error) if stale => {
+                state.queue.retry(message.seq, now, &error);
+                (Delivery::Retried, error, None)
             }
             Outcome::Again { error, after, channel } => {
                 let failures = if channel { times } else { message.attempts };

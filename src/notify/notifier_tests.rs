@@ -195,9 +195,9 @@ fn killed_at_any_moment_nothing_is_lost_and_the_id_stays() {
     assert_eq!(case.begin("a").unwrap().reply_to, Some(begun.id));
 }
 
-/// Fault 122: what may have arrived is resolved too, what was never sent is not.
+/// Fault 122: whether a send was begun or not, both are sent, in order.
 #[test]
-fn resolved_while_queued_both_or_neither_are_sent() {
+fn resolved_while_queued_both_are_sent_in_order() {
     let case = Case::new(&["a", "b"]);
     case.change(Change::Fired, ALERT);
     case.pass(30);
@@ -205,18 +205,51 @@ fn resolved_while_queued_both_or_neither_are_sent() {
     case.end(&tried, down(None));
     case.change(Change::Resolved, ALERT);
     case.pass(600);
-    let kinds: Vec<_> = std::iter::from_fn(|| {
-        let message = case.begin("a")?;
-        case.end(&message, taken());
-        Some(message.kind)
-    })
-    .collect();
-    assert_eq!(kinds, [MessageKind::Firing, MessageKind::Resolved]);
-    assert!(case.begin("b").is_none());
-    let shown = case.database.recent_messages(9).unwrap();
-    let superseded = shown.iter().find(|message| message.channel == "b").unwrap();
-    assert_eq!(superseded.state, MessageState::Dropped);
-    assert!(superseded.last_error.as_ref().unwrap().starts_with("superseded"));
+    for channel in ["a", "b"] {
+        let kinds: Vec<_> = std::iter::from_fn(|| {
+            let message = case.begin(channel)?;
+            case.end(&message, taken());
+            Some(message.kind)
+        })
+        .collect();
+        assert_eq!(kinds, [MessageKind::Firing, MessageKind::Resolved], "{channel}");
+    }
+}
+
+/// Whoever answers late from the old address speaks for nobody any more.
+#[test]
+fn what_an_old_receiver_says_after_a_reload_binds_nobody() {
+    for said in [down(Some(3600)), Outcome::GivenUp("404 Not Found".to_owned())] {
+        let case = Case::new(&["a"]);
+        case.change(Change::Fired, ALERT);
+        case.pass(30);
+        let late = case.begin("a").unwrap();
+        let mut moved = settings(&["a"]);
+        moved.channels[0].per_minute = 999;
+        case.notifier.set_settings(moved);
+        case.end(&late, said);
+        case.pass(1);
+        let again = case.begin("a").unwrap();
+        assert_eq!((again.id, again.attempts), (late.id, 2), "the new one is tried at once");
+    }
+}
+
+#[test]
+fn what_waits_is_tried_once_the_channel_works_again() {
+    let case = Case::new(&["a"]);
+    case.change_of(Change::Fired, ALERT, "first");
+    case.change_of(Change::Fired, ALERT, "second");
+    case.pass(30);
+    for _ in 0..12 {
+        let message = case.begin("a").unwrap();
+        case.end(&message, down(None));
+        case.pass(600);
+    }
+    let works = case.begin("a").unwrap();
+    case.end(&works, taken());
+    case.pass(1);
+    let other = case.begin("a").unwrap();
+    assert_ne!(other.subject, works.subject);
 }
 
 /// Fault 117.

@@ -65,12 +65,17 @@ impl Queue {
 
     /// Queues a message; its number is given here. Returns what had to be dropped for want of room.
     ///
-    /// A resolution takes the firing messages of its alert back that no send was begun for. If the channel so never
-    /// heard of the alert, the resolution is taken back with them.
+    /// A resolution takes the repetitions of its alert back that no send was begun for. An alert that came and went while its
+    /// channel was away is told nevertheless, but once: if it comes and goes again meanwhile, that is taken back.
     pub(super) fn push(&mut self, mut message: Message, boottime: Duration) -> Option<Message> {
         if message.kind == MessageKind::Resolved {
             let of = (message.channel.as_str(), message.alert, &message.subject);
-            if self.take_back(of, SUPERSEDED) {
+            let unsent = self.unsent_firings(of);
+            let again = unsent.iter().any(|firing| firing.reply_to.is_none()) && self.waits_whole(of);
+            for firing in unsent.iter().filter(|firing| again || firing.reply_to.is_some()) {
+                self.finish(firing.seq, MessageState::Dropped, Some(SUPERSEDED));
+            }
+            if again {
                 return None;
             }
         }
@@ -89,6 +94,13 @@ impl Queue {
             self.finish(firing.seq, MessageState::Dropped, Some(why));
         }
         taken.iter().any(|firing| firing.reply_to.is_none())
+    }
+
+    /// A firing message of an alert and its resolution wait already.
+    fn waits_whole(&self, (channel, alert, subject): (&str, AlertName, &Subject)) -> bool {
+        let mut messages = self.queued.values().map(|entry| &entry.message);
+        let resolved = |m: &Message| m.kind == MessageKind::Resolved && m.channel == channel && m.alert == alert;
+        messages.any(|m| resolved(m) && m.subject == *subject)
     }
 
     fn unsent_firings(&self, (channel, alert, subject): (&str, AlertName, &Subject)) -> Vec<Message> {
@@ -315,13 +327,18 @@ mod tests {
 
     /// Fault 122.
     #[test]
-    fn what_was_never_sent_is_taken_back_and_what_may_have_arrived_is_resolved() {
+    fn what_came_and_went_is_told_once_and_what_may_have_arrived_is_resolved() {
         use MessageKind::{Firing, Resolved};
         let mut queue = Queue::default();
         queue.push(firing(), BOOT);
         queue.push(resolved(), BOOT);
-        assert_eq!(left(&queue), []);
+        assert_eq!(left(&queue), [Firing, Resolved], "nobody was told of it yet, and everybody is");
+        queue.push(firing(), BOOT);
+        assert_eq!(left(&queue), [Firing, Resolved, Firing]);
+        queue.push(resolved(), BOOT);
+        assert_eq!(left(&queue), [Firing, Resolved], "once");
 
+        let mut queue = Queue::default();
         queue.push(firing(), BOOT);
         let tried = take(&mut queue);
         queue.retry(tried.seq, NOW, "no");

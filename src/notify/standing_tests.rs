@@ -176,16 +176,16 @@ fn another_severity_ends_the_alert_that_was_and_begins_another() {
     assert_eq!(drain(&case, "am"), [(Resolved, Critical)], "what ends is what was told");
     // Everybody else is told of the worse one, and of one end.
     case.pass(600);
-    assert_eq!(drain(&case, "hook"), []);
+    assert_eq!(drain(&case, "hook"), [(Firing, Critical), (Resolved, Critical)]);
 }
 
 #[test]
-fn what_was_never_told_in_one_severity_is_told_in_the_other_alone() {
+fn what_changes_its_severity_before_it_was_told_is_told_in_order() {
     const ALERT: AlertName = AlertName::CapTripped;
     let case = rested(vec![manager("am", 60)]);
     case.change(Change::Fired, ALERT);
     case.change(worse, ALERT);
-    assert_eq!(drain(&case, "am"), [(Firing, Critical)]);
+    assert_eq!(drain(&case, "am"), [(Firing, Warning), (Resolved, Warning), (Firing, Critical)]);
 }
 
 /// However little it may send, and however much waits, an Alertmanager is told again before it forgets.

@@ -125,8 +125,11 @@ fn a_severity_that_flaps_is_one_message_and_to_an_alertmanager_a_pair_an_interva
     for (of, sent) in channels.iter().zip(an_hour(channels.clone(), found)) {
         match of.kind {
             ChannelKind::Alertmanager { .. } => {
-                let of_one =
-                    |severity| sent.iter().filter(|(_, m)| m.severity == severity).cloned().collect::<Vec<_>>();
+                // By when it was queued: at the beginning three wait for the channel's turn.
+                let of_one = |severity| {
+                    let of_one = sent.iter().filter(|(_, message)| message.severity == severity);
+                    of_one.map(|(_, message)| (message.created.secs(), message.clone())).collect::<Vec<_>>()
+                };
                 let interval = NotifySettings::default().group_interval;
                 let spaced =
                     [Severity::Warning, Severity::Critical].map(|severity| spaced(&of_one(severity), interval));
