@@ -2,14 +2,13 @@
 //! code: one set of names.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_yaml::Value;
 use storage_guard::domain::alert::AlertName;
 
-use crate::support::{Daemon, wait_for};
+use crate::support::{Alertmanager, Daemon, wait_for};
 
 /// Metrics of parts that are still to come: named in rules and documents, and not exported yet.
 pub(crate) const LATER: [&str; 3] =
@@ -214,46 +213,12 @@ fn alertmanager_accepts_the_example_and_tells_the_right_people() {
     check(&["job=node", "alertname=NodeDown", "severity=critical"], "everything-else");
 }
 
-/// An Alertmanager with the example, ended when dropped.
-struct Alertmanager {
-    child: Child,
-    url: String,
-    _home: tempfile::TempDir,
-}
-
-impl Alertmanager {
-    fn start() -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = Command::new("prometheus-alertmanager")
-            .arg(format!("--config.file={}", at("alerts/alertmanager.yaml").display()))
-            .arg(format!("--storage.path={}", home.path().display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .arg("--cluster.listen-address=")
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let started = Self { child, url: format!("http://127.0.0.1:{port}"), _home: home };
-        wait_for("Alertmanager answers", || {
-            let answer = Command::new("curl").args(["-sf", &format!("{}/-/ready", started.url)]).output().unwrap();
-            answer.status.success()
-        });
-        started
-    }
-}
-
-impl Drop for Alertmanager {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 #[ignore = "needs prometheus-alertmanager and amtool"]
 fn what_says_the_same_as_something_worse_is_muted_and_nothing_else() {
-    let alertmanager = Alertmanager::start();
-    let url = format!("--alertmanager.url={}", alertmanager.url);
+    let home = tempfile::tempdir().unwrap();
+    let alertmanager = Alertmanager::with(home.path(), &at("alerts/alertmanager.yaml"));
+    let url = format!("--alertmanager.url={}", alertmanager.url());
     // For each: the labels beside the job's, and whether it is muted.
     let told = [
         ("VolumePressure severity=critical instance=a volume=/data", false),
@@ -282,7 +247,7 @@ fn what_says_the_same_as_something_worse_is_muted_and_nothing_else() {
         tool("amtool", &[&[&url, "alert", "add", labels[0], "job=storage-guard"], &labels[1..]].concat());
     }
     let all: serde_json::Value =
-        serde_json::from_str(&tool("curl", &["-s", &format!("{}/api/v2/alerts", alertmanager.url)])).unwrap();
+        serde_json::from_str(&tool("curl", &["-s", &format!("{}/api/v2/alerts", alertmanager.url())])).unwrap();
     for (labels, muted) in told {
         let (name, rest) = labels.split_once(' ').unwrap();
         let wanted: BTreeMap<&str, &str> = rest.split(' ').map(|label| label.split_once('=').unwrap()).collect();

@@ -80,7 +80,7 @@ impl Scene {
         let rules = home.join("storage-guard.rules.yaml");
         let shipped = std::fs::read_to_string(repository("alerts/storage-guard.rules.yaml")).unwrap();
         std::fs::write(&rules, hurried(&shipped)).unwrap();
-        let prometheus = Prometheus::start(home, address.unwrap().trim(), &rules, &alertmanager);
+        let prometheus = Prometheus::start(home, &[("guard", address.unwrap().trim())], Some((&rules, &alertmanager)));
         Self { daemon, prometheus, alertmanager, mail, hooks, bed }
     }
 

@@ -2,56 +2,15 @@
 //! panel components. `STORAGE_GUARD_PICTURES=grafana/pictures` keeps the pictures, and takes longer over them.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use super::{dashboards, panels_of, repository};
 use crate::notify::receiver;
-use crate::support::{Daemon, Mounted, pause, recording, run, total, wait_for};
+use crate::support::{Daemon, Mounted, Prometheus, pause, recording, run, total, wait_for};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MIB: usize = 1 << 20;
-
-/// A Prometheus that scrapes every second, ended when dropped.
-struct Prometheus {
-    child: Child,
-    url: String,
-}
-
-impl Prometheus {
-    #[expect(clippy::disallowed_methods, reason = "it makes the test's own files")]
-    fn start(home: &Path, guards: &[(&str, String)]) -> Self {
-        let targets: String = guards
-            .iter()
-            .map(|(name, address)| format!("      - {{ targets: [\"{address}\"], labels: {{ instance: {name} }} }}\n"))
-            .collect();
-        let config = format!(
-            "global: {{ scrape_interval: 1s }}\nscrape_configs:\n  - job_name: storage-guard\n    static_configs:\n{targets}"
-        );
-        let (path, log) = (home.join("prometheus.yml"), home.join("prometheus.log"));
-        std::fs::write(&path, config).unwrap();
-        let mut command = Command::new("prometheus");
-        command.arg(format!("--config.file={}", path.display())).arg("--web.listen-address=127.0.0.1:0");
-        command.arg(format!("--storage.tsdb.path={}", home.join("data").display()));
-        let output = std::fs::File::create(&log).unwrap();
-        let child = command.stdout(Stdio::null()).stderr(output).spawn().unwrap();
-        let mut prometheus = Self { child, url: String::new() };
-        wait_for("Prometheus listens", || {
-            let said = std::fs::read_to_string(&log).unwrap();
-            let address = said.lines().find_map(|line| line.split_once("Listening on\" address="));
-            prometheus.url = address.map(|(_, address)| format!("http://{}", address.trim())).unwrap_or_default();
-            address.is_some()
-        });
-        prometheus
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// A guard with a small volume of its own; the guard goes first when it is dropped.
 struct Site {
@@ -91,7 +50,7 @@ impl Site {
 
 fn draw(prometheus: &Prometheus, output: &Path, minutes: u64, guard: &str) -> Output {
     let mut command = Command::new(repository("grafana/draw/run"));
-    command.arg(&prometheus.url).arg(output).args([&minutes.to_string(), guard]);
+    command.arg(prometheus.url()).arg(output).args([&minutes.to_string(), guard]);
     command.output().unwrap()
 }
 
@@ -133,8 +92,8 @@ async fn every_panel_is_drawn_with_data() {
     let trees = "mode: observe\ntrees:\n  - { name: gate, path: %/record, layout: zlmediakit }\n";
     let quiet = Site::start(home.path(), "cam-02", volume, hook, trees);
 
-    let targets = [("cam-01", busy.address.clone()), ("cam-02", quiet.address.clone())];
-    let prometheus = Prometheus::start(home.path(), &targets);
+    let guards = [("cam-01", &*busy.address), ("cam-02", &*quiet.address)];
+    let prometheus = Prometheus::start(home.path(), &guards, None);
     // Enough for some runs; on a busy disk a run waits before its second batch.
     for at in 0..200 {
         recording(&busy.tree(), ["live/a", "live/b"][at % 2], Duration::ZERO, MIB);

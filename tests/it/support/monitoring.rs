@@ -58,22 +58,37 @@ impl Drop for Served {
 pub(crate) struct Prometheus(Served);
 
 impl Prometheus {
-    /// Starts it. `target` is scraped as the job `storage-guard`; what its rules find goes to `alertmanager`.
+    /// Starts it. The guards, each with its name and address, are scraped as the job `storage-guard`; what the rules find goes to the
+    /// Alertmanager.
     #[expect(clippy::disallowed_methods, reason = "it makes the test's own file")]
-    pub(crate) fn start(home: &Path, target: &str, rules: &Path, alertmanager: &Alertmanager) -> Self {
-        let peer = alertmanager.0.url.trim_start_matches("http://");
-        let config = format!(
-            "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: [\"{}\"]\n\
-             scrape_configs:\n  - job_name: storage-guard\n    static_configs: [{{ targets: [\"{target}\"] }}]\n\
-             alerting: {{ alertmanagers: [{{ static_configs: [{{ targets: [\"{peer}\"] }}] }}] }}\n",
-            rules.display()
+    pub(crate) fn start(home: &Path, guards: &[(&str, &str)], rules: Option<(&Path, &Alertmanager)>) -> Self {
+        let guard = |(name, address): &(&str, &str)| {
+            format!("      - {{ targets: [\"{address}\"], labels: {{ instance: {name} }} }}\n")
+        };
+        let mut config = format!(
+            "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n\
+             scrape_configs:\n  - job_name: storage-guard\n    static_configs:\n{}",
+            guards.iter().map(guard).collect::<String>()
         );
+        if let Some((rules, alertmanager)) = rules {
+            let peer = alertmanager.0.url.trim_start_matches("http://");
+            config += &format!(
+                "rule_files: [\"{}\"]\n\
+                 alerting: {{ alertmanagers: [{{ static_configs: [{{ targets: [\"{peer}\"] }}] }}] }}\n",
+                rules.display()
+            );
+        }
         let path = home.join("prometheus.yml");
         std::fs::write(&path, config).unwrap();
         let mut command = Command::new("prometheus");
         command.arg(format!("--config.file={}", path.display())).arg("--web.listen-address=127.0.0.1:0");
         command.arg(format!("--storage.tsdb.path={}", home.join("prometheus").display()));
         Self(Served::start(command, &home.join("prometheus.log")))
+    }
+
+    /// Where it listens.
+    pub(crate) fn url(&self) -> &str {
+        &self.0.url
     }
 
     /// The alerts of its rules, pending and firing.
@@ -124,8 +139,13 @@ impl Alertmanager {
     pub(crate) fn start(home: &Path) -> Self {
         let path = home.join("alertmanager.yml");
         std::fs::write(&path, "route: { receiver: nobody }\nreceivers: [{ name: nobody }]\n").unwrap();
+        Self::with(home, &path)
+    }
+
+    /// Starts it with this configuration.
+    pub(crate) fn with(home: &Path, config: &Path) -> Self {
         let mut command = Command::new("prometheus-alertmanager");
-        command.arg(format!("--config.file={}", path.display())).arg("--web.listen-address=127.0.0.1:0");
+        command.arg(format!("--config.file={}", config.display())).arg("--web.listen-address=127.0.0.1:0");
         command.arg(format!("--storage.path={}", home.join("alertmanager").display())).arg("--cluster.listen-address=");
         Self(Served::start(command, &home.join("alertmanager.log")))
     }
