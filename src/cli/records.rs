@@ -283,11 +283,16 @@ fn retry(look: &Look, ids: &[u64]) -> Result<(), Failure> {
     let wanted: Vec<Option<u64>> = if ids.is_empty() { vec![None] } else { ids.iter().copied().map(Some).collect() };
     match Source::open(&look.place, Access::Write)? {
         Source::Remote(client) => {
+            let mut asked = 0;
             for id in wanted {
                 let path = id.map_or("/api/v1/failures/retry".to_owned(), |id| format!("/api/v1/failures/{id}/retry"));
-                let _: Value = call(&client, Method::POST, &path, None)?;
+                let answer: Value = call(&client, Method::POST, &path, None)?;
+                asked += answer["retrying"].as_u64().unwrap_or_default();
             }
-            print("they are tried again now; `storage-guard failures list` shows what is left\n")
+            if asked == 0 {
+                return print("no deletion is failing\n");
+            }
+            print("asked for: what may go is tried again now; `storage-guard failures list` shows what is left\n")
         }
         Source::Local(mut local) => {
             local.look()?;

@@ -62,6 +62,8 @@ struct Seat {
     view: Arc<VolumeView>,
     trees: Vec<TreeId>,
     pulse: Arc<Pulse>,
+    /// It was asked for its space once.
+    probed: bool,
 }
 
 /// What everybody shares.
@@ -105,7 +107,7 @@ impl Hub {
 
     pub(super) fn seat(&self, view: VolumeView, queue: Option<SyncSender<Command>>, pulse: Arc<Pulse>) {
         let trees = view.trees.iter().map(|tree| tree.policy.tree.clone()).collect();
-        lock(&self.seats).insert(view.name.clone(), Seat { queue, view: Arc::new(view), trees, pulse });
+        lock(&self.seats).insert(view.name.clone(), Seat { queue, view: Arc::new(view), trees, pulse, probed: false });
     }
 
     /// For how long each worker has shown no progress.
@@ -167,7 +169,14 @@ impl Hub {
     /// Every volume was asked for its space once.
     #[must_use]
     pub fn ready(&self) -> bool {
-        lock(&self.seats).values().all(|seat| seat.view.reading != Err(Unusable::NotYet))
+        lock(&self.seats).values().all(|seat| seat.probed || seat.view.reading != Err(Unusable::NotYet))
+    }
+
+    /// A volume was asked for its space.
+    pub(super) fn probed(&self, volume: &VolumeId) {
+        if let Some(seat) = lock(&self.seats).get_mut(volume) {
+            seat.probed = true;
+        }
     }
 
     /// The status.
@@ -184,7 +193,7 @@ impl Hub {
     pub fn plans(&self, volume: Option<&str>) -> Result<Plans, Refusal> {
         let views = self.views();
         let plan = |view: &VolumeView| {
-            let plan = view.seen().then(|| view.plan(self.clock.now()))??;
+            let plan = view.plan(self.clock.now())?;
             let shape = PlanShape::from(&plan);
             self.remember(plan);
             Some(shape)

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::volume::VolumeWorker;
-use crate::domain::deletion::{Attempt, Failure, Seq, Trigger};
+use crate::domain::deletion::{Attempt, Cause, Failure, RuleKind, Seq, Trigger};
 use crate::domain::event::Event;
 use crate::domain::journal::{Entry, GUARD, NoteKind};
 use crate::domain::plan::spared_now;
@@ -39,21 +39,14 @@ impl VolumeWorker {
     /// If the journal cannot be written.
     pub(super) fn retry(&mut self, again: Again<'_>, stop: Stop<'_>) -> Result<usize, JournalError> {
         let due = self.due(again);
-        let batch = self.engine.cleanup.batch_files.max(1);
-        let batches = match again {
-            Again::Due => 1,
-            Again::Asked(..) => usize::MAX,
-        };
-        let mut count = 0;
-        for some in due.chunks(batch).take(batches) {
-            if !stop() && self.steady()? {
-                count += self.retry_these(some.to_vec(), again, stop)?;
-            }
+        if due.is_empty() || !self.steady()? {
+            return Ok(0);
         }
-        Ok(count)
-    }
-
-    fn retry_these(&mut self, due: Vec<Failure>, again: Again<'_>, stop: Stop<'_>) -> Result<usize, JournalError> {
+        let batch = self.engine.cleanup.batch_files.max(1);
+        let (most, who) = match again {
+            Again::Due => (batch, GUARD),
+            Again::Asked(_, who) => (usize::MAX, who),
+        };
         let Some(basis) = self.basis() else { return Ok(0) };
         let size = self.reading.as_ref().map_or(Bytes::ZERO, |reading| reading.space.size);
         let mut wanted = basis.target.bytes;
@@ -66,6 +59,10 @@ impl VolumeWorker {
         let spared: Vec<HashSet<_>> = basis.trees.iter().map(|tree| spared_now(tree, &files, &moment)).collect();
         let (mut chosen, mut unneeded) = (Vec::new(), Vec::new());
         for failure in due {
+            // What is spared or not needed takes nobody's place.
+            if chosen.len() >= most {
+                break;
+            }
             let target = &failure.target;
             let Some(index) = basis.trees.iter().position(|tree| tree.policy.tree == target.tree) else { continue };
             if spared[index].contains(&(target.inode, target.fingerprint)) {
@@ -79,7 +76,10 @@ impl VolumeWorker {
                     leftover = leftover.saturating_sub(target.bytes);
                     beyond.push(failure.id);
                 } else {
-                    unneeded.push(failure);
+                    // A budget asks for more than its volume does.
+                    if unneeded.len() < batch && target.rule != RuleKind::Budget {
+                        unneeded.push(failure);
+                    }
                     continue;
                 }
                 allowed[index] = allowed[index].saturating_sub(target.bytes);
@@ -89,11 +89,13 @@ impl VolumeWorker {
         if self.pressure == Pressure::Normal {
             self.lapse(unneeded)?;
         }
-        let who = match again {
-            Again::Due => GUARD,
-            Again::Asked(_, who) => who,
-        };
-        let settled = self.engine.retry(&self.handles(), chosen, (self.next_run_if_any(), who), stop)?;
+        let mut settled = Vec::new();
+        for some in chosen.chunks(batch) {
+            if !stop() {
+                let run = (self.next_run_if_any(), who);
+                settled.extend(self.engine.retry(&self.handles(), some.to_vec(), run, stop)?);
+            }
+        }
         for tree in &mut self.trees {
             tree.settled(&settled);
         }
@@ -106,10 +108,14 @@ impl VolumeWorker {
         Ok(settled.len())
     }
 
-    /// Nobody needs the space of these any more. What nothing hinders is left alone from now on; the others stay failures, so that
-    /// whoever locked them hears of it (promise 8).
-    fn lapse(&self, unneeded: Vec<Failure>) -> Result<(), JournalError> {
-        let unhindered = self.engine.unhindered(&self.handles(), unneeded);
+    /// Nobody needs the space of these any more. What was locked or in use, lies where it lay, and is neither any more, is left alone
+    /// from now on. All others stay failures, since only deleting would show whether they still fail (promise 8).
+    fn lapse(&self, mut unneeded: Vec<Failure>) -> Result<(), JournalError> {
+        unneeded.retain(|failure| matches!(failure.cause, Cause::Locked | Cause::InUse));
+        let (unhindered, _) = self.engine.examine(&self.handles(), unneeded);
+        if unhindered.is_empty() {
+            return Ok(());
+        }
         let note = |failure: &Failure| Entry::Note {
             kind: NoteKind::FailureClosed,
             volume: None,

@@ -32,7 +32,6 @@ impl VolumeWorker {
             Pressure::Blind { .. } => return,
             Pressure::Reclaiming { .. } | Pressure::Exhausted { .. } => {}
         }
-        self.leftover = None;
         if self.grant.is_none() {
             // What was found to be others' stays theirs when the guard starts again.
             self.grant = self.journal().with_history(|history| history.grants.get(&self.name).copied());

@@ -296,6 +296,9 @@ impl VolumeWorker {
         }
         let before = std::mem::replace(&mut self.pressure, Pressure::Normal);
         self.pressure = before.clone().next(&self.reading, &marks, inflow, eligible, now);
+        if before == Pressure::Normal && self.pressure != Pressure::Normal {
+            self.leftover = None;
+        }
         self.share();
         self.emit(Event::Probed { volume: self.name.clone(), before, now: self.pressure.clone() });
     }

@@ -122,12 +122,10 @@ fn report(hub: &Hub, result: Result<(), JournalError>) {
 }
 
 /// Looks once. A scan rests while the disk is busy, and ends when the worker does.
-fn look(volume: &mut VolumeWorker, stop: &Ended, publish: &dyn Fn(&VolumeWorker)) -> Result<(), JournalError> {
+fn look(volume: &mut VolumeWorker, hub: &Hub, stop: &Ended) -> Result<(), JournalError> {
     volume.probe()?;
-    // The first scan may take long, and nobody need wait for it to know the space.
-    if !volume.view().seen() {
-        publish(volume);
-    }
+    // The first scan may take long; until it is done nothing else is known.
+    hub.probed(&volume.name);
     let (machine, clock) = (volume.machine.clone(), volume.engine.clock.clone());
     volume.look_on(false, &mut |_, at| {
         if at.directories.is_multiple_of(STRIDE) && machine.busy() {
@@ -147,7 +145,7 @@ fn tick(
     stop: &Ended,
     publish: &dyn Fn(&VolumeWorker),
 ) -> Result<(), JournalError> {
-    look(volume, stop, publish)?;
+    look(volume, hub, stop)?;
     publish(volume);
     if volume.returned() {
         hub.ask_reopen();
@@ -171,7 +169,7 @@ fn serve(
         Command::Apply { plan, job, who } => {
             let Some(cancelled) = hub.with_jobs(|jobs| jobs.begin(job, hub.now())) else { return Ok(()) };
             let ended = || stop.asked() || cancelled.load(Ordering::Relaxed);
-            let result = look(volume, stop, publish).and_then(|()| {
+            let result = look(volume, hub, stop).and_then(|()| {
                 if volume.reading.is_err() || !volume.steady()? {
                     return Ok(None);
                 }
@@ -188,7 +186,7 @@ fn serve(
         }
         Command::Retry { id, who } => volume.retry(Again::Asked(id, &who), &|| stop.asked()).map(|_| ()),
         Command::Look => {
-            look(volume, stop, publish)?;
+            look(volume, hub, stop)?;
             volume.act(&|| stop.asked(), publish)
         }
     }

@@ -50,13 +50,15 @@ pub fn conditions(volumes: &[VolumeView], history: &History, now: Timestamp) -> 
 #[must_use]
 pub fn untold(alert: AlertName, subject: &Subject, restored: bool, volumes: &[VolumeView]) -> bool {
     let about = |volume: &&VolumeView| match subject {
-        Subject::Guard => true,
+        Subject::Guard => alert == AlertName::ClockSuspect,
         Subject::Volume(name) => volume.name == *name,
         Subject::Tree(name) => volume.trees.iter().any(|tree| tree.policy.tree == *name),
     };
     let mut concerned = volumes.iter().filter(about).peekable();
     // A volume bears its name only while its disk is there.
-    let away = concerned.peek().is_none() && volumes.iter().any(|volume| volume.traits.kind == ABSENT);
+    let away = matches!(subject, Subject::Volume(_))
+        && concerned.peek().is_none()
+        && volumes.iter().any(|volume| volume.traits.kind == ABSENT);
     let anew = matches!(alert, AlertName::VolumePressure | AlertName::SpaceNotReclaimed);
     (restored && away)
         || concerned.any(|volume| !volume.seen() || (restored && anew && volume.pressure != Pressure::Normal))

@@ -356,10 +356,11 @@ fn nothing_is_over_that_nobody_can_tell_yet() {
     let unscanned = |volume: &mut VolumeView| Arc::get_mut(&mut volume.trees[0].inventory).unwrap().directories = 0;
     let live = Subject::Tree(TreeId::new("live"));
     for (subject, expected) in
-        [(data(), true), (live, true), (Subject::Guard, true), (Subject::Volume(VolumeId::new("other")), false)]
+        [(data(), true), (live, true), (Subject::Guard, false), (Subject::Volume(VolumeId::new("other")), false)]
     {
         check(&unscanned, VolumeBlind, &subject, false, expected);
     }
+    check(&unscanned, AlertName::ClockSuspect, &Subject::Guard, false, true);
     // What a pressure goes by began anew with the start.
     let pressed =
         |volume: &mut VolumeView| volume.pressure = Pressure::Exhausted { since: ago(1), deficit: Deficit::default() };

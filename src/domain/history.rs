@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::deletion::{Attempt, Cap, Failure, Holder, Seq, Target, Trigger};
-use super::journal::{Entry, Intent, NoteKind, OpenIntent, Recorded};
+use super::journal::{Entry, GUARD, Intent, NoteKind, OpenIntent, Recorded};
 use super::limits::Grant;
 use super::names::{TreeId, VolumeId};
 use super::recording::Tally;
@@ -201,6 +201,10 @@ impl History {
 
     /// Counts a deletion of the guard's own against its tree's cap.
     fn count(&mut self, intent: &Intent, freed: Bytes, at: Timestamp) {
+        // A person who has a failure tried again asks for it.
+        if intent.retry_of.is_some() && intent.who != GUARD {
+            return;
+        }
         match intent.target.trigger {
             Trigger::Operator | Trigger::Gateway => return,
             Trigger::Pressure | Trigger::Retention | Trigger::Orphan | Trigger::Leftover | Trigger::Archive => {}
@@ -346,6 +350,18 @@ mod tests {
 
     fn verified(open: bool) -> Attempt {
         Attempt::Verified { freed: Bytes(10), shared: Bytes::ZERO, open }
+    }
+
+    #[test]
+    fn what_a_person_has_tried_again_counts_against_no_cap() {
+        for (who, counted) in [(GUARD, 10), ("root", 0)] {
+            let Entry::Intent(again) = intent(Trigger::Pressure, Some(1)) else { panic!("it is an intent") };
+            let again = Entry::Intent(Intent { who: who.to_owned(), ..again });
+            let first = vec![(1, intent(Trigger::Pressure, None)), (1, outcome(1, failed()))];
+            let found = history([first, vec![(2, again), (2, outcome(3, verified(false)))]].concat());
+            let deleted = found.deleted_within_a_day(&TreeId::new("t"), Timestamp::from_secs(3));
+            assert_eq!((deleted, found.failures.len()), (Bytes(counted), 0), "{who}");
+        }
     }
 
     #[test]

@@ -199,7 +199,10 @@ impl Notifier {
         };
         match outcome {
             Outcome::Delivered(_) => {
-                self.note(channel, None, None);
+                if Health::failures(self.note(channel, None, None).as_ref()) > 0 {
+                    self.lock().queue.hurry(channel, self.clock.now());
+                    self.work.send_modify(|count| *count = count.wrapping_add(1));
+                }
                 log.push("delivered".to_owned());
                 Ok(log.join("\n"))
             }
@@ -276,7 +279,7 @@ impl Notifier {
             Outcome::Delivered(said) => {
                 state.queue.finish(message.seq, MessageState::Sent, None);
                 // It works again: what was refused meanwhile need not wait for its own next attempt.
-                if matches!(state.health.get(&message.channel), Some(Health::Failing { not_before: Some(_), .. })) {
+                if times > 1 {
                     state.queue.hurry(&message.channel, now);
                 }
                 (Delivery::Sent, said, None)

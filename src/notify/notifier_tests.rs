@@ -417,6 +417,10 @@ fn one_message_that_fails_holds_up_no_other_group() {
     let second = case.begin("a").unwrap();
     assert_eq!(second.alert, AlertName::ClockSuspect);
     case.end(&second, taken());
+    // What is accepted hurries the others, once.
+    let hurried = case.begin("a").unwrap();
+    assert_eq!(hurried.id, first.id);
+    case.end(&hurried, Outcome::Again { error: "HTTP 500".to_owned(), after: None, channel: false });
     assert!(case.begin("a").is_none());
     case.pass(30);
     assert_eq!(case.begin("a").unwrap().id, first.id);

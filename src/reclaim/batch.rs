@@ -194,27 +194,30 @@ impl Engine {
             job: None,
             run,
         };
-        let intents: Vec<_> = self.unhindered(trees, failures).into_iter().map(intent).collect();
+        let (unhindered, unknown) = self.examine(trees, failures);
+        let intents: Vec<_> = unhindered.into_iter().chain(unknown).map(intent).collect();
         if intents.is_empty() {
             return Ok(Vec::new());
         }
         self.batch(trees, intents, stop)
     }
 
-    /// Those that the door would not refuse again for the same reason. The others have had one more attempt, and wait.
-    pub fn unhindered(&self, trees: &Trees, failures: Vec<Failure>) -> Vec<Failure> {
-        let (mut unhindered, mut refused) = (Vec::new(), Vec::new());
+    /// Those that lie where they lay and that the door would not refuse for what it sees, and those of which that cannot be said. The
+    /// others, which it would refuse again, have had one more attempt, and wait.
+    pub fn examine(&self, trees: &Trees, failures: Vec<Failure>) -> (Vec<Failure>, Vec<Failure>) {
+        let (mut unhindered, mut unknown, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         // Where the last attempt is not settled, nobody knows what there is to try.
         let open = self.journal.with_history(History::unsettled_retries);
         for failure in failures.into_iter().filter(|failure| !open.contains(&Seq(failure.id))) {
             let tree = trees.get(&failure.target.tree);
-            match tree.map_or(Ok(()), |tree| ready(tree.dir.as_ref(), &failure.target, tree.rules())) {
-                Err(attempt @ Attempt::Failed { .. }) => {
+            match tree.map(|tree| ready(tree.dir.as_ref(), &failure.target, tree.rules())) {
+                Some(Err(attempt @ Attempt::Failed { .. })) => {
                     let (seq, target) = (Seq(failure.id), failure.target);
                     let intent = Intent { target, who: GUARD.to_owned(), job: None, run: 0, retry_of: Some(seq) };
                     refused.push(Settled { seq, intent, attempt });
                 }
-                Ok(()) | Err(_) => unhindered.push(failure),
+                Some(Ok(())) => unhindered.push(failure),
+                Some(Err(_)) | None => unknown.push(failure),
             }
         }
         self.name_holders(trees, &mut refused);
@@ -232,7 +235,7 @@ impl Engine {
         for one in refused {
             (self.events)(one.event());
         }
-        unhindered
+        (unhindered, unknown)
     }
 
     /// Leaves the intents open of which nobody knows what became of them.

@@ -206,6 +206,57 @@ fn what_was_locked_does_not_all_go_when_nobody_needs_it_any_more() {
     assert_eq!((open(), gone() <= 8), (10, true));
 }
 
+/// Promise 8: only what was locked or in use, and is not any more, is let go; whatever else fails stays a failure.
+#[test]
+#[ignore = "needs root and a loop device"]
+fn what_still_fails_does_not_lapse() {
+    let bed = Bed::new(Mounted::ext4(400), 300);
+    let refusing = bed.file(40).parent().unwrap().to_owned();
+    let locked: Vec<String> = (0..20).map(|at| bed.file(at).to_str().unwrap().to_owned()).collect();
+    let all: Vec<&str> = locked.iter().map(String::as_str).collect();
+    run("chattr", &[&["+i", refusing.to_str().unwrap()], &all[..]].concat());
+    let daemon = Daemon::start(&bed.config("", ""), &bed.state());
+    wait_for("the low mark is reached", || daemon.status().unwrap()["volumes"][0]["pressure"] == "normal");
+    run("chattr", &[&["-i"], &all[..]].concat());
+    let causes = || {
+        let failures: serde_json::Value = serde_json::from_str(&daemon.get("/api/v1/failures?limit=1000")).unwrap();
+        let cause = |failure: &serde_json::Value| failure["cause"].as_str().unwrap().to_owned();
+        failures["items"].as_array().unwrap().iter().map(cause).collect::<Vec<_>>()
+    };
+    wait_for("nothing is locked any more", || !causes().contains(&"locked".to_owned()));
+    pause(Duration::from_secs(5));
+    let left = causes();
+    run("chattr", &["-i", refusing.to_str().unwrap()]);
+    assert_eq!(left, ["permission", "permission"], "they stand for their directory, which still refuses");
+}
+
+/// What is spared waits, and takes nobody's place.
+#[test]
+#[ignore = "needs root and a loop device"]
+#[expect(clippy::disallowed_methods, reason = "it makes the test's own file")]
+fn failures_that_are_protected_now_keep_no_others_waiting() {
+    let bed = Bed::new(Mounted::ext4(400), 300);
+    let config = bed.config("", "");
+    let locked: Vec<String> = (0..30).map(|at| bed.file(at).to_str().unwrap().to_owned()).collect();
+    let all: Vec<&str> = locked.iter().map(String::as_str).collect();
+    run("chattr", &[&["+i"], &all[..]].concat());
+    let daemon = Daemon::start(&config, &bed.state());
+    wait_for("the low mark is reached", || daemon.status().unwrap()["volumes"][0]["pressure"] == "normal");
+    let protected = std::fs::read_to_string(&config).unwrap() + "    protect: [\"live/a/**\"]\n";
+    std::fs::write(&config, protected).unwrap();
+    run("kill", &["-HUP", &daemon.pid().to_string()]);
+    let open = |stream: &str| {
+        let failures = daemon.get("/api/v1/failures?limit=1000");
+        failures.matches(&format!("\"{stream}/")).count()
+    };
+    let protected =
+        |line: &str| line.contains("spared_bytes{tree=\"live\",reason=\"protected\"}") && !line.ends_with(" 0");
+    wait_for("the configuration is in force", || daemon.get("/metrics").lines().any(protected));
+    run("chattr", &[&["-i"], &all[..]].concat());
+    wait_for("those of other cameras are settled", || open("live/b") + open("live/c") == 0);
+    assert_eq!(open("live/a"), 10, "what is protected waits");
+}
+
 /// A person's request is not bound by what pressure still needs.
 #[test]
 #[ignore = "needs root and a loop device"]
