@@ -370,7 +370,11 @@ impl VolumeWorker {
             name: self.name.clone(),
             traits: self.traits.clone(),
             reading: self.reading.clone(),
-            pressure: self.pressure.clone(),
+            // No reading, no judgement: before the first look nothing is normal.
+            pressure: match &self.reading {
+                Err(why @ Unusable::NotYet) => Pressure::Blind { since: self.now(), why: why.clone() },
+                Ok(_) | Err(_) => self.pressure.clone(),
+            },
             marks: self.marks.clone(),
             trees: self.trees.iter().map(TreeWatch::view).collect(),
             basis: self.basis(),
