@@ -1,6 +1,6 @@
 //! Addresses: sockets, web, mail.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use reqwest::Url;
 
@@ -49,11 +49,6 @@ fn reachable(node: &Node<'_>, host: &str) {
 /// Whether an address with a login in it was written.
 pub(super) fn has_login(text: &str) -> bool {
     Url::parse(text.trim()).is_ok_and(|url| !url.username().is_empty() || url.password().is_some())
-}
-
-/// Whether a host is this machine, by its very text.
-pub(super) fn loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 /// A mail address, as the mailer takes it.
@@ -133,15 +128,6 @@ mod tests {
             let url = Url::parse(text).unwrap();
             let literal = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse().ok());
             assert_eq!(literal.is_some_and(never_told), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn loopback_goes_by_the_text() {
-        for (host, expected) in
-            [("localhost", true), ("127.0.0.2", true), ("::1", true), ("mail", false), ("localhost.evil", false)]
-        {
-            assert_eq!(loopback(host), expected, "{host}");
         }
     }
 }

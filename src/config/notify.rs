@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::addresses::{has_login, loopback, mail, mail_server, target, web};
+use super::addresses::{has_login, mail, mail_server, target, web};
 use super::node::{Map, Names, Node, choice};
 use super::secrets::{self, Given};
 use super::whole::longer;
+use crate::domain::address::loopback;
 use crate::domain::alert::AlertName;
 use crate::domain::secret::Secret;
 use crate::domain::settings::{

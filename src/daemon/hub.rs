@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::jobs::Jobs;
 use super::log;
 use super::systemd::Pulse;
-use crate::domain::deletion::{Cap, Seq};
+use crate::domain::deletion::Cap;
 use crate::domain::event::Event;
 use crate::domain::history::History;
 use crate::domain::journal::{Entry, JournalQuery, NoteKind};
@@ -18,7 +18,7 @@ use crate::domain::path::RelPath;
 use crate::domain::plan::Plan;
 use crate::domain::retention::Mode;
 use crate::domain::status::VolumeView;
-use crate::domain::units::{Bytes, Timestamp};
+use crate::domain::units::Timestamp;
 use crate::domain::volume::Unusable;
 use crate::metrics::Counters;
 use crate::server::records::{Cap as CapShape, FailureItem, Job, JobItem, JournalEntry, Verification};
@@ -441,16 +441,7 @@ impl Hub {
         let target = target
             .ok_or_else(|| Refusal::not_found(format!("there is no failed deletion {id}; see `failures list`")))?;
         let reason: String = reason.chars().take(REASON).collect();
-        let note = Entry::Note {
-            kind: NoteKind::FailureClosed,
-            volume: None,
-            tree: Some(target.tree.clone()),
-            who: who.to_owned(),
-            bytes: Bytes::ZERO,
-            number: Seq(id).0,
-            text: reason.clone(),
-        };
-        self.append(note)?;
+        self.append(Entry::failure_closed(id, target.tree.clone(), who, &reason))?;
         self.record(&Event::FailureClosed { target, who: who.to_owned(), reason });
         Ok(())
     }

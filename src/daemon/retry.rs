@@ -116,15 +116,7 @@ impl VolumeWorker {
         if unhindered.is_empty() {
             return Ok(());
         }
-        let note = |failure: &Failure| Entry::Note {
-            kind: NoteKind::FailureClosed,
-            volume: None,
-            tree: Some(failure.target.tree.clone()),
-            who: GUARD.to_owned(),
-            bytes: Bytes::ZERO,
-            number: failure.id,
-            text: LAPSED.to_owned(),
-        };
+        let note = |failure: &Failure| Entry::failure_closed(failure.id, failure.target.tree.clone(), GUARD, LAPSED);
         let notes = unhindered.iter().map(note).collect();
         self.journal().append_synced(notes, self.now())?;
         for failure in unhindered {

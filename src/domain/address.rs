@@ -1,4 +1,4 @@
-//! Addresses that messages never go to: link-local ones and metadata services of clouds.
+//! Addresses that messages never go to: link-local ones and metadata services of clouds; and those that never leave the machine.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -36,6 +36,26 @@ pub fn never_told(address: IpAddr) -> bool {
                 || METADATA_6.contains(&ip)
                 || (last && four(Ipv4Addr::new(a, b, c, d)))
                 || (words[0] == 0x2002 && four(Ipv4Addr::new(e, f, g, h)))
+        }
+    }
+}
+
+/// Whether a host is this machine, by its very text.
+#[must_use]
+pub fn loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_goes_by_the_text() {
+        for (host, expected) in
+            [("localhost", true), ("127.0.0.2", true), ("::1", true), ("mail", false), ("localhost.evil", false)]
+        {
+            assert_eq!(loopback(host), expected, "{host}");
         }
     }
 }

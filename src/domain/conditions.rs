@@ -276,4 +276,4 @@ fn held_open(held: &HeldOpen) -> UnreclaimedItem {
 
 #[cfg(test)]
 #[path = "conditions_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -54,7 +54,8 @@ fn scanned(secs: i64) -> Arc<Inventory> {
     Arc::new(inventory)
 }
 
-fn volume() -> VolumeView {
+/// A volume that is well, with one tree.
+pub(crate) fn volume() -> VolumeView {
     let space = Space { size: Bytes::gib(100), available: Bytes::gib(9), ..Space::default() };
     VolumeView {
         name: VolumeId::new("data"),

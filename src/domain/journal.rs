@@ -21,7 +21,7 @@ words! {
         Share = "share",
         /// A person let go of a cap.
         CapAcknowledged = "cap_acknowledged",
-        /// A person closed a failed deletion.
+        /// A failed deletion was closed: by a person, or because nobody needs its space any more.
         FailureClosed = "failure_closed",
         /// A directory that had become empty was removed.
         Pruned = "pruned",
@@ -86,6 +86,20 @@ pub enum Entry {
 }
 
 impl Entry {
+    /// A failed deletion is closed: it is not tried again.
+    #[must_use]
+    pub fn failure_closed(id: u64, tree: TreeId, who: &str, reason: &str) -> Self {
+        Self::Note {
+            kind: NoteKind::FailureClosed,
+            volume: None,
+            tree: Some(tree),
+            who: who.to_owned(),
+            bytes: Bytes::ZERO,
+            number: id,
+            text: reason.to_owned(),
+        }
+    }
+
     /// A note of the guard's own.
     #[must_use]
     pub fn note(kind: NoteKind, text: impl Into<String>) -> Self {

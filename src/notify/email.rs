@@ -22,6 +22,7 @@ use super::delivery::Outcome;
 use super::mail_text;
 use super::mask::Mask;
 use super::template::Templates;
+use crate::domain::address::loopback;
 use crate::domain::cause::chain;
 use crate::domain::settings::{ChannelKind, MailTls, Severity};
 
@@ -295,10 +296,6 @@ fn build(kind: &ChannelKind) -> Result<Mailer, String> {
     };
     let to = to.iter().map(mailbox).collect::<Result<Vec<_>, _>>()?;
     Ok(Mailer { host: host.clone(), port: *port, tls, login, mask, from: mailbox(from)?, to })
-}
-
-fn loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
 fn header(name: &'static str, value: &str) -> HeaderValue {

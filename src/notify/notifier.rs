@@ -216,7 +216,7 @@ impl Notifier {
     /// Whether there is a channel of that name.
     #[must_use]
     pub fn has_channel(&self, name: &str) -> bool {
-        self.settings.load().channels.iter().any(|channel| channel.name == name)
+        self.settings.load().channel(name).is_some()
     }
 
     /// Queues what is due, and says when something will be next.

@@ -7,19 +7,14 @@ use super::notifier::tests::{Case, channel, settings, taken};
 use crate::domain::alert::{AlertName, Condition, ITEMS};
 use crate::domain::alert_book::{AlertBook, KEEP};
 use crate::domain::conditions::conditions;
+use crate::domain::conditions::tests::volume;
 use crate::domain::deletion::{Cause, Failure, RuleKind, Target};
 use crate::domain::history::History;
-use crate::domain::layout::Layout;
-use crate::domain::names::{TreeId, VolumeId};
+use crate::domain::names::TreeId;
 use crate::domain::path::RelPath;
-use crate::domain::pressure::Pressure;
-use crate::domain::recording::InventoryBuilder;
-use crate::domain::retention::{Mode, TreePolicy, WhenOpen};
 use crate::domain::secret::Secret;
 use crate::domain::settings::{ChannelKind, ChannelSettings, MailTls, NotifySettings, Robot, Severity};
-use crate::domain::status::{TreeView, VolumeView};
-use crate::domain::units::{Bytes, Percent, Timestamp};
-use crate::domain::volume::{Marks, Unusable};
+use crate::domain::units::{Bytes, Timestamp};
 use crate::store::{Message, MessageKind};
 
 const HOUR: i64 = 3600;
@@ -140,46 +135,6 @@ fn a_severity_that_flaps_is_one_message_and_to_an_alertmanager_a_pair_an_interva
             | ChannelKind::Robot { .. }
             | ChannelKind::Heartbeat { .. } => assert!(sent.len() <= 2, "{}: {sent:?}", of.name),
         }
-    }
-}
-
-fn volume() -> VolumeView {
-    let policy = TreePolicy {
-        tree: TreeId::new("live"),
-        mode: Mode::Enforce,
-        layout: Layout::parse("plain", &["mp4".to_owned()], jiff::tz::TimeZone::UTC).unwrap(),
-        min_age: Duration::ZERO,
-        when_open: WhenOpen::Wait,
-        protect: Vec::new(),
-        retention: Vec::new(),
-        budget: None,
-        max_share: Percent::new(20),
-    };
-    let tree = TreeView {
-        policy: policy.into(),
-        path: "/data/live".to_owned(),
-        pick: None,
-        inventory: InventoryBuilder::new(TreeId::new("live"), Timestamp::default()).finish(Timestamp::default()).into(),
-        survey: Default::default(),
-        gone: Default::default(),
-        unleased: false,
-        fault: None,
-    };
-    VolumeView {
-        name: VolumeId::new("data"),
-        traits: Default::default(),
-        reading: Err(Unusable::ReadOnly),
-        pressure: Pressure::Normal,
-        marks: Marks::default(),
-        trees: vec![tree],
-        basis: None,
-        spared: Default::default(),
-        running: None,
-        last_run: None,
-        stalled: None,
-        foreign: None,
-        canary: None,
-        clock_suspect: None,
     }
 }
 

@@ -128,14 +128,11 @@ impl Notifier {
             Ok(parcel) => parcel,
             Err(error) => return Outcome::GivenUp(error),
         };
-        let ready = match prepare(channel, prepared).await {
-            Ok(ready) => ready,
-            Err(outcome) => return outcome,
-        };
-        let outcome =
-            ready.send(&parcel, &self.templates.load_full(), self.clock.now(), settings.timeout, &mut Vec::new()).await;
-        keep(channel, prepared, ready, &outcome);
-        outcome
+        let (now, templates) = (self.clock.now(), self.templates.load_full());
+        with(channel, prepared, async |ready| {
+            ready.send(&parcel, &templates, now, settings.timeout, &mut Vec::new()).await
+        })
+        .await
     }
 
     /// Tells a channel that forgets of all that fires.
@@ -150,13 +147,7 @@ impl Notifier {
         let body =
             |(condition, since): &(Condition, Timestamp)| Body::new("alert.firing", condition, *since, now, &templates);
         let bodies: Vec<Body> = standing.iter().map(body).collect();
-        let ready = match prepare(channel, prepared).await {
-            Ok(ready) => ready,
-            Err(outcome) => return outcome,
-        };
-        let outcome = ready.send_again(&bodies, now, settings.timeout).await;
-        keep(channel, prepared, ready, &outcome);
-        outcome
+        with(channel, prepared, async |ready| ready.send_again(&bodies, now, settings.timeout).await).await
     }
 
     /// Calls the address of a heartbeat.
@@ -166,16 +157,12 @@ impl Notifier {
         prepared: &mut Prepared,
         settings: &NotifySettings,
     ) -> Outcome {
-        let now = self.clock.now();
-        let ready = match prepare(channel, prepared).await {
-            Ok(ready) => ready,
-            Err(outcome) => return outcome,
-        };
-        let templates = self.templates.load_full();
+        let (now, templates) = (self.clock.now(), self.templates.load_full());
         let parcel = Parcel::test(String::new(), &channel.name, now, &templates);
-        let outcome = ready.send(&parcel, &templates, now, settings.timeout, &mut Vec::new()).await;
-        keep(channel, prepared, ready, &outcome);
-        outcome
+        with(channel, prepared, async |ready| {
+            ready.send(&parcel, &templates, now, settings.timeout, &mut Vec::new()).await
+        })
+        .await
     }
 
     /// Writes what has changed, or goes on without if that takes too long: then it is written later.
@@ -195,19 +182,25 @@ impl Notifier {
     }
 }
 
-/// The channel as it is configured now; it is made anew after a failure.
-async fn prepare(channel: &ChannelSettings, prepared: &mut Prepared) -> Result<Arc<Channel>, Outcome> {
-    match prepared.take().filter(|(made_of, _)| made_of == channel) {
-        Some((_, ready)) => Ok(ready),
-        // What is missing may come: a certificate, a file.
-        None => ready(channel.clone()).await.map_err(Outcome::unreachable),
-    }
-}
-
-fn keep(channel: &ChannelSettings, prepared: &mut Prepared, ready: Arc<Channel>, outcome: &Outcome) {
+/// Sends by the channel as it is configured now; it is made anew after a failure.
+async fn with(
+    channel: &ChannelSettings,
+    prepared: &mut Prepared,
+    send: impl AsyncFnOnce(&Channel) -> Outcome,
+) -> Outcome {
+    let ready = match prepared.take().filter(|(made_of, _)| made_of == channel) {
+        Some((_, ready)) => ready,
+        None => match ready(channel.clone()).await {
+            Ok(ready) => ready,
+            // What is missing may come: a certificate, a file.
+            Err(error) => return Outcome::unreachable(error),
+        },
+    };
+    let outcome = send(&ready).await;
     if let Outcome::Delivered(_) = outcome {
         *prepared = Some((channel.clone(), ready));
     }
+    outcome
 }
 
 /// A sleep that is neither so long that nothing would be noticed, nor so short that it would be none.
