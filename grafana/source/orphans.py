@@ -6,6 +6,7 @@ from source.panels import (
     BAD,
     COLORED,
     GOOD,
+    GUARD,
     LOOK,
     PLAIN,
     TREE,
@@ -78,10 +79,35 @@ def orphans():
             f"sum(storage_guard_missing_files{{{TREE}}})",
             thresholds=ANY_WANTS_A_LOOK,
         ),
+        stat(
+            "Uncatalogued",
+            "Recordings that are proven to be in no catalogue of their tree: somebody forgot them. Nothing is shown without a "
+            "catalogue, and before one was compared. `storage-guard orphans list` names them.",
+            f'sum(storage_guard_orphan_bytes{{{TREE}, kind="uncatalogued"}} >= 0)',
+            unit="bytes",
+            thresholds=ANY_WANTS_A_LOOK,
+            none="not known",
+        ),
+        stat(
+            "Catalogues not trusted",
+            "Catalogues that are not believed, or were not read yet. Nothing is called an orphan by them: "
+            "`storage-guard catalogue list` says why.",
+            f"sum(1 - storage_guard_catalogue_trusted{{{GUARD}}})",
+            thresholds=ANY_WANTS_A_LOOK,
+            none="no catalogue",
+        ),
+        timeline(
+            "Catalogues",
+            "Whether each catalogue is believed. While it is not, nothing is called an orphan by it, and what was last known of "
+            "it stays.",
+            [query(f"storage_guard_catalogue_trusted{{{GUARD}}}", "{{catalogue}} {{instance}}")],
+            {0: ("not trusted", LOOK), 1: ("trusted", GOOD)},
+            (16, 4),
+        ),
         table(
             "Trees, worst first",
-            "Every tree: what waits and since when, what did not come back, what is left over, and whether a cap waits for a "
-            "person.",
+            "Every tree: what waits and since when, what did not come back, what is in no catalogue or left over, and whether a "
+            "cap waits for a person.",
             [
                 rows(by, f"storage_guard_deletions_waiting{{{TREE}}}"),
                 rows(by, f"1000 * {since}"),
@@ -91,6 +117,7 @@ def orphans():
                 rows(by, f"storage_guard_missing_files{{{TREE}}}"),
                 rows(by, f"storage_guard_tree_files{{{TREE}}}"),
                 rows(by, f"storage_guard_tree_bytes{{{TREE}}}"),
+                rows(by, f'storage_guard_orphan_bytes{{{TREE}, kind="uncatalogued"}} >= 0'),
             ],
             {
                 "instance": "Guard",
@@ -99,6 +126,7 @@ def orphans():
                 "Value #B": "Failing since",
                 "Value #C": "Not given back",
                 "Value #D": "Caps",
+                "Value #I": "Uncatalogued",
                 "Value #E": "Leftovers",
                 "Value #F": "Missing",
                 "Value #G": "Recordings",
@@ -117,6 +145,7 @@ def orphans():
                     custom_cellOptions=COLORED,
                 ),
                 column("Caps", mappings=mapping({0: ("–", None), 1: ("tripped", BAD)}), custom_cellOptions=COLORED),
+                column("Uncatalogued", unit="bytes"),
                 column("Leftovers", unit="bytes"),
                 column("Bytes", unit="bytes"),
             ],
@@ -184,20 +213,36 @@ def orphans():
         ),
         graph(
             "Orphans, by kind",
-            "Recordings that should not be there. Leftover: unfinished, and nobody touches it. Uncatalogued: a trusted catalogue "
-            "does not know it; absent without a catalogue.",
-            [query(f"sum by (kind) (storage_guard_orphan_bytes{{{TREE}}})", "{{kind}}")],
+            "Recordings that should not be there. Leftover: unfinished, and nobody touches it. Uncatalogued: it is proven that no "
+            "catalogue knows it; absent without a catalogue, and before one was compared.",
+            [query(f"sum by (kind) (storage_guard_orphan_bytes{{{TREE}}} >= 0)", "{{kind}}")],
             "bytes",
             (8, 8),
             stacked=True,
         ),
         timeline(
             "Caps",
-            "Whether a cap tripped, for each tree. Until a person acknowledges, retention deletes nothing there, and pressure "
-            "only as much as flows in.",
+            "Whether a cap tripped, for each tree. Until a person acknowledges, retention (`run_share`) or what is done with "
+            "orphans (`orphan_share`) deletes nothing there, and with `run_share` pressure only as much as flows in.",
             [query(f"storage_guard_cap_tripped{{{TREE}}}", "{{tree}} {{cap}} {{instance}}")],
             {0: ("not tripped", GOOD), 1: ("waits for a person", BAD)},
             (8, 8),
+        ),
+        graph(
+            "Rows, by catalogue",
+            "Rows for trees of the guard, when the catalogue was last read and believed. A sudden fall is what the guard does not "
+            "believe (`max_drop`).",
+            [query(f"storage_guard_catalogue_rows{{{GUARD}}}", "{{catalogue}} {{instance}}")],
+            "short",
+            (12, 8),
+            none="no catalogue",
+        ),
+        graph(
+            "Missing recordings, by tree",
+            "Entries of a catalogue without a file, though the guard did not delete it: who watches such a recording gets an error.",
+            [query(f"storage_guard_missing_files{{{TREE}}}", "{{tree}} {{instance}}")],
+            "short",
+            (12, 8),
         ),
     ]
     return dashboard(

@@ -41,25 +41,17 @@ pub(super) fn alerts(command: Alerts) -> Result<(), Failure> {
 }
 
 /// The alerts of a state that no guard has open.
-fn book(local: &Local, access: Access) -> Result<Book, Failure> {
-    let opened = match &local.state {
-        Some(state) if access == Access::Write || state.path().join("guard.db").exists() => {
-            let opened = Database::of(&state.path().join("guard.db"), state.id())?;
-            opened.rebuilt.iter().for_each(|text| complain(text));
-            opened.database
-        }
-        Some(_) | None => Database::memory()?,
-    };
-    let book = Book::new(local.hub.clone(), &local.notify, Arc::new(opened), "guard.db".into());
+fn book(local: &Local) -> Book {
+    let book = Book::new(local.hub.clone(), &local.notify, local.database.clone(), "guard.db".into());
     book.set_homes(local.guard.homes());
-    Ok(book)
+    book
 }
 
 /// The items of a list, of the running guard or of the state.
 fn items(look: &Look, path: &str, of: impl FnOnce(&Book) -> Result<Value, Failure>) -> Result<Vec<Value>, Failure> {
     match Source::open(&look.place, Access::Read)? {
         Source::Remote(client) => pages(&client, path),
-        Source::Local(local) => Ok(of(&book(&local, Access::Read)?)?.as_array().cloned().unwrap_or_default()),
+        Source::Local(local) => Ok(of(&book(&local))?.as_array().cloned().unwrap_or_default()),
     }
 }
 
@@ -143,7 +135,7 @@ fn make(look: &Look, wanted: &NewSilence) -> Result<(), Failure> {
     let made: Value = match Source::open(&look.place, Access::Write)? {
         Source::Remote(client) => call(&client, Method::POST, "/api/v1/silences", Some(serde_json::to_value(wanted)?))?,
         Source::Local(local) => {
-            let made = book(&local, Access::Write)?.silence(wanted, &who());
+            let made = book(&local).silence(wanted, &who());
             serde_json::to_value(made.map_err(|refusal| failure(refusal.status, refusal.message))?)?
         }
     };
@@ -162,7 +154,7 @@ fn remove(look: &Look, id: u64) -> Result<(), Failure> {
             let _: Value = call(&client, Method::DELETE, &format!("/api/v1/silences/{id}"), None)?;
         }
         Source::Local(local) => {
-            let ended = book(&local, Access::Write)?.end_silence(id, &who());
+            let ended = book(&local).end_silence(id, &who());
             ended.map_err(|refusal| failure(refusal.status, refusal.message))?;
         }
     }

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -64,6 +65,21 @@ pub(super) enum Command {
     },
     /// One screen: what a person wants to know first.
     Status(Look),
+    /// Recordings that should not be there: what they are, and what is done about them.
+    Orphans {
+        #[command(subcommand)]
+        command: Orphans,
+    },
+    /// Catalogue entries without a file.
+    Missing {
+        #[command(subcommand)]
+        command: Missing,
+    },
+    /// Who says what should exist, and whether that is believed.
+    Catalogue {
+        #[command(subcommand)]
+        command: Catalogue,
+    },
     /// What was done and why.
     Journal {
         #[command(subcommand)]
@@ -152,6 +168,99 @@ pub(super) enum Journal {
         /// With a stream: the time (RFC 3339) at which something is missing.
         time: Option<String>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Orphans {
+    /// Lists them, with what proves each or what is still wanted.
+    List {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        kind: Kind,
+        /// Proven ones only.
+        #[arg(long)]
+        proven: bool,
+    },
+    /// Inserts the row that the platform should have had.
+    Adopt {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        kind: Kind,
+        /// Only shows the rows that would be inserted.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Sets them aside; they are deleted after `orphans.quarantine`.
+    Quarantine {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        kind: Kind,
+    },
+    /// Deletes them.
+    Delete {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        kind: Kind,
+    },
+    /// Puts what is set aside back under its name, never over another file.
+    Restore {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        kind: Kind,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Missing {
+    /// Lists them; those that the guard deleted itself are left out.
+    List(Which),
+    /// Removes their rows, each once its file is verified absent.
+    Remove(Which),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Catalogue {
+    /// Lists them, and why one is not trusted.
+    List(Look),
+    /// Accepts what one says now, after it was distrusted.
+    Accept {
+        #[command(flatten)]
+        look: Look,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Which files of which tree.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Which {
+    #[command(flatten)]
+    pub(super) look: Look,
+    /// The tree's name.
+    #[arg(value_name = "TREE")]
+    pub(super) name: Option<String>,
+    /// Paths below the tree.
+    #[arg(value_name = "PATH")]
+    pub(super) paths: Vec<OsString>,
+    /// All of the tree.
+    #[arg(long)]
+    pub(super) all: bool,
+    /// `%XX` stands in the paths for bytes that a terminal should not see, as lists show them.
+    #[arg(long)]
+    pub(super) encoded: bool,
+}
+
+/// Which kind of orphans.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Kind {
+    /// Which kind.
+    #[arg(long, value_name = "KIND", value_parser = ["uncatalogued", "leftover"], default_value = "uncatalogued")]
+    pub(super) kind: String,
 }
 
 #[derive(Debug, Subcommand)]

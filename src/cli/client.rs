@@ -162,12 +162,16 @@ mod tests {
     use super::*;
     use crate::domain::deletion::Outcome;
     use crate::domain::journal::JournalQuery;
+    use crate::domain::remedy::RemedyKind;
     use crate::domain::settings::AuthSettings;
+    use crate::server::hook_records::HookKept;
+    use crate::server::orphans::{Missing, Orphan, OrphansWanted, Remedied, RemedyRequest};
     use crate::server::records::{
         Alert, Cap, ChannelTest, FailureItem, Job, JobItem, JournalEntry, NewSilence, Silence, SilenceMade,
     };
-    use crate::server::shapes::{Channel, Page, Status};
+    use crate::server::shapes::{Catalogue, Channel, Page, Status};
     use crate::server::{Auth, Backend, ControlSocket, Limits, PageQuery, Plans, Refusal, router, serve_unix};
+    use crate::store::HookRecord;
     use crate::system::SystemClock;
 
     /// A daemon that reads a request, answers with these bytes, and hangs up; or keeps silent.
@@ -230,6 +234,7 @@ mod tests {
                 alerts: None,
                 volumes: vec![],
                 trees: vec![],
+                catalogues: vec![],
             }
         }
 
@@ -287,6 +292,30 @@ mod tests {
 
         fn close(&self, _: u64, _: &str, _: &str) -> Result<(), Refusal> {
             Ok(())
+        }
+
+        fn orphans(&self, _: &OrphansWanted, _: &PageQuery) -> Result<Page<Orphan>, Refusal> {
+            Ok(Page { items: vec![], next: None })
+        }
+
+        fn missing(&self, _: Option<&str>, _: &PageQuery) -> Result<Page<Missing>, Refusal> {
+            Ok(Page { items: vec![], next: None })
+        }
+
+        fn remedy(&self, _: RemedyKind, request: &RemedyRequest, _: &str) -> Result<Remedied, Refusal> {
+            Err(Refusal::conflict("observe", format!("tree `{}` is only observed", request.tree)))
+        }
+
+        fn catalogues(&self) -> Vec<Catalogue> {
+            vec![]
+        }
+
+        fn accept(&self, name: &str, _: &str) -> Result<(), Refusal> {
+            Err(Refusal::not_found(format!("there is no catalogue `{name}`")))
+        }
+
+        fn keep_hooks(&self, _: &[HookRecord]) -> Result<Vec<HookKept>, Refusal> {
+            Err(Refusal::conflict("no_hooks", "no catalogue is made of hook records"))
         }
 
         fn alerts(&self) -> Vec<Alert> {

@@ -7,7 +7,7 @@ use clap::{CommandFactory as _, Parser as _};
 
 use super::args::{Cli, Command};
 use super::exit::{Failure, complain};
-use super::{alerts, look, reclaim, records, run, setup};
+use super::{alerts, look, orphans, reclaim, records, run, setup};
 use crate::system::remote::{ARGUMENT, serve};
 
 /// A child of the guard: it is asked over its standard input, and answers over its standard output.
@@ -36,6 +36,9 @@ pub fn main() -> ExitCode {
         Command::Plan { look, volume, explain } => look::plan(&look, volume.as_deref(), explain.as_deref()),
         Command::Reclaim { look, plan } => reclaim::reclaim(&look, plan.as_deref()),
         Command::Status(wanted) => look::status(&wanted),
+        Command::Orphans { command } => orphans::orphans(&command),
+        Command::Missing { command } => orphans::missing(&command),
+        Command::Catalogue { command } => orphans::catalogue(command),
         Command::Journal { command } => records::journal(command),
         Command::Cap { command } => records::cap(command),
         Command::Failures { command } => records::failures(command),

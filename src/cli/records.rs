@@ -94,6 +94,26 @@ fn list(entries: &[Value]) -> String {
     let mut out = String::new();
     for entry in entries {
         let what = match word(entry, "kind") {
+            "restored" => {
+                format!(
+                    "restored from quarantine: `{}` in {}, {}",
+                    word(entry, "path"),
+                    word(entry, "tree"),
+                    word(entry, "note")
+                )
+            }
+            "deletion" if word(entry, "rule") == "quarantine" => format!(
+                "quarantine {}: `{}` in {}, {}, {}",
+                match entry["outcome"].as_str() {
+                    Some("kept") if word(entry, "note") == "quarantined" => "set aside",
+                    Some(outcome) => outcome,
+                    None => "open",
+                },
+                word(entry, "path"),
+                word(entry, "tree"),
+                Bytes(entry["bytes"].as_u64().unwrap_or(0)),
+                word(entry, "reason")
+            ),
             "deletion" => format!(
                 "{} {}: `{}` in {}, {}, {}",
                 word(entry, "trigger"),

@@ -9,7 +9,7 @@ use super::exit::{Failure, complain, print};
 use super::screen;
 use super::source::{configuration, flags};
 use crate::config;
-use crate::daemon::{Daemon, Hub, Parts};
+use crate::daemon::{Catalogues, Daemon, Hub, Parts};
 use crate::domain::event::Event;
 use crate::server::Plans;
 use crate::store::{OpenState, open_state};
@@ -44,6 +44,7 @@ pub(super) fn run(place: &Place, listen: Option<SocketAddr>) -> Result<(), Failu
         state: state.id().into(),
         events: Arc::new(move |event: Event| recorder.record(&event)),
         brake: Arc::default(),
+        catalogues: Arc::new(Catalogues::none()?),
         writes: true,
         patient: true,
         running: false,

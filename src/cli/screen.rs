@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use super::alerts::about;
 use super::records::word;
+use crate::domain::path::show_bytes;
 use crate::domain::settings::Severity;
 use crate::domain::units::{Bytes, show_duration};
-use crate::server::shapes::{Channel, Plan, PlanItem, Status, Tree, Volume};
+use crate::server::shapes::{Catalogue, Channel, Plan, PlanItem, Status, Tally, Tree, Volume};
 
 /// How many recordings are named of those that would go first.
 const FIRST: usize = 20;
@@ -41,6 +42,9 @@ pub(super) fn scan(status: &Status) -> Result<String, fmt::Error> {
         for tree in status.trees.iter().filter(|tree| tree.volume == volume.name) {
             describe_tree(&mut out, tree)?;
         }
+    }
+    for catalogue in &status.catalogues {
+        describe_catalogue(&mut out, catalogue)?;
     }
     Ok(out)
 }
@@ -96,8 +100,12 @@ pub(super) fn status(status: &Status, firing: Option<&[Value]>, channels: &[Chan
                     Bytes(tree.unreclaimed.bytes)
                 )?;
             }
+            describe_orphans(&mut out, tree, "    ")?;
             warn(&mut out, tree)?;
         }
+    }
+    for catalogue in &status.catalogues {
+        describe_catalogue(&mut out, catalogue)?;
     }
     for channel in channels {
         describe_channel(&mut out, channel)?;
@@ -222,9 +230,7 @@ fn describe_tree(out: &mut String, tree: &Tree) -> fmt::Result {
     if tree.in_progress.files > 0 {
         writeln!(out, "  {} files in progress", tree.in_progress.files)?;
     }
-    if tree.leftovers.files > 0 {
-        writeln!(out, "  {} leftovers, {}", tree.leftovers.files, Bytes(tree.leftovers.bytes))?;
-    }
+    describe_orphans(out, tree, "  ")?;
     warn(out, tree)?;
     for mount in &tree.mounts {
         writeln!(out, "  passed over: `{mount}` is another mount")?;
@@ -233,6 +239,76 @@ fn describe_tree(out: &mut String, tree: &Tree) -> fmt::Result {
         writeln!(out, "  passed over: {} symbolic links, {} pipes, sockets or devices", tree.symlinks, tree.special)?;
     }
     Ok(())
+}
+
+/// What should not be there, what should be, and the command that says more.
+fn describe_orphans(out: &mut String, tree: &Tree, indent: &str) -> fmt::Result {
+    let name = &tree.name;
+    let count = |of: Tally, what: &str| format!("{indent}{} {what}, {}", of.files, Bytes(of.bytes));
+    match tree.orphans {
+        Some(orphans) if orphans.files > 0 => {
+            let orphans = count(orphans, "ORPHANS");
+            writeln!(out, "{orphans}, which no catalogue knows; see `storage-guard orphans list {name}`")?;
+        }
+        Some(_) => {}
+        None if tree.catalogues.is_empty() => {}
+        None => writeln!(
+            out,
+            "{indent}orphans: not known, until a trusted catalogue that can prove it was compared; see `storage-guard catalogue list`"
+        )?,
+    }
+    if tree.unproven.files > 0 {
+        let unproven = count(tree.unproven, "recordings");
+        writeln!(
+            out,
+            "{unproven}, that no catalogue knows, without proof; `storage-guard orphans list {name}` says what is wanted"
+        )?;
+    }
+    if tree.quarantined.files > 0 {
+        let quarantined = count(tree.quarantined, "files");
+        writeln!(
+            out,
+            "{quarantined}, set aside as orphans; `storage-guard orphans restore {name} PATH` puts one back"
+        )?;
+    }
+    if tree.leftovers.files > 0 {
+        let leftovers = count(tree.leftovers, "leftovers");
+        writeln!(out, "{leftovers}; see `storage-guard orphans list {name} --kind leftover`")?;
+    }
+    if tree.missing > 0 {
+        writeln!(
+            out,
+            "{indent}{} MISSING: rows without a file that nobody here deleted; see `storage-guard missing list {name}`",
+            tree.missing
+        )?;
+    }
+    Ok(())
+}
+
+/// Whether a catalogue is believed, and what it is about. What it says itself is on one line.
+fn describe_catalogue(out: &mut String, catalogue: &Catalogue) -> fmt::Result {
+    let said = |text: &str| show_bytes(text.as_bytes()).0;
+    write!(out, "catalogue {} ({}): ", catalogue.name, catalogue.kind)?;
+    if !catalogue.trusted {
+        let since = catalogue.since.as_deref().map(|since| format!(" since {since}")).unwrap_or_default();
+        write!(out, "NOT TRUSTED{since}: {}; ", said(catalogue.reason.as_deref().unwrap_or("no reason is known")))?;
+    }
+    match &catalogue.read_at {
+        Some(at) => write!(out, "{} rows at {at}", catalogue.rows)?,
+        None => write!(out, "no rows yet")?,
+    }
+    let others = [(catalogue.foreign_rows, "of others"), (catalogue.bad_rows, "without a usable path")];
+    for (rows, what) in others.into_iter().filter(|(rows, _)| *rows > 0) {
+        write!(out, ", {rows} {what}")?;
+    }
+    writeln!(out)?;
+    if !catalogue.trusted {
+        writeln!(out, "  nothing is called an orphan by it meanwhile")?;
+    }
+    match &catalogue.remark {
+        Some(remark) => writeln!(out, "  take care: {}", said(remark)),
+        None => Ok(()),
+    }
 }
 
 fn warn(out: &mut String, tree: &Tree) -> fmt::Result {
@@ -313,6 +389,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::catalogue::Distrust;
+    use crate::domain::conditions::tests::{catalogue, catalogued};
+    use crate::domain::history::History;
+    use crate::domain::names::TreeId;
+    use crate::domain::orphan::OrphanTally;
+    use crate::domain::recording::Tally as Found;
     use crate::server::shapes::DroppedMessage;
 
     fn channel(state: &str) -> Channel {
@@ -353,6 +435,7 @@ mod tests {
             delivery_failing_since: since.map(str::to_owned),
             volumes: vec![],
             trees: vec![],
+            catalogues: vec![],
         };
         for (since, channels, expected) in [
             (None, vec![], "mode observe\n".to_owned()),
@@ -405,5 +488,82 @@ mod tests {
         describe_alerts(&mut out, Some(&many)).unwrap();
         assert_eq!(out.lines().count(), 12, "{out}");
         assert!(out.ends_with("\n  and 2 more; see `storage-guard alerts list`\n"), "{out}");
+    }
+
+    fn found(files: u64) -> Found {
+        Found { files, bytes: Bytes::gib(files) }
+    }
+
+    /// The lines of a screen that are about orphans and catalogues.
+    fn about_orphans(screen: &str) -> Vec<&str> {
+        let words = ["ORPHANS", "orphan", "catalogue", "leftover", "MISSING"];
+        screen.lines().filter(|line| words.iter().any(|word| line.contains(word))).collect()
+    }
+
+    #[test]
+    fn what_should_not_be_there_is_counted_with_the_command_that_says_more() {
+        let check = |orphans: OrphanTally, expected: &[&str]| {
+            let mut volume = catalogued("wvp");
+            volume.trees[0].orphans = orphans;
+            let now = Status::of(&[volume], &[], &History::default());
+            let scan = super::scan(&now).unwrap();
+            assert_eq!(about_orphans(&scan), expected);
+            // The status says the same, further in.
+            let status = super::status(&now, None, &[]).unwrap();
+            assert_eq!(about_orphans(&status), expected.iter().map(|line| format!("  {line}")).collect::<Vec<_>>());
+        };
+        check(
+            OrphanTally::default(),
+            &[
+                "  orphans: not known, until a trusted catalogue that can prove it was compared; see `storage-guard catalogue list`",
+            ],
+        );
+        check(OrphanTally { uncatalogued: Some(found(0)), ..OrphanTally::default() }, &[]);
+        check(
+            OrphanTally {
+                uncatalogued: Some(found(1000)),
+                unproven: found(7),
+                leftovers: found(3),
+                quarantined: found(4),
+                missing: 12,
+                growth: None,
+            },
+            &[
+                "  1000 ORPHANS, 1000 GiB, which no catalogue knows; see `storage-guard orphans list live`",
+                "  7 recordings, 7 GiB, that no catalogue knows, without proof; `storage-guard orphans list live` says what is wanted",
+                "  4 files, 4 GiB, set aside as orphans; `storage-guard orphans restore live PATH` puts one back",
+                "  3 leftovers, 3 GiB; see `storage-guard orphans list live --kind leftover`",
+                "  12 MISSING: rows without a file that nobody here deleted; see `storage-guard missing list live`",
+            ],
+        );
+    }
+
+    /// Fault 106: what a database or a row says ends no line and steers no terminal.
+    #[test]
+    fn a_catalogue_says_whether_it_is_believed_why_not_and_what_can_be_done() {
+        let shown = |views: &[_]| {
+            let now = Status::of(&[], views, &History::default());
+            let scan = super::scan(&now).unwrap();
+            assert!(super::status(&now, None, &[]).unwrap().ends_with(&scan));
+            scan
+        };
+        let mut well = catalogue("wvp", None, Some(0));
+        well.remark = Some("90 more favourites than before".to_owned());
+        let mut unread = catalogue("hooks", Some(Distrust::NotYet), None);
+        (unread.counts, unread.since) = (Default::default(), None);
+        let empty = Distrust::Empty { tree: TreeId::new("live"), files: 7 };
+        let down = Distrust::Unanswered { error: "gone\n\u{1b}[31mfor good".to_owned() };
+        let views = [well, unread, catalogue("list", Some(empty), Some(0)), catalogue("db", Some(down), Some(0))];
+        let advice = "  nothing is called an orphan by it meanwhile";
+        let rows = "16000 rows at 1970-01-02T03:46:40Z, 3 of others, 2 without a usable path";
+        let since = "1970-01-02T03:46:35Z";
+        let expected = format!(
+            "catalogue wvp (wvp): {rows}\n  take care: 90 more favourites than before\n\
+             catalogue hooks (wvp): NOT TRUSTED: catalogue `hooks` was not read yet; its first reading is under way, or begins soon; no rows yet\n{advice}\n\
+             catalogue list (wvp): NOT TRUSTED since {since}: catalogue `list` has no row for tree `live`, which holds 7 recordings: look whether its rows were deleted, and whether `path_map` and `media_server` are right; only if it is right that it knows none of them, `storage-guard catalogue accept list`; {rows}\n\
+             {advice}\n\
+             catalogue db (wvp): NOT TRUSTED since {since}: catalogue `db` does not answer: gone%0A%1B[31mfor good; it is asked again by itself; {rows}\n{advice}\n"
+        );
+        assert_eq!(shown(&views), expected);
     }
 }

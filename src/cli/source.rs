@@ -14,11 +14,11 @@ use super::args::Place;
 use super::client::Client;
 use super::exit::{Failure, complain};
 use crate::config::{self, Config, Flags, Problem, ProblemKind};
-use crate::daemon::{Guard, Hub, Parts};
+use crate::daemon::{Catalogues, Guard, Hub, Parts, read_catalogues};
 use crate::domain::event::Event;
 use crate::domain::settings::NotifySettings;
-use crate::store::{Journal, StateDir, open_state};
-use crate::system::{Isolating, Kernel, ProcHolders, SystemClock, survive_lease_breaks};
+use crate::store::{Database, Journal, StateDir, open_state};
+use crate::system::{Clock, Isolating, Kernel, ProcHolders, SystemClock, survive_lease_breaks};
 
 /// The configuration where nothing else is said.
 const USUAL: &str = "/etc/storage-guard/storage-guard.yaml";
@@ -36,9 +36,13 @@ pub(super) struct Local {
     pub(super) guard: Guard,
     pub(super) hub: Arc<Hub>,
     /// Taken for this process; `None` where there is no state yet and none is needed.
-    pub(super) state: Option<Arc<StateDir>>,
+    _state: Option<Arc<StateDir>>,
+    /// The database of the state; in memory where there is none.
+    pub(super) database: Arc<Database>,
     /// How alerts are delivered.
     pub(super) notify: NotifySettings,
+    config: Config,
+    parts: Parts,
 }
 
 /// What a command does to the state.
@@ -149,20 +153,25 @@ impl Local {
         let journal = Arc::new(journal);
         let clock = Arc::new(SystemClock);
         let hub = Arc::new(Hub::new(journal.clone(), clock.clone()));
+        let events: Arc<dyn Fn(Event) + Send + Sync> = Arc::new(teller());
+        let database = database(state.as_deref(), access)?;
+        let catalogues = catalogues(config, state.as_deref(), &database, &journal, clock.clone(), events.as_ref())?;
+        hub.set_catalogues(&catalogues);
         let parts = Parts {
             machine: Arc::new(Isolating::new(state.as_ref().map(|state| state.path()), clock.clone())),
             clock,
             holders: Arc::new(ProcHolders),
             journal,
             state: state.as_ref().map_or("", |state| state.id()).into(),
-            events: Arc::new(teller()),
+            events,
             brake: Arc::default(),
+            catalogues,
             writes: access == Access::Write,
             patient: false,
             running: false,
         };
         let guard = Guard::open(config, &parts)?;
-        Ok(Self { guard, hub, state, notify: config.notify.clone() })
+        Ok(Self { guard, hub, database, notify: config.notify.clone(), config: config.clone(), parts, _state: state })
     }
 
     /// Looks once, with a progress bar where somebody can see it, and lets the hub know.
@@ -176,10 +185,52 @@ impl Local {
             bar.tick();
             ControlFlow::Continue(())
         });
-        bar.finish_and_clear();
         self.hub.show(seen?);
+        // What catalogues say is judged by what is on disk, and then compared with it.
+        if !self.config.catalogues.is_empty() {
+            bar.set_message("reading catalogues");
+            bar.tick();
+            read_catalogues(&self.config, &self.parts, &self.hub);
+        }
+        self.hub.show(self.guard.compare());
+        bar.finish_and_clear();
         Ok(())
     }
+}
+
+/// The database of the state. Where nothing is written none is made, and what only reads does without one that cannot be used.
+fn database(state: Option<&StateDir>, access: Access) -> Result<Arc<Database>, Failure> {
+    let Some(state) = state else { return Ok(Arc::new(Database::memory()?)) };
+    let path = state.path().join("guard.db");
+    if access == Access::Read && !path.exists() {
+        return Ok(Arc::new(Database::memory()?));
+    }
+    match Database::of(&path, state.id()) {
+        Ok(opened) => {
+            opened.rebuilt.iter().for_each(|text| complain(text));
+            Ok(Arc::new(opened.database))
+        }
+        Err(error) if error.full() => {
+            complain(&format!("{error}; alerts and silences are not kept"));
+            Ok(Arc::new(Database::memory()?))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The catalogues that a configuration names. Without a state all is kept in memory.
+fn catalogues(
+    config: &Config,
+    state: Option<&StateDir>,
+    database: &Arc<Database>,
+    journal: &Journal,
+    clock: Arc<dyn Clock>,
+    told: &dyn Fn(Event),
+) -> Result<Arc<Catalogues>, Failure> {
+    let place = state.map(|state| (state.path(), state.id()));
+    let mut opened = Catalogues::open(config, place, database.clone(), &clock, None, told)?;
+    opened.catch_up(journal, clock.now(), told);
+    Ok(Arc::new(opened))
 }
 
 /// What a person should hear of while a command works: remarks, and how far a run is.
@@ -199,6 +250,9 @@ fn teller() -> impl Fn(Event) + Send + Sync {
         }
         Event::Settled { .. } => bar.inc(1),
         Event::RunEnded { .. } => bar.finish_and_clear(),
+        Event::CatalogueDistrusted { catalogue, why } => {
+            complain(&why.sentence(&catalogue));
+        }
         Event::Probed { .. }
         | Event::Scanned { .. }
         | Event::Measured { .. }
@@ -211,6 +265,10 @@ fn teller() -> impl Fn(Event) + Send + Sync {
         | Event::Alerted { .. }
         | Event::Notified { .. }
         | Event::Beat { .. }
+        | Event::CatalogueRead { .. }
+        | Event::CatalogueTrusted { .. }
+        | Event::Compared { .. }
+        | Event::RowsChanged { .. }
         | Event::Silenced { .. } => {}
     }
 }

@@ -48,7 +48,10 @@ fn reachable(node: &Node<'_>, host: &str) {
 
 /// Whether an address with a login in it was written.
 pub(super) fn has_login(text: &str) -> bool {
-    Url::parse(text.trim()).is_ok_and(|url| !url.username().is_empty() || url.password().is_some())
+    Url::parse(text.trim()).is_ok_and(|url| {
+        let asked = url.query_pairs().any(|(key, _)| key == "password" || key == "sslpassword");
+        !url.username().is_empty() || url.password().is_some() || asked
+    })
 }
 
 /// A mail address, as the mailer takes it.

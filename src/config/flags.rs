@@ -8,10 +8,11 @@ use jiff::tz::TimeZone;
 
 use super::places::{normal, of_the_system, overlap};
 use super::problem::{Problem, ProblemKind};
-use super::trees::{EXTENSIONS, GRACE, MIN_AGE, NAME_LAYOUT, auto_enforces};
+use super::trees::{EXTENSIONS, MIN_AGE, NAME_LAYOUT, auto_enforces};
 use super::whole::Config;
 use crate::domain::layout::Layout;
 use crate::domain::names::TreeId;
+use crate::domain::orphan::{LeftoverPolicy, OrphanPolicy};
 use crate::domain::path::show_bytes;
 use crate::domain::retention::{Mode, TreePolicy, WhenOpen};
 use crate::domain::settings::TreeSettings;
@@ -125,8 +126,11 @@ fn settings(name: TreeId, path: PathBuf, layout: Layout, config: &Config) -> Tre
         retention: Vec::new(),
         budget: None,
         max_share: config.cleanup.max_share,
+        catalogues: Vec::new(),
+        orphans: OrphanPolicy::default(),
+        leftovers: LeftoverPolicy::default(),
     };
-    TreeSettings { name, path, policy, leftovers_grace: GRACE }
+    TreeSettings { name, path, policy }
 }
 
 fn show(path: &Path) -> String {

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod auth;
+mod catalogues;
 mod environment;
 mod flags;
 mod marks;

@@ -1,12 +1,13 @@
-//! Sections that are checked and that this version does not act on: `catalogues`, `media_servers`, `archives`, `tls`,
-//! `fleet`.
+//! Sections that are checked and that this version does not act on: `media_servers`, `archives`, `tls`, `fleet`.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::addresses::{has_login, socket, web};
 use super::marks;
 use super::node::{Map, Names, Node};
+use super::places::normal;
 use super::secrets;
 use super::trees::Tops;
 use crate::domain::volume::Marks;
@@ -30,79 +31,36 @@ impl Listening {
 }
 
 /// Reads the list under `key`: for each mapping its name, then what `read` makes of it.
-fn named<'a>(top: &mut Map<'a>, key: &'static str, mut read: impl FnMut(&mut Map<'a>)) -> Names {
+pub(super) fn named<'a>(
+    top: &mut Map<'a>,
+    key: &'static str,
+    mut read: impl FnMut(Option<String>, &mut Map<'a>),
+) -> Names {
     let mut names = Names::default();
     let Some(node) = top.take(key) else { return names };
     for item in node.items().unwrap_or_default() {
         let Some(mut map) = item.map() else { continue };
-        if let Some(node) = map.need("name", "give it a name, so that others can refer to it")
-            && let Some(name) = node.name()
-        {
+        let name = map.need("name", "give it a name, so that others can refer to it").and_then(|node| {
+            let name = node.name()?;
             names.claim(&node, &name);
-        }
-        read(&mut map);
+            Some(name)
+        });
+        read(name, &mut map);
         map.done();
     }
-    node.file.sleeps(&format!("`{key}`"));
     names
 }
 
-#[derive(Clone, Copy)]
-enum Catalogue {
-    Wvp,
-    Frigate,
-    Hooks,
-    Manifest,
-}
-
-/// Reads `catalogues`.
-pub(super) fn catalogues(top: &mut Map<'_>, media_servers: &Names) -> Names {
-    named(top, "catalogues", |map| {
-        let kinds = [
-            ("wvp", Catalogue::Wvp),
-            ("frigate", Catalogue::Frigate),
-            ("hooks", Catalogue::Hooks),
-            ("manifest", Catalogue::Manifest),
-        ];
-        let kind = map.need("kind", "say what it is: `wvp`, `frigate`, `hooks` or `manifest`");
-        let kind = kind.and_then(|node| node.word(&kinds));
-        if let Some(node) = map.take("media_server") {
-            media_servers.look_up(&node, "media server");
-        }
-        path_map(map);
-        map.take("max_drop").and_then(|node| node.percent());
-        map.span("interval", Duration::ZERO);
-        map.span("full", Duration::ZERO);
-        map.take("after_reclaim").and_then(|node| node.word(&[("keep", ()), ("remove_row", ())]));
-        // A key of another kind is unknown here; of an unknown kind, none is.
-        let every = kind.is_none();
-        if every || matches!(kind, Some(Catalogue::Wvp)) {
-            database(map, every);
-        }
-        if every || matches!(kind, Some(Catalogue::Frigate | Catalogue::Manifest)) {
-            let file = if every { map.take("file") } else { map.need("file", "name the file to read") };
-            file.and_then(|node| node.absolute());
-        }
-    })
-}
-
-fn database(map: &mut Map<'_>, optional: bool) {
-    let url = secrets::take_if(map, "url", "url_file", has_login);
-    match url {
-        Some(given) => scheme(
-            &given,
-            &["mysql", "postgres", "postgresql"],
-            "`mysql://host/database` or `postgres://host/database`",
-        ),
-        None if optional || map.has("url") || map.has("url_file") => {}
-        None => map.missing("url", "say where the database is, such as `mysql://host/wvp`"),
+/// As [`named`], of a list that this version does not act on.
+fn asleep<'a>(top: &mut Map<'a>, key: &'static str, mut read: impl FnMut(&mut Map<'a>)) -> Names {
+    if top.has(key) {
+        top.node.file.sleeps(&format!("`{key}`"));
     }
-    map.take("username").and_then(|node| node.text());
-    secrets::take(map, "password", "password_file");
+    named(top, key, |_, map| read(map))
 }
 
 /// Notes a problem unless an address begins as one of these. It may hold a password and is not shown.
-fn scheme(given: &secrets::Given<'_>, schemes: &[&str], such: &str) {
+pub(super) fn scheme(given: &secrets::Given<'_>, schemes: &[&str], such: &str) {
     let text = given.secret.reveal();
     let fits = text.split_once("://").is_some_and(|(scheme, rest)| schemes.contains(&scheme) && !rest.is_empty());
     if !fits {
@@ -110,19 +68,22 @@ fn scheme(given: &secrets::Given<'_>, schemes: &[&str], such: &str) {
     }
 }
 
-fn path_map(map: &mut Map<'_>) {
-    let Some(paths) = map.take("path_map").and_then(|node| node.map()) else { return };
+/// Reads `path_map`: beginnings of paths as the media server sees them, and what they are here.
+pub(super) fn path_map(map: &mut Map<'_>) -> Vec<(PathBuf, PathBuf)> {
+    let Some(paths) = map.take("path_map").and_then(|node| node.map()) else { return Vec::new() };
+    let mut out = Vec::new();
     for (from, node) in paths.all() {
         if !from.starts_with('/') {
             node.problem("maps from a relative path; both sides must begin with `/`");
         }
-        node.absolute();
+        out.extend(node.absolute().map(|to| (normal(Path::new(from)), normal(&to))));
     }
+    out
 }
 
 /// Reads `media_servers`.
 pub(super) fn media_servers(top: &mut Map<'_>, listening: &mut Listening) -> Names {
-    named(top, "media_servers", |map| {
+    asleep(top, "media_servers", |map| {
         map.need("kind", "say what it is: `zlmediakit`").and_then(|node| node.word(&[("zlmediakit", ())]));
         let api = map.need("api", "say where its HTTP API is, such as `http://127.0.0.1:8080`");
         address(api);
@@ -164,7 +125,7 @@ fn address(node: Option<Node<'_>>) {
 
 /// Reads `archives`.
 pub(super) fn archives(top: &mut Map<'_>, tops: &mut Tops, base: &Marks) -> Names {
-    named(top, "archives", |map| {
+    asleep(top, "archives", |map| {
         let kind = map.need("kind", "say what it is: `directory` or `s3`");
         let directory = kind.and_then(|node| node.word(&[("directory", true), ("s3", false)]));
         map.need("after", "say how old recordings are when they are copied").and_then(|node| node.duration());

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+use super::catalogues::{self, Catalogues};
 use super::marks;
 use super::node::{Map, Names, Node, more_than_zero};
 use super::places::{normal, of_the_system, overlap};
@@ -25,8 +26,6 @@ pub(super) const EXTENSIONS: [&str; 8] = ["mp4", "m4s", "ts", "flv", "mkv", "mov
 pub(super) const MIN_AGE: Duration = Duration::from_secs(600);
 /// The least that `min_age` may be: what is being written must not look old.
 const LEAST_MIN_AGE: Duration = Duration::from_secs(60);
-/// How old leftovers and orphans must be.
-pub(super) const GRACE: Duration = Duration::from_secs(86_400);
 
 /// The words of `mode`.
 pub(super) const MODES: [(&str, Mode); 2] = [("observe", Mode::Observe), ("enforce", Mode::Enforce)];
@@ -35,7 +34,7 @@ pub(super) const MODES: [(&str, Mode); 2] = [("observe", Mode::Observe), ("enfor
 pub(super) struct Surroundings<'s> {
     pub(super) mode: Mode,
     pub(super) max_share: Percent,
-    pub(super) catalogues: &'s Names,
+    pub(super) catalogues: &'s Catalogues,
     pub(super) archives: &'s Names,
 }
 
@@ -154,9 +153,8 @@ fn tree(
     let retention = map.take("retention").and_then(|node| node.items()).unwrap_or_default();
     let retention = retention.iter().filter_map(rule).collect();
     let shown = name.as_ref().map_or_else(|| map.node.field.clone(), |name| format!("tree `{name}`"));
-    orphans(&mut map, &shown);
-    let leftovers_grace = leftovers(&mut map, &shown);
-    reference(&mut map, "catalogue", around.catalogues, &shown);
+    let kind = layout.as_ref().map(Layout::kind);
+    let (catalogues, orphans, leftovers) = catalogues::of_tree(&mut map, around.catalogues, kind);
     reference(&mut map, "archive", around.archives, &shown);
     let at = map.node.clone();
     map.done();
@@ -172,8 +170,11 @@ fn tree(
         retention,
         budget,
         max_share: around.max_share,
+        catalogues,
+        orphans,
+        leftovers,
     };
-    let tree = TreeSettings { name, path, policy, leftovers_grace };
+    let tree = TreeSettings { name, path, policy };
     if auto_enforces(&tree) {
         let message = match &layout_node {
             Some(_) => format!("is `auto`, which only observes, but the mode is `enforce`; {NAME_LAYOUT}"),
@@ -252,33 +253,6 @@ fn rule(node: &Node<'_>) -> Option<Rule> {
     map.done();
     let (keep, priority) = (keep.unwrap_or_default(), priority.unwrap_or_default());
     Some(Rule { stream: stream?, max_age, max_bytes, max_files, keep, priority })
-}
-
-fn orphans(map: &mut Map<'_>, tree: &str) {
-    let Some(at) = map.take("orphans") else { return };
-    let Some(mut map) = at.map() else { return };
-    let actions = [("report", false), ("adopt", true), ("quarantine", true), ("delete", true)];
-    let acts = map.take("action").and_then(|node| node.word(&actions)).unwrap_or(false);
-    let grace = map.span("grace", GRACE);
-    let share = map.take("max_share").and_then(|node| node.percent()).unwrap_or(Percent::new(10));
-    let kept = map.span("quarantine", GRACE.saturating_mul(7));
-    map.done();
-    if acts || grace != GRACE || share != Percent::new(10) || kept != GRACE.saturating_mul(7) {
-        at.file.sleeps(&format!("`orphans` of {tree}"));
-    }
-}
-
-fn leftovers(map: &mut Map<'_>, tree: &str) -> Duration {
-    let Some(node) = map.take("leftovers") else { return GRACE };
-    let Some(mut map) = node.map() else { return GRACE };
-    let deletes =
-        map.take("action").and_then(|node| node.word(&[("report", false), ("delete", true)])).unwrap_or(false);
-    let grace = map.span("grace", GRACE);
-    map.done();
-    if deletes {
-        node.file.sleeps(&format!("`leftovers.action: delete` of {tree}"));
-    }
-    grace
 }
 
 fn reference(map: &mut Map<'_>, key: &'static str, names: &Names, tree: &str) {

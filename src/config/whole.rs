@@ -12,10 +12,12 @@ use super::problem::Problem;
 use super::trees::{self, Surroundings, Tops};
 use super::values::{self, WINDOW};
 use super::yaml::{self, Yaml};
-use super::{auth, marks, notify};
+use super::{auth, catalogues, marks, notify};
 use crate::domain::names::TreeId;
 use crate::domain::retention::Mode;
-use crate::domain::settings::{AuthSettings, Cleanup, Listeners, NotifySettings, TreeSettings, VolumeSettings};
+use crate::domain::settings::{
+    AuthSettings, CatalogueSettings, Cleanup, Listeners, NotifySettings, TreeSettings, VolumeSettings,
+};
 use crate::domain::units::show_duration;
 use crate::domain::volume::Marks;
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub volumes: Vec<VolumeSettings>,
     /// The trees.
     pub trees: Vec<TreeSettings>,
+    /// The catalogues.
+    pub catalogues: Vec<CatalogueSettings>,
     /// Trees that say `mode: observe` themselves: `--enforce` leaves them be.
     pub observed: Vec<TreeId>,
     /// How runs are carried out.
@@ -73,6 +77,7 @@ impl Config {
             marks: Marks::default(),
             volumes: Vec::new(),
             trees: Vec::new(),
+            catalogues: Vec::new(),
             observed: Vec::new(),
             cleanup: Cleanup::default(),
             notify: NotifySettings::default(),
@@ -156,7 +161,7 @@ fn read(mut top: Map<'_>, config: &mut Config) {
         config.cleanup = cleanup(&node);
     }
     let media_servers = others::media_servers(&mut top, &mut listening);
-    let catalogues = others::catalogues(&mut top, &media_servers);
+    let catalogues = catalogues::read(&mut top, &media_servers);
     let mut tops = Tops::default();
     let archives = others::archives(&mut top, &mut tops, &config.marks);
     if let Some(node) = top.need("trees", "name at least one directory of recordings") {
@@ -165,6 +170,7 @@ fn read(mut top: Map<'_>, config: &mut Config) {
         let found = trees::read(&node, &around, &mut tops);
         (config.trees, config.observed) = (found.trees, found.observed);
     }
+    config.catalogues = catalogues.all;
     match state {
         Some((node, path)) => {
             tops.spare_state(&node, &path);

@@ -5,6 +5,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::absent::Absent;
+use super::catalogues::Catalogues;
+use super::hub::Hub;
+use super::remedies::carry;
 use super::retry::Again;
 use super::runs::Wish;
 use super::tree::{Report, TreeWatch};
@@ -15,6 +18,7 @@ use crate::domain::layout::{LayoutKind, pick};
 use crate::domain::marker::MarkerFault;
 use crate::domain::names::{TreeId, VolumeId};
 use crate::domain::plan::Plan;
+use crate::domain::remedy::Remedy;
 use crate::domain::retention::Mode;
 use crate::domain::settings::TreeSettings;
 use crate::domain::silence::Homes;
@@ -23,6 +27,7 @@ use crate::domain::volume::{ABSENT, FilesystemTraits};
 use crate::probe::Prober;
 use crate::reclaim::{Brake, Engine, RunReport, Stop};
 use crate::scan::sample;
+use crate::server::orphans::Rehearsal;
 use crate::store::{Journal, JournalError};
 use crate::system::{Clock, Holders, VolumeKey, Volumes, WritableDir, hangs_below, is_dead};
 
@@ -95,6 +100,8 @@ pub struct Parts {
     pub events: Arc<dyn Fn(Event) + Send + Sync>,
     /// Holds batches back after a restart storm.
     pub brake: Arc<Brake>,
+    /// Who knows which recordings should exist.
+    pub catalogues: Arc<Catalogues>,
     /// This process may write: markers, and into the journal.
     pub writes: bool,
     /// A tree that cannot be opened is blind, and the others are guarded: the daemon must be there to tell.
@@ -220,6 +227,49 @@ impl Guard {
         Ok(count)
     }
 
+    /// Compares all trees with their catalogues, which were read meanwhile.
+    pub fn compare(&mut self) -> Vec<VolumeView> {
+        for volume in &mut self.volumes {
+            volume.take_favourites();
+            volume.inspect(&|| false);
+        }
+        self.views()
+    }
+
+    /// Carries a remedy out, once, for a job of the hub, whose volumes were looked at before.
+    ///
+    /// # Errors
+    /// If the journal cannot be written; the job says so too.
+    pub fn remedy(
+        &mut self,
+        hub: &Hub,
+        job: u64,
+        remedy: &Remedy,
+        who: &str,
+        stop: Stop<'_>,
+    ) -> Result<(), GuardError> {
+        let Some(volume) = self.volume_of(&remedy.tree) else { return Ok(()) };
+        if hub.with_jobs(|jobs| jobs.begin(job, hub.now())).is_some() {
+            carry(volume, hub, job, remedy, who, stop, Ok(()))?;
+        }
+        Ok(())
+    }
+
+    /// Says what a remedy would do.
+    ///
+    /// # Errors
+    /// A sentence that says why that cannot be told.
+    pub fn rehearse(&mut self, hub: &Hub, remedy: &Remedy) -> Result<Rehearsal, String> {
+        match self.volume_of(&remedy.tree) {
+            Some(volume) => volume.rehearse(hub, remedy),
+            None => Err(format!("tree `{}` is not guarded any more", remedy.tree)),
+        }
+    }
+
+    fn volume_of(&mut self, tree: &TreeId) -> Option<&mut VolumeWorker> {
+        self.volumes.iter_mut().find(|volume| volume.trees.iter().any(|one| one.policy.tree == *tree))
+    }
+
     /// What is seen now.
     #[must_use]
     pub fn views(&self) -> Vec<VolumeView> {
@@ -308,7 +358,7 @@ fn watch(opened: &Opened, parts: &Parts) -> Result<TreeWatch, GuardError> {
         policy.layout = policy.layout.with_kind(found.kind);
         picked = Some(found);
     }
-    Ok(TreeWatch::new(opened.dir.clone(), policy, opened.settings.leftovers_grace, picked))
+    Ok(TreeWatch::new(opened.dir.clone(), policy, picked))
 }
 
 fn begin(config: &Config, parts: &Parts, opened: Opened) -> Result<VolumeWorker, GuardError> {
@@ -339,6 +389,7 @@ fn begin(config: &Config, parts: &Parts, opened: Opened) -> Result<VolumeWorker,
         engine,
         parts.state.clone(),
         parts.writes,
+        parts.catalogues.clone(),
     ))
 }
 

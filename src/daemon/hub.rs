@@ -6,6 +6,9 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
+
+use super::catalogues::Catalogues;
 use super::jobs::Jobs;
 use super::log;
 use super::systemd::Pulse;
@@ -16,8 +19,9 @@ use crate::domain::journal::{Entry, JournalQuery, NoteKind};
 use crate::domain::names::{TreeId, VolumeId};
 use crate::domain::path::RelPath;
 use crate::domain::plan::Plan;
+use crate::domain::remedy::Remedy;
 use crate::domain::retention::Mode;
-use crate::domain::status::VolumeView;
+use crate::domain::status::{TreeView, VolumeView};
 use crate::domain::units::Timestamp;
 use crate::domain::volume::Unusable;
 use crate::metrics::Counters;
@@ -52,6 +56,15 @@ pub(super) enum Command {
         /// Who wants it.
         who: String,
     },
+    /// Do something about orphans, or about rows without a file.
+    Remedy {
+        /// The job.
+        job: u64,
+        /// What is to be done.
+        remedy: Box<Remedy>,
+        /// Who wants it.
+        who: String,
+    },
     /// Look now.
     Look,
 }
@@ -74,6 +87,8 @@ pub struct Hub {
     seats: Mutex<BTreeMap<VolumeId, Seat>>,
     plans: Mutex<HashMap<String, Plan>>,
     jobs: Mutex<Jobs>,
+    /// What should exist, and how that compares; `None` until it is known.
+    pub(super) catalogues: ArcSwapOption<Catalogues>,
     reopen: AtomicBool,
 }
 
@@ -95,6 +110,7 @@ impl Hub {
             seats: Mutex::default(),
             plans: Mutex::default(),
             jobs: Mutex::default(),
+            catalogues: ArcSwapOption::empty(),
             reopen: AtomicBool::new(false),
         }
     }
@@ -183,7 +199,8 @@ impl Hub {
     #[must_use]
     pub fn status(&self) -> Status {
         let views = self.views();
-        self.with_history(|history| Status::of(&views, history))
+        let catalogues = self.catalogue_views();
+        self.with_history(|history| Status::of(&views, &catalogues, history))
     }
 
     /// What would go now, of one volume or of all that are not blind.
@@ -296,7 +313,7 @@ impl Hub {
         sent.map(|()| job)
     }
 
-    fn send(&self, volume: &VolumeId, command: Command) -> Result<(), Refusal> {
+    pub(super) fn send(&self, volume: &VolumeId, command: Command) -> Result<(), Refusal> {
         let queue = lock(&self.seats).get(volume).and_then(|seat| seat.queue.clone());
         let gone = || Refusal::unavailable("stopping", format!("volume `{volume}` takes no requests now"));
         match queue.ok_or_else(gone)?.try_send(command) {
@@ -313,11 +330,19 @@ impl Hub {
         change(&mut lock(&self.jobs))
     }
 
-    pub(super) fn job(&self, id: u64) -> Result<Job, Refusal> {
+    /// A job.
+    ///
+    /// # Errors
+    /// 404 if there is none with that number.
+    pub fn job(&self, id: u64) -> Result<Job, Refusal> {
         self.with_history(|history| lock(&self.jobs).get(id, history))
     }
 
-    pub(super) fn job_items(
+    /// A job's recordings.
+    ///
+    /// # Errors
+    /// 404 if there is no such job, 400 for a bad cursor.
+    pub fn job_items(
         &self,
         id: u64,
         outcome: Option<crate::domain::deletion::Outcome>,
@@ -379,17 +404,21 @@ impl Hub {
         Ok(())
     }
 
-    fn append(&self, note: Entry) -> Result<(), Refusal> {
+    pub(super) fn append(&self, note: Entry) -> Result<(), Refusal> {
         let appended = self.journal.append_synced(vec![note], self.clock.now());
         appended.map(|_| ()).map_err(|error| Refusal::unavailable("journal", error.to_string()))
     }
 
     /// Lets the worker of a tree look now; if its queue is full it looks soon anyway.
-    fn nudge(&self, tree: &TreeId) {
-        let volume = lock(&self.seats).iter().find(|(_, seat)| seat.trees.contains(tree)).map(|(name, _)| name.clone());
-        if let Some(volume) = volume {
+    pub(super) fn nudge(&self, tree: &TreeId) {
+        if let Some(volume) = self.home_of(tree) {
             let _ = self.send(&volume, Command::Look);
         }
+    }
+
+    /// The volume that a tree lies on.
+    pub(super) fn home_of(&self, tree: &TreeId) -> Option<VolumeId> {
+        lock(&self.seats).iter().find(|(_, seat)| seat.trees.contains(tree)).map(|(name, _)| name.clone())
     }
 
     /// Deletions that have not succeeded.
@@ -444,6 +473,31 @@ impl Hub {
         self.append(Entry::failure_closed(id, target.tree.clone(), who, &reason))?;
         self.record(&Event::FailureClosed { target, who: who.to_owned(), reason });
         Ok(())
+    }
+
+    /// Reads the view of a tree as it was last seen.
+    pub(super) fn with_tree<T>(&self, tree: &TreeId, read: impl FnOnce(&VolumeView, &TreeView) -> T) -> Option<T> {
+        let seat = lock(&self.seats).values().find(|seat| seat.trees.contains(tree)).map(|seat| seat.view.clone())?;
+        let found = seat.trees.iter().find(|view| view.policy.tree == *tree)?;
+        Some(read(&seat, found))
+    }
+
+    /// A tree can be trusted to show what is there: its volume can be read, and it is the one that it was.
+    pub(super) fn sound(&self, tree: &TreeId) -> bool {
+        self.with_tree(tree, |volume, tree| volume.reading.is_ok() && tree.fault.is_none()).unwrap_or(false)
+    }
+
+    /// How many recordings the last complete scan of a sound tree found.
+    pub(super) fn recordings(&self, tree: &TreeId) -> Option<u64> {
+        self.with_tree(tree, |volume, tree| {
+            let whole = tree.inventory.directories > 0 && tree.inventory.complete();
+            (volume.reading.is_ok() && tree.fault.is_none() && whole).then(|| tree.recordings().files)
+        })?
+    }
+
+    /// The time in the name of a recording.
+    pub(super) fn named(&self, tree: &TreeId, path: &RelPath, size: u64) -> Option<Timestamp> {
+        self.with_tree(tree, |_, tree| tree.policy.layout.recognise(path, size).and_then(|found| found.named))?
     }
 
     pub(super) fn now(&self) -> Timestamp {

@@ -1,30 +1,52 @@
-//! What persons asked for, and how far it is.
+//! What persons asked for, and how far it is: plans that are carried out, and remedies.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::domain::deletion::{Attempt, Outcome, Target};
+use super::job_items::{ItemDone, Tracked};
+use crate::domain::deletion::{Attempt, Outcome, RuleKind, Target};
 use crate::domain::history::History;
+use crate::domain::remedy::RemedyKind;
 use crate::domain::units::{Bytes, Timestamp};
 use crate::reclaim::{RunReport, Settled};
 use crate::server::PageQuery;
 use crate::server::Refusal;
-use crate::server::records::{Job, JobItem, JobState};
+use crate::server::records::{Job, JobItem, JobState, Problem};
 use crate::server::shapes::{Page, Path};
 
 /// So many jobs are remembered; the journal keeps the rest.
 const KEPT: usize = 100;
 
+/// What a job is about.
+enum Work {
+    /// A plan: every recording is known from the start.
+    Plan { targets: Vec<Target>, settled: Vec<Settled> },
+    /// A remedy: what it is about is known once the worker has looked.
+    Remedy(RemedyKind, Tracked),
+}
+
 struct Record {
     state: JobState,
-    targets: Vec<Target>,
-    settled: Vec<Settled>,
+    work: Work,
     reclaimed: Bytes,
     started: Option<Timestamp>,
     finished: Option<Timestamp>,
+    problem: Option<Problem>,
     /// A person ended it.
     cancelled: Arc<AtomicBool>,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) total: u64,
+    pub(super) verified: u64,
+    pub(super) failed: u64,
+    pub(super) waiting: u64,
+    pub(super) kept: u64,
+    pub(super) expected: Bytes,
+    pub(super) left_out: u64,
 }
 
 /// All jobs that are remembered.
@@ -33,13 +55,22 @@ pub(super) struct Jobs(BTreeMap<u64, Record>);
 
 impl Jobs {
     pub(super) fn add(&mut self, id: u64, targets: Vec<Target>) {
+        self.enter(id, Work::Plan { targets, settled: Vec::new() });
+    }
+
+    /// A job for a remedy; what it is about is told by [`Jobs::expand`].
+    pub(super) fn add_remedy(&mut self, id: u64, kind: RemedyKind) {
+        self.enter(id, Work::Remedy(kind, Tracked::default()));
+    }
+
+    fn enter(&mut self, id: u64, work: Work) {
         let record = Record {
             state: JobState::Queued,
-            targets,
-            settled: Vec::new(),
+            work,
             reclaimed: Bytes::ZERO,
             started: None,
             finished: None,
+            problem: None,
             cancelled: Arc::default(),
         };
         self.0.insert(id, record);
@@ -60,37 +91,83 @@ impl Jobs {
         Some(record.cancelled.clone())
     }
 
+    /// A plan's run ended. What a remedy deletes is told by [`Jobs::settle`] alone, and its end by [`Jobs::end_remedy`].
     pub(super) fn end(&mut self, id: u64, report: Option<RunReport>, now: Timestamp) {
-        let Some(record) = self.0.get_mut(&id) else { return };
+        let Some(record) = self.finish(id, now) else { return };
+        let Some(report) = report else { return };
+        record.reclaimed = report.reclaimed;
+        match &mut record.work {
+            Work::Plan { settled, .. } => *settled = report.settled,
+            Work::Remedy(..) => {}
+        }
+    }
+
+    /// A remedy ended: so many bytes came back, as measured, and perhaps it ended early.
+    pub(super) fn end_remedy(&mut self, id: u64, reclaimed: Bytes, problem: Option<Problem>, now: Timestamp) {
+        let Some(record) = self.finish(id, now) else { return };
+        record.reclaimed = reclaimed;
+        record.problem = problem;
+    }
+
+    fn finish(&mut self, id: u64, now: Timestamp) -> Option<&mut Record> {
+        let record = self.0.get_mut(&id)?;
         record.finished = Some(now);
         if record.state != JobState::Cancelled {
             record.state = JobState::Done;
         }
-        if let Some(report) = report {
-            record.reclaimed = report.reclaimed;
-            record.settled = report.settled;
+        Some(record)
+    }
+
+    fn tracked(&mut self, id: u64) -> Option<&mut Tracked> {
+        match &mut self.0.get_mut(&id)?.work {
+            Work::Remedy(_, tracked) => Some(tracked),
+            Work::Plan { .. } => None,
+        }
+    }
+
+    /// A remedy is about these too. May be called again and again, for some at a time; they are counted, and not kept.
+    pub(super) fn expand(&mut self, id: u64, items: usize, expected: Bytes) {
+        if let Some(tracked) = self.tracked(id) {
+            tracked.expand(items, expected);
+        }
+    }
+
+    /// Something of a remedy that is no deletion came to its end.
+    pub(super) fn item(&mut self, id: u64, done: ItemDone) {
+        if let Some(tracked) = self.tracked(id) {
+            tracked.done(done);
+        }
+    }
+
+    /// Deletions of a remedy came to an outcome; those that failed are tried again, and counted by how they stand by then.
+    pub(super) fn settle(&mut self, id: u64, settled: Vec<Settled>) {
+        if let Some(tracked) = self.tracked(id) {
+            settled.into_iter().for_each(|one| tracked.settle(one));
         }
     }
 
     pub(super) fn get(&self, id: u64, history: &History) -> Result<Job, Refusal> {
         let record = self.0.get(&id).ok_or_else(|| unknown(id))?;
-        let count = |wanted: &[Outcome]| {
-            record.settled.iter().filter(|one| wanted.contains(&now_of(one, history).outcome())).count() as u64
+        let (kind, counts) = match &record.work {
+            Work::Plan { targets, settled } => ("plan", of_plan(targets, settled, history)),
+            Work::Remedy(kind, tracked) => (kind.as_str(), tracked.counts(history)),
         };
-        let waiting = record.settled.iter().filter(|one| history.failures.contains_key(&one.seq.0)).count() as u64;
-        let state = if record.state == JobState::Done && waiting > 0 { JobState::Waiting } else { record.state };
+        let waits = record.state == JobState::Done && counts.waiting > 0;
         Ok(Job {
             id,
-            state,
-            total: record.targets.len() as u64,
-            verified: count(&[Outcome::Verified, Outcome::AlreadyGone]),
-            failed: count(&[Outcome::Failed]).saturating_sub(waiting),
-            waiting,
-            kept: count(&[Outcome::Kept]),
-            expected_bytes: record.targets.iter().map(|target| target.bytes).sum::<Bytes>().0,
+            kind,
+            state: if waits { JobState::Waiting } else { record.state },
+            total: counts.total,
+            verified: counts.verified,
+            failed: counts.failed,
+            waiting: counts.waiting,
+            kept: counts.kept,
+            expected_bytes: counts.expected.0,
             reclaimed_bytes: record.reclaimed.0,
             started: record.started.map(|at| at.to_string()),
             finished: record.finished.map(|at| at.to_string()),
+            problem: record.problem.clone(),
+            items_left_out: counts.left_out,
         })
     }
 
@@ -102,28 +179,18 @@ impl Jobs {
         history: &History,
     ) -> Result<Page<JobItem>, Refusal> {
         let record = self.0.get(&id).ok_or_else(|| unknown(id))?;
-        let by_path: BTreeMap<_, &Settled> =
-            record.settled.iter().map(|one| ((&one.intent.target.tree, &one.intent.target.path), one)).collect();
-        let items = record.targets.iter().map(|target| {
-            let settled = by_path.get(&(&target.tree, &target.path));
-            let attempt = settled.map(|one| now_of(one, history));
-            let failure = settled.and_then(|one| history.failures.get(&one.seq.0));
-            let (cause, holder) = match &attempt {
-                Some(Attempt::Failed { cause, holder, .. }) => (Some(cause.as_str()), holder.clone()),
-                Some(Attempt::Verified { .. } | Attempt::AlreadyGone | Attempt::Kept { .. }) | None => (None, None),
-            };
-            JobItem {
-                tree: target.tree.to_string(),
-                path: Path::from(&target.path),
-                outcome: attempt.as_ref().map(|attempt| attempt.outcome().as_str()),
-                cause,
-                holder: holder.map(|holder| holder.to_string()),
-                attempts: failure.map_or(u32::from(settled.is_some()), |failure| failure.attempts),
-                next_attempt: failure.map(|failure| failure.next_attempt.to_string()),
-                bytes: target.bytes.0,
+        match &record.work {
+            Work::Plan { targets, settled } => {
+                let by_path: BTreeMap<_, &Settled> =
+                    settled.iter().map(|one| ((&one.intent.target.tree, &one.intent.target.path), one)).collect();
+                let items = targets.iter().map(|target| {
+                    let settled = by_path.get(&(&target.tree, &target.path)).copied();
+                    planned(target, settled, history)
+                });
+                page.slice(wanted(items, outcome))
             }
-        });
-        page.slice(items.filter(|item| outcome.is_none_or(|wanted| item.outcome == Some(wanted.as_str()))).collect())
+            Work::Remedy(_, tracked) => page.slice(wanted(tracked.items(history), outcome)),
+        }
     }
 
     pub(super) fn cancel(&mut self, id: u64) -> Result<(), Refusal> {
@@ -142,14 +209,59 @@ impl Jobs {
     }
 }
 
-/// What became of it by now: a failure that is not tried any more has succeeded since, or was closed.
-fn now_of(one: &Settled, history: &History) -> Attempt {
-    match (&one.attempt, history.failures.get(&one.seq.0)) {
+fn wanted(items: impl Iterator<Item = JobItem>, outcome: Option<Outcome>) -> Vec<JobItem> {
+    items.filter(|item| outcome.is_none_or(|wanted| item.outcome == Some(wanted.as_str()))).collect()
+}
+
+fn of_plan(targets: &[Target], settled: &[Settled], history: &History) -> Counts {
+    let count = |wanted: &[Outcome]| {
+        let now = |one: &Settled| now_of(one.failure(), &one.attempt, &one.intent.target, history).outcome();
+        settled.iter().filter(|one| wanted.contains(&now(one))).count() as u64
+    };
+    let waiting = settled.iter().filter(|one| history.failures.contains_key(&one.failure())).count() as u64;
+    Counts {
+        total: targets.len() as u64,
+        verified: count(&[Outcome::Verified, Outcome::AlreadyGone]),
+        failed: count(&[Outcome::Failed]).saturating_sub(waiting),
+        waiting,
+        kept: count(&[Outcome::Kept]),
+        expected: targets.iter().map(|target| target.bytes).sum(),
+        left_out: 0,
+    }
+}
+
+/// How an item whose target is known stands now.
+pub(super) fn planned(target: &Target, settled: Option<&Settled>, history: &History) -> JobItem {
+    let attempt = settled.map(|one| now_of(one.failure(), &one.attempt, target, history));
+    let failure = settled.and_then(|one| history.failures.get(&one.failure()));
+    let (cause, holder, detail) = match attempt.clone() {
+        Some(Attempt::Failed { cause, holder, error }) => (Some(cause.as_str()), holder, Some(error)),
+        Some(Attempt::Kept { why }) => (None, None, Some(why)),
+        Some(Attempt::Verified { .. } | Attempt::AlreadyGone) | None => (None, None, None),
+    };
+    JobItem {
+        tree: target.tree.to_string(),
+        path: Path::from(&target.path),
+        outcome: attempt.map(|attempt| attempt.outcome().as_str()),
+        cause,
+        holder: holder.map(|holder| holder.to_string()),
+        attempts: failure.map_or(u32::from(settled.is_some()), |failure| failure.attempts),
+        next_attempt: failure.map(|failure| failure.next_attempt.to_string()),
+        bytes: target.bytes.0,
+        detail,
+    }
+}
+
+/// What became of a deletion by now: a failure that is not tried any more has succeeded since, or was closed.
+fn now_of(failure: u64, attempt: &Attempt, target: &Target, history: &History) -> Attempt {
+    match (attempt, history.failures.get(&failure)) {
+        // What could not be set aside is not tried again.
+        (attempt, None) if target.rule == RuleKind::Quarantine => attempt.clone(),
         (Attempt::Failed { .. }, Some(failure)) => {
             Attempt::Failed { cause: failure.cause, error: failure.error.clone(), holder: failure.holder.clone() }
         }
-        (Attempt::Failed { .. }, None) if !history.closed.contains(&one.seq.0) => {
-            Attempt::Verified { freed: one.intent.target.bytes, shared: Bytes::ZERO, open: false }
+        (Attempt::Failed { .. }, None) if !history.closed.contains(&failure) => {
+            Attempt::Verified { freed: target.bytes, shared: Bytes::ZERO, open: false }
         }
         (attempt, _) => attempt.clone(),
     }

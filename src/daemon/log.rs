@@ -3,7 +3,7 @@
 
 use tracing::{debug, error, info, warn};
 
-use crate::domain::deletion::{Attempt, RunResult};
+use crate::domain::deletion::{Attempt, RuleKind, RunResult};
 use crate::domain::event::{Delivery, Event};
 use crate::domain::ledger::Judgement;
 use crate::domain::pressure::Pressure;
@@ -31,6 +31,11 @@ pub(super) fn write(event: &Event) {
         Event::Settled { target, attempt, again } => {
             let (tree, path) = (&target.tree, target.path.show().0);
             match attempt {
+                attempt if attempt.is_quarantined() => info!(%tree, path, "A recording was set aside as an orphan."),
+                Attempt::Failed { cause, error, holder } if target.rule == RuleKind::Quarantine => {
+                    let holder = holder.as_ref().map(ToString::to_string).unwrap_or_default();
+                    warn!(%tree, path, %cause, error, holder, "A recording could not be set aside as an orphan; it stays one.");
+                }
                 Attempt::Verified { freed, .. } if *again => {
                     info!(%tree, path, %freed, "A recording whose deletion had failed is deleted.");
                 }
@@ -107,6 +112,18 @@ pub(super) fn write(event: &Event) {
         },
         // Once it fails, and once it works again, is a remark: a line for each would be a storm.
         Event::Beat { channel, result } => debug!(channel, %result, "A heartbeat was sent."),
+        Event::CatalogueRead { catalogue, rows, took } => debug!(%catalogue, rows, ?took, "A catalogue was read."),
+        Event::CatalogueTrusted { catalogue } => info!(%catalogue, "A catalogue is trusted."),
+        Event::CatalogueDistrusted { catalogue, why } => {
+            let why = why.sentence(catalogue);
+            error!(%catalogue, why, "A catalogue is not trusted; nothing is called an orphan by it.");
+        }
+        Event::Compared { tree, orphans, missing, took } => {
+            debug!(%tree, orphans = orphans.files, bytes = %orphans.bytes, missing, ?took, "A tree was compared with its catalogues.");
+        }
+        Event::RowsChanged { catalogue, tree, inserted, removed, who } => {
+            info!(%catalogue, %tree, inserted, removed, who, "Rows of a catalogue were changed.");
+        }
         Event::Silenced { silence, change, who } => {
             let (id, alerts, until, reason) = (silence.id, &silence.matchers, silence.until, &silence.reason);
             match change {

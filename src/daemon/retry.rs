@@ -57,7 +57,7 @@ impl VolumeWorker {
         let moment = self.clock.skew().at(self.now());
         let files = due.iter().map(|failure| (failure.target.inode, failure.target.fingerprint)).collect();
         let spared: Vec<HashSet<_>> = basis.trees.iter().map(|tree| spared_now(tree, &files, &moment)).collect();
-        let (mut chosen, mut unneeded) = (Vec::new(), Vec::new());
+        let (mut chosen, mut unneeded, mut saved) = (Vec::new(), Vec::new(), Vec::new());
         for failure in due {
             // What is spared or not needed takes nobody's place.
             if chosen.len() >= most {
@@ -66,6 +66,14 @@ impl VolumeWorker {
             let target = &failure.target;
             let Some(index) = basis.trees.iter().position(|tree| tree.policy.tree == target.tree) else { continue };
             if spared[index].contains(&(target.inode, target.fingerprint)) {
+                continue;
+            }
+            if target.rule == RuleKind::Orphan
+                && let Some(why) = self.no_orphan(target)
+            {
+                if let Ok(why) = why {
+                    saved.push((failure, why));
+                }
                 continue;
             }
             if let (Trigger::Pressure, Again::Due) = (target.trigger, again) {
@@ -89,6 +97,7 @@ impl VolumeWorker {
         if self.pressure == Pressure::Normal {
             self.lapse(unneeded)?;
         }
+        self.spare(saved)?;
         let mut settled = Vec::new();
         for some in chosen.chunks(batch) {
             if !stop() {
@@ -99,6 +108,7 @@ impl VolumeWorker {
         for tree in &mut self.trees {
             tree.settled(&settled);
         }
+        self.note_settled(&settled);
         for one in &settled {
             let of_leftover = one.intent.retry_of.is_some_and(|id| beyond.contains(&id.0));
             if let (Attempt::Verified { freed, .. }, true) = (&one.attempt, of_leftover) {
@@ -106,6 +116,21 @@ impl VolumeWorker {
             }
         }
         Ok(settled.len())
+    }
+
+    /// These are no orphans any more, so they are not to be deleted.
+    fn spare(&self, saved: Vec<(Failure, String)>) -> Result<(), JournalError> {
+        if saved.is_empty() {
+            return Ok(());
+        }
+        let note = |(failure, why): &(Failure, String)| {
+            Entry::failure_closed(failure.id, failure.target.tree.clone(), GUARD, why)
+        };
+        self.journal().append_synced(saved.iter().map(note).collect(), self.now())?;
+        for (failure, reason) in saved {
+            self.emit(Event::FailureClosed { target: failure.target, who: GUARD.to_owned(), reason });
+        }
+        Ok(())
     }
 
     /// Nobody needs the space of these any more. What was locked or in use, lies where it lay, and is neither any more, is left alone

@@ -4,16 +4,15 @@ use std::time::Duration;
 
 use super::tree::TreeWatch;
 use super::volume::{DEADLINE, VolumeWorker};
-use crate::domain::deletion::{Attempt, Cap, RunResult, Trigger};
+use crate::domain::deletion::{Attempt, Cap, RunResult, Seq, Trigger};
 use crate::domain::event::Event;
 use crate::domain::history::{CapTrip, History};
-use crate::domain::journal::{Entry, GUARD, NoteKind};
 use crate::domain::plan::Plan;
 use crate::domain::recording::Tally;
 use crate::domain::status::{PlanBasis, RunSummary, Stall};
 use crate::domain::units::Bytes;
 use crate::domain::volume::Unusable;
-use crate::reclaim::{Order, RunReport, Stop};
+use crate::reclaim::{Order, RunReport, Settled, Stop};
 use crate::store::JournalError;
 
 /// Who wants a plan carried out, and how.
@@ -40,6 +39,11 @@ impl VolumeWorker {
         self.trip(&plan, &basis, &over)
     }
 
+    /// Lets catalogues and findings know what became of intents.
+    pub(super) fn note_settled(&self, settled: &[Settled]) {
+        self.catalogues.settled(settled.iter().map(|one| (&one.intent, &one.attempt)), self.now());
+    }
+
     /// A number for a new run.
     pub(super) fn next_run(&self) -> u64 {
         self.journal().with_history_mut(History::next_run)
@@ -60,16 +64,16 @@ impl VolumeWorker {
             let of_tree = plan.items.iter().filter(|item| item.tree == *index);
             let going: Bytes = of_tree.map(|item| plan.recording(item).bytes).sum();
             let held = self.trees.iter().find(|watch| watch.policy.tree == tree).map_or(Bytes::ZERO, TreeWatch::held);
-            let note = Entry::Note {
-                kind: NoteKind::CapTripped,
-                volume: Some(self.name.clone()),
-                tree: Some(tree.clone()),
-                who: GUARD.to_owned(),
-                bytes: *wanted,
-                number: reading.space.available.saturating_add(going).0,
-                text: CapTrip::text(Cap::RunShare, allowed, held.saturating_sub(going)),
+            let trip = CapTrip {
+                cap: Cap::RunShare,
+                tree: tree.clone(),
+                wanted: *wanted,
+                allowed,
+                held: held.saturating_sub(going),
+                available: reading.space.available.saturating_add(going),
+                since: now,
             };
-            self.journal().append_synced(vec![note], now)?;
+            self.journal().append_synced(vec![trip.entry(&self.name)], now)?;
             self.emit(Event::CapTripped { tree, cap: Cap::RunShare, wanted: *wanted, allowed });
         }
         Ok(())
@@ -89,14 +93,16 @@ impl VolumeWorker {
         let names = self.names();
         // What fails already is tried again by itself.
         let failing: std::collections::HashSet<_> = self.journal().with_history(|history| {
-            let failing = history.failures.values().map(|failure| &failure.target);
+            // What is in quarantine bears no name that matters.
+            let named = |seq: Option<Seq>| seq.is_none_or(|seq| !history.quarantined.contains_key(&seq));
+            let failing = history.failures.values().filter(|failure| named(Some(Seq(failure.id))));
+            let failing = failing.map(|failure| &failure.target);
             // What an earlier intent is still open for would be counted twice.
-            let open = history.open.values().map(|open| &open.intent.target);
+            let open = history.open.values().filter(|open| named(open.intent.retry_of)).map(|open| &open.intent.target);
             failing.chain(open).map(|target| (target.tree.clone(), target.path.clone())).collect()
         });
         let targets = plan.items.iter().map(|item| plan.target_of(item));
         let targets = targets.filter(|target| !failing.contains(&(target.tree.clone(), target.path.clone()))).collect();
-        let began = self.engine.clock.boottime();
         let order = Order {
             volume: self.name.clone(),
             run: wish.run,
@@ -106,9 +112,22 @@ impl VolumeWorker {
             marks: self.marks.clone(),
             promised: self.journal().with_history(|history| history.held_open(&names)),
         };
+        self.carry(order, &[], wish.exactly, stop, publish)
+    }
+
+    /// Carries an order out, and deletes what is in quarantine under these numbers; everybody sees that it is, and what came of it.
+    pub(super) fn carry(
+        &mut self,
+        order: Order,
+        expiring: &[Seq],
+        exactly: bool,
+        stop: Stop<'_>,
+        publish: &dyn Fn(&Self),
+    ) -> Result<RunReport, JournalError> {
+        let began = self.engine.clock.boottime();
         self.running = Some(self.now());
         publish(self);
-        let result = self.carry_on(order, wish.exactly, stop);
+        let result = self.carry_on(order, expiring, exactly, stop);
         self.running = None;
         let report = result?;
         self.after_run(&report, began);
@@ -117,11 +136,20 @@ impl VolumeWorker {
     }
 
     /// Carries an order out. Where what was chosen gives back less than it should, more is chosen, as long as there is some.
-    fn carry_on(&mut self, order: Order, exactly: bool, stop: Stop<'_>) -> Result<RunReport, JournalError> {
+    fn carry_on(
+        &mut self,
+        order: Order,
+        expiring: &[Seq],
+        exactly: bool,
+        stop: Stop<'_>,
+    ) -> Result<RunReport, JournalError> {
         let trees = self.handles();
         let machine = self.machine.clone();
         let watched: Vec<_> = trees.values().map(|tree| tree.dir.clone()).collect();
         let mut run = self.engine.begin(order)?;
+        if !expiring.is_empty() {
+            self.engine.expire_in(&mut run, &trees, expiring)?;
+        }
         let mut more = Vec::new();
         let mut seen = 0;
         loop {
@@ -139,6 +167,7 @@ impl VolumeWorker {
             for tree in &mut self.trees {
                 tree.settled(settled);
             }
+            self.catalogues.settled(settled.iter().map(|one| (&one.intent, &one.attempt)), self.engine.clock.now());
             let progress = settled.iter().any(|one| matches!(one.attempt, Attempt::Verified { .. }));
             if exactly || !run.wants_more() || !progress || run.report().reading.is_err() {
                 return self.engine.end(run);

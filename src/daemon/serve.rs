@@ -1,19 +1,19 @@
 //! The daemon: workers, listeners, signals, reload.
 
-use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::alerts::{Alerts, compare, open_database};
-use super::guard::{Guard, GuardError, Parts};
+use super::catalogues::Catalogues;
+use super::guard::{Guard, Parts};
 use super::hub::{Hub, lock};
+use super::listening::{DaemonError, attend_control, listen};
+use super::reading::Readers;
 use super::systemd;
 use super::work::Worker;
 use crate::config::{Config, Problem};
@@ -21,20 +21,23 @@ use crate::domain::cause::chain;
 use crate::domain::deletion::Outcome;
 use crate::domain::event::Event;
 use crate::domain::journal::{Entry, JournalQuery, NoteKind};
+use crate::domain::remedy::RemedyKind;
 use crate::domain::secret::Secret;
 use crate::domain::status::{TreeView, VolumeView};
 use crate::domain::units::show_duration;
 use crate::metrics::{Known, render};
 use crate::reclaim::Brake;
+use crate::server::hook_records::HookKept;
+use crate::server::orphans::{Missing, Orphan, OrphansWanted, Remedied, RemedyRequest};
 use crate::server::records::{
     Alert, Cap, ChannelTest, FailureItem, Job, JobItem, JournalEntry, NewSilence, Silence, SilenceMade, Verification,
 };
-use crate::server::shapes::{Channel, Page, Status};
+use crate::server::shapes::{Catalogue, Channel, Page, Status};
 use crate::server::{
     Auth, Backend, ControlError, ControlSocket, Limits, PageQuery, Plans, Refusal, metrics_router, operator_token,
-    router, serve_tcp, serve_unix,
+    router, serve_tcp,
 };
-use crate::store::{DatabaseError, JournalError};
+use crate::store::HookRecord;
 use crate::system::raise_open_files;
 
 /// Tasks that do not end are left behind after this.
@@ -42,48 +45,14 @@ const GRACE: Duration = Duration::from_secs(6);
 /// A worker that has been silent for so long hangs.
 const STUCK: Duration = Duration::from_secs(120);
 
-/// Between attempts to make the control socket on a disk without room for it.
-const CONTROL: Duration = Duration::from_secs(2);
-
-/// Why the daemon cannot run.
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
-    /// A tree or volume.
-    #[error(transparent)]
-    Guard(#[from] GuardError),
-    /// The journal.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// The database.
-    #[error(transparent)]
-    Database(#[from] DatabaseError),
-    /// The control socket.
-    #[error(transparent)]
-    Control(#[from] ControlError),
-    /// A listener.
-    #[error("cannot listen on {address}; if another program uses it, choose another with `listen` or `--listen`")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The runtime, a thread, or a signal.
-    #[error("cannot start the daemon's {what}")]
-    Start {
-        /// What cannot be started.
-        what: &'static str,
-        /// What the system says.
-        source: io::Error,
-    },
-}
-
 /// Reads the configuration again.
 pub type Reread = Box<dyn Fn() -> Result<Config, Vec<Problem>> + Send + Sync>;
 
 struct Running {
     config: Config,
     workers: Vec<Worker>,
+    readers: Readers,
+    catalogues: Arc<Catalogues>,
     stop: Arc<AtomicBool>,
 }
 
@@ -131,17 +100,24 @@ impl Daemon {
             let text = "the guard was started three times within five minutes; for the next five it deletes one batch a minute";
             hub.record(&Event::Remark { text: text.to_owned(), urgent: true });
         }
+        let database = open_database(&state.join("guard.db"), &parts.state, &hub)?;
+        let told = |event: Event| hub.record(&event);
+        let place = Some((state.as_path(), parts.state.as_ref()));
+        let mut catalogues = Catalogues::open(&config, place, database.clone(), &parts.clock, None, &told)?;
+        catalogues.catch_up(&parts.journal, now, &told);
+        parts.catalogues = Arc::new(catalogues);
+        hub.set_catalogues(&parts.catalogues);
         let guard = Guard::open(&config, &parts)?;
+        parts.catalogues.forget_others(&told);
         let note = Entry::note(NoteKind::Started, format!("version {}", env!("CARGO_PKG_VERSION")));
         parts.journal.append_synced(vec![note], now)?;
         let operator = operator(&config, &state, &hub);
         let auth = Arc::new(Auth::new(&config.auth, operator.as_ref(), parts.clock.clone()));
         let tokenless = AtomicBool::new(operator.is_none() && config.auth.tokens.is_empty());
-        let database = open_database(&state.join("guard.db"), &parts.state, &hub)?;
         compare(&database, &parts.journal, before, &hub);
         let alerts = Arc::new(Alerts::new(hub.clone(), &config.notify, database, state.join("guard.db")));
         alerts.set_homes(guard.homes());
-        let running = run(config, guard, &hub)?;
+        let running = run(config, guard, &hub, &parts, Readers::default())?;
         Ok(Arc::new(Self {
             hub,
             parts,
@@ -296,6 +272,7 @@ impl Daemon {
         for worker in std::mem::take(&mut running.workers) {
             let _ = worker.end(self.parts.clock.as_ref());
         }
+        let _ = std::mem::take(&mut running.readers).end(self.parts.clock.as_ref());
     }
 
     /// A worker that has made no progress for long hangs in a call: its trees are opened again, each by a process of its own. The
@@ -376,9 +353,18 @@ impl Daemon {
             .collect();
         let before = running.config.clone();
         let kept: Vec<_> = old.into_iter().map(|volume| (volume.key.clone(), volume.leave())).collect();
-        let parts = Parts { running: true, ..self.parts.clone() };
-        let begin = |config: Config| -> Result<Running, DaemonError> {
+        let mut readers = std::mem::take(&mut running.readers);
+        let catalogues = running.catalogues.clone();
+        let told = |event: Event| self.hub.record(&event);
+        let mut begin = |config: Config| -> Result<Running, DaemonError> {
+            let place = Some((self.state.as_path(), self.parts.state.as_ref()));
+            let hooks = catalogues.hooks.clone();
+            let clock = &self.parts.clock;
+            let opened = Catalogues::open(&config, place, hooks, clock, Some(catalogues.as_ref()), &told)?;
+            let parts = Parts { running: true, catalogues: Arc::new(opened), ..self.parts.clone() };
             let mut guard = Guard::open(&config, &parts)?;
+            parts.catalogues.forget_others(&told);
+            self.hub.set_catalogues(&parts.catalogues);
             for volume in &mut guard.volumes {
                 if let Some(at) = kept.iter().position(|(key, _)| *key == volume.key) {
                     volume.inherit(kept[at].1.clone());
@@ -386,7 +372,7 @@ impl Daemon {
             }
             self.hub.clear();
             self.alerts.set_homes(guard.homes());
-            run(config, guard, &self.hub)
+            run(config, guard, &self.hub, &parts, std::mem::take(&mut readers))
         };
         let wanted = begin(config.clone());
 
@@ -429,7 +415,7 @@ fn operator(config: &Config, state: &std::path::Path, hub: &Hub) -> Option<Secre
     }
 }
 
-fn run(config: Config, guard: Guard, hub: &Arc<Hub>) -> Result<Running, DaemonError> {
+fn run(config: Config, guard: Guard, hub: &Arc<Hub>, parts: &Parts, before: Readers) -> Result<Running, DaemonError> {
     let (volumes, trees) = guard.names();
     let channels: Vec<String> = config.notify.channels.iter().map(|channel| channel.name.clone()).collect();
     hub.counters.begin(&volumes, &trees, &channels);
@@ -443,33 +429,9 @@ fn run(config: Config, guard: Guard, hub: &Arc<Hub>) -> Result<Running, DaemonEr
             .map_err(|source| DaemonError::Start { what: "worker", source })?;
         workers.push(worker);
     }
-    Ok(Running { config, workers, stop })
-}
-
-/// Serves the control socket, once it can be made.
-async fn attend_control(
-    mut control: Option<ControlSocket>,
-    state: PathBuf,
-    router: axum::Router,
-    limits: Limits,
-    mut shutdown: watch::Receiver<bool>,
-) {
-    let mut ticks = tokio::time::interval(CONTROL);
-    while control.is_none() {
-        tokio::select! {
-            _ = ticks.tick() => control = ControlSocket::bind(&state).ok(),
-            _ = shutdown.changed() => return,
-        }
-    }
-    if let Some(control) = control
-        && let Err(error) = serve_unix(control, router, limits, shutdown).await
-    {
-        tracing::error!(%error, "The control socket is closed.");
-    }
-}
-
-async fn listen(address: SocketAddr) -> Result<TcpListener, DaemonError> {
-    TcpListener::bind(address).await.map_err(|source| DaemonError::Listen { address, source })
+    let readers = Readers::start(&config, parts, hub, before)
+        .map_err(|source| DaemonError::Start { what: "reader of a catalogue", source })?;
+    Ok(Running { config, workers, readers, catalogues: parts.catalogues.clone(), stop })
 }
 
 impl Backend for Daemon {
@@ -478,10 +440,17 @@ impl Backend for Daemon {
     }
 
     fn metrics(&self) -> String {
-        let volumes = self.hub.views();
+        let (volumes, catalogues) = (self.hub.views(), self.hub.catalogue_views());
         let (firing, outbox) = (self.alerts.firing(), self.alerts.notifier.outbox_oldest());
         let known = |history: &_| {
-            let known = Known { volumes: &volumes, history, firing: &firing, outbox: &outbox, now: self.hub.now() };
+            let known = Known {
+                volumes: &volumes,
+                catalogues: &catalogues,
+                history,
+                firing: &firing,
+                outbox: &outbox,
+                now: self.hub.now(),
+            };
             render(&self.hub.counters, &known)
         };
         self.hub.with_history(known).unwrap_or_else(|error| format!("# {error}\n"))
@@ -543,6 +512,30 @@ impl Backend for Daemon {
 
     fn close(&self, id: u64, reason: &str, who: &str) -> Result<(), Refusal> {
         self.hub.close(id, reason, who)
+    }
+
+    fn orphans(&self, wanted: &OrphansWanted, page: &PageQuery) -> Result<Page<Orphan>, Refusal> {
+        self.hub.orphans(wanted, page)
+    }
+
+    fn missing(&self, tree: Option<&str>, page: &PageQuery) -> Result<Page<Missing>, Refusal> {
+        self.hub.missing(tree, page)
+    }
+
+    fn remedy(&self, kind: RemedyKind, request: &RemedyRequest, who: &str) -> Result<Remedied, Refusal> {
+        self.hub.remedy(kind, request, who)
+    }
+
+    fn catalogues(&self) -> Vec<Catalogue> {
+        self.hub.catalogues()
+    }
+
+    fn accept(&self, name: &str, who: &str) -> Result<(), Refusal> {
+        self.hub.accept(name, who)
+    }
+
+    fn keep_hooks(&self, records: &[HookRecord]) -> Result<Vec<HookKept>, Refusal> {
+        self.hub.keep_hooks(records)
     }
 
     fn alerts(&self) -> Vec<Alert> {

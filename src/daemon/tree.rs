@@ -6,13 +6,16 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::deletion::Attempt;
+use super::inspect::{Compared, FavouritesOf};
+use crate::domain::deletion::{Attempt, NOT_BEGUN, Seq};
 use crate::domain::event::Event;
 use crate::domain::history::History;
 use crate::domain::journal::{Entry, GUARD, NoteKind};
 use crate::domain::layout::Pick;
 use crate::domain::marker::{Marker, MarkerFault};
-use crate::domain::path::show_bytes;
+use crate::domain::orphan::{Orphan, OrphanTally};
+use crate::domain::path::{RelPath, show_bytes};
+use crate::domain::path_set::PathSet;
 use crate::domain::plan::TreeFacts;
 use crate::domain::recording::{FileIndex, Gone, Inventory, InventoryBuilder, Tally};
 use crate::domain::retention::{Mode, TreePolicy};
@@ -27,6 +30,8 @@ use crate::system::{Clock, Lease, LeaseKind, WritableDir, is_full};
 
 /// A scan takes at most a twentieth of the time.
 const REST_FACTOR: u32 = 19;
+/// An orphan that was kept at the door is not wanted again by the policy for so long.
+const KEPT_FOR: Duration = Duration::from_secs(86_400);
 
 /// Called after each directory of a scan; `Break` ends it.
 pub(super) type Report<'a> = &'a mut dyn FnMut(&TreePolicy, Progress) -> ControlFlow<()>;
@@ -35,7 +40,6 @@ pub(super) type Report<'a> = &'a mut dyn FnMut(&TreePolicy, Progress) -> Control
 pub(super) struct TreeWatch {
     pub(super) dir: Arc<dyn WritableDir>,
     pub(super) policy: Arc<TreePolicy>,
-    pub(super) grace: Duration,
     pub(super) pick: Option<Pick>,
     pub(super) fault: Option<Unusable>,
     inventory: Arc<Inventory>,
@@ -49,6 +53,24 @@ pub(super) struct TreeWatch {
     shared: HashMap<FileIndex, Bytes>,
     /// The kernel gives no leases on its files.
     unleased: bool,
+    /// What is known of its orphans.
+    pub(super) orphans: OrphanTally,
+    /// Device and inode of its top, as the last scan found it.
+    top: Option<(u64, u64)>,
+    /// What its catalogues were last compared with.
+    pub(super) compared: Option<Compared>,
+    /// What was known of its orphans is of this revision of the findings.
+    pub(super) counted: u64,
+    /// The comparison after which its policy was last carried out.
+    pub(super) cleared: Option<Compared>,
+    /// Orphans that its policy wanted, and the door kept: since when, by the clock that does not jump.
+    kept: HashMap<(u64, u64), Duration>,
+    /// Recordings that persons want kept, as its catalogues say.
+    pub(super) favourites: Arc<PathSet>,
+    /// What the favourites were taken from.
+    pub(super) favourites_of: Option<FavouritesOf>,
+    /// What was recorded since its orphans were last counted.
+    pub(super) fresh: Bytes,
     /// The marker was seen, or written, by this process.
     marked: bool,
     /// What was left open is settled, and its process was lost so often by then; `None` before it was settled once.
@@ -56,12 +78,11 @@ pub(super) struct TreeWatch {
 }
 
 impl TreeWatch {
-    pub(super) fn new(dir: Arc<dyn WritableDir>, policy: TreePolicy, grace: Duration, pick: Option<Pick>) -> Self {
+    pub(super) fn new(dir: Arc<dyn WritableDir>, policy: TreePolicy, pick: Option<Pick>) -> Self {
         let nothing = InventoryBuilder::new(policy.tree.clone(), Timestamp::default()).finish(Timestamp::default());
         Self {
             dir,
             policy: Arc::new(policy),
-            grace,
             pick,
             fault: None,
             inventory: Arc::new(nothing),
@@ -72,6 +93,15 @@ impl TreeWatch {
             waiting: HashSet::new(),
             shared: HashMap::new(),
             unleased: false,
+            orphans: OrphanTally::default(),
+            top: None,
+            compared: None,
+            counted: 0,
+            cleared: None,
+            kept: HashMap::new(),
+            favourites: Arc::default(),
+            favourites_of: None,
+            fresh: Bytes::ZERO,
             marked: false,
             settled_breaks: None,
         }
@@ -94,19 +124,22 @@ impl TreeWatch {
         let comparable = self.scanned.is_some() && self.inventory.complete();
         let before = self.survey.recordings.bytes.saturating_sub(self.gone_tally.bytes);
         self.scanned = Some((ended, ended.saturating_sub(began)));
-        self.survey = survey(&found, self.grace, clock.now());
+        self.survey = survey(&found, policy.leftovers.grace, clock.now());
         self.inventory = Arc::new(found);
         (self.gone, self.gone_tally) = (Gone::default(), Tally::default());
         self.waiting.clear();
         self.shared.clear();
         self.unleased = self.ask_leases();
+        self.top = self.dir.top().ok().map(|top| (top.device, top.inode));
         let recordings = self.survey.recordings;
+        let inflow = if comparable { recordings.bytes.saturating_sub(before) } else { Bytes::ZERO };
+        self.fresh = self.fresh.saturating_add(inflow);
         Some(Event::Scanned {
             tree: policy.tree.clone(),
             took: ended.saturating_sub(began),
             files: recordings.files,
             bytes: recordings.bytes,
-            inflow: if comparable { recordings.bytes.saturating_sub(before) } else { Bytes::ZERO },
+            inflow,
             problems: self.inventory.problem_count,
         })
     }
@@ -131,6 +164,21 @@ impl TreeWatch {
     /// Whether the last scan is younger than `age`.
     pub(super) fn scanned_within(&self, age: Duration, boot: Duration) -> bool {
         self.scanned.is_some_and(|(ended, _)| boot.saturating_sub(ended) <= age)
+    }
+
+    /// What the last scan found.
+    pub(super) fn inventory(&self) -> &Inventory {
+        &self.inventory
+    }
+
+    /// The same at a glance.
+    pub(super) fn survey(&self) -> &Survey {
+        &self.survey
+    }
+
+    /// What of it is there no more.
+    pub(super) fn gone(&self) -> &Gone {
+        &self.gone
     }
 
     /// Its recordings, less what has gone since the scan.
@@ -245,7 +293,9 @@ impl TreeWatch {
             // A directory that refuses two deletions refuses all; their retries will tell when it does not. Counted by path, as a
             // batch does: what failed may be set aside, and in no inventory.
             let mut refusing: HashMap<_, usize> = HashMap::new();
-            for failure in failing.iter().filter(|failure| failure.cause.is_shared(&failure.error)) {
+            // What is in quarantine says nothing about the directory that it came from.
+            let there = failing.iter().filter(|failure| !history.quarantined.contains_key(&Seq(failure.id)));
+            for failure in there.filter(|failure| failure.cause.is_shared(&failure.error)) {
                 *refusing.entry(failure.target.path.split().0).or_default() += 1;
             }
             refusing.retain(|_, count| *count >= 2);
@@ -277,6 +327,7 @@ impl TreeWatch {
             inventory: self.inventory.clone(),
             gone: self.gone.clone(),
             holds: Vec::new(),
+            favourites: self.favourites.clone(),
             open,
             waiting,
             shared: self.shared.iter().filter(|(_, bytes)| **bytes > Bytes::ZERO).map(|(f, b)| (*f, *b)).collect(),
@@ -298,6 +349,11 @@ impl TreeWatch {
                     self.gone.insert(seen.index);
                     self.gone_tally.add(seen.bytes);
                 }
+                // It lies where no plan looks for it.
+                Some(attempt) if attempt.is_quarantined() && !self.gone.contains(seen.index) => {
+                    self.gone.insert(seen.index);
+                    self.gone_tally.add(seen.bytes);
+                }
                 // The next scan will see why.
                 Some(Attempt::Kept { .. }) => {
                     self.waiting.insert(seen.index);
@@ -306,6 +362,31 @@ impl TreeWatch {
                 Some(Attempt::Verified { .. } | Attempt::AlreadyGone | Attempt::Failed { .. }) | None => {}
             }
         }
+    }
+
+    /// Remembers which orphans the door kept when its policy wanted them: why seldom changes, and each trial is two entries of the journal.
+    pub(super) fn remember_kept(&mut self, settled: &[Settled], boot: Duration) {
+        self.kept.retain(|_, since| boot.saturating_sub(*since) < KEPT_FOR);
+        for one in settled {
+            let target = &one.intent.target;
+            match &one.attempt {
+                Attempt::Kept { why } if why != NOT_BEGUN && !one.attempt.is_quarantined() => {
+                    self.kept.insert((target.inode, target.fingerprint), boot);
+                }
+                Attempt::Kept { .. } | Attempt::Verified { .. } | Attempt::AlreadyGone | Attempt::Failed { .. } => {}
+            }
+        }
+    }
+
+    /// Its policy wanted this orphan within a day, and the door kept it.
+    pub(super) fn was_kept(&self, orphan: &Orphan, boot: Duration) -> bool {
+        let since = self.kept.get(&(orphan.inode, orphan.fingerprint));
+        since.is_some_and(|since| boot.saturating_sub(*since) < KEPT_FOR)
+    }
+
+    /// A person or the platform wants it kept.
+    pub(super) fn protects(&self, path: &RelPath) -> bool {
+        self.policy.protect.iter().any(|pattern| pattern.matches_path(path)) || self.favourites.contains(path)
     }
 
     /// Asks how much of a file others share, once for each scan; `true` if that was not known yet and matters. A file that cannot be
@@ -340,6 +421,7 @@ impl TreeWatch {
             leases: traits.leases,
             without_lease,
             beside: self.inventory.passed_over.beside.clone(),
+            favourites: self.favourites.clone(),
         }
     }
 
@@ -353,6 +435,8 @@ impl TreeWatch {
             gone: self.gone_tally,
             unleased: self.unleased,
             fault: self.fault.clone(),
+            orphans: self.orphans.clone(),
+            top: self.top,
         }
     }
 }

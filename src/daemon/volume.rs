@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::canary::Canary;
+use super::catalogues::Catalogues;
 use super::foreign::Walked;
 use super::retry::Again;
 use super::runs::Wish;
@@ -18,7 +19,7 @@ use crate::domain::names::{TreeId, VolumeId};
 use crate::domain::plan::{Plan, Spared};
 use crate::domain::pressure::{Deficit, Pressure, assess};
 use crate::domain::retention::Mode;
-use crate::domain::status::{PlanBasis, RunSummary, Stall, VolumeView};
+use crate::domain::status::{PlanBasis, RunSummary, Stall, TreeView, VolumeView};
 use crate::domain::units::{Bytes, Timestamp};
 use crate::domain::volume::{FilesystemTraits, Marks, Reading, Unusable};
 use crate::probe::Prober;
@@ -28,6 +29,8 @@ use crate::system::{VolumeKey, Volumes, WritableDir};
 
 /// Between two attempts to settle what could not be settled.
 const RESETTLE: Duration = Duration::from_secs(60);
+/// So long nothing is deleted while catalogues were not asked yet.
+const ASKING: Duration = Duration::from_secs(90);
 /// How long a volume may take to answer.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -66,6 +69,10 @@ pub(super) struct VolumeWorker {
     pub(super) leftover: Option<Bytes>,
     pub(super) canary: Canary,
     pub(super) walked: Walked,
+    /// Who knows which recordings should exist, and what comparisons found.
+    pub(super) catalogues: Arc<Catalogues>,
+    /// When it was begun, by the clock that does not jump.
+    began: Duration,
 }
 
 /// What survives a reload.
@@ -95,8 +102,11 @@ impl VolumeWorker {
         engine: Engine,
         state: Arc<str>,
         writes: bool,
+        catalogues: Arc<Catalogues>,
     ) -> Self {
         Self {
+            began: engine.clock.boottime(),
+            catalogues,
             settled_at: Duration::ZERO,
             name,
             key,
@@ -194,6 +204,7 @@ impl VolumeWorker {
             self.scan(all || self.needs_scan(), report);
         }
         self.check_trees()?;
+        self.take_favourites();
         // One tree that cannot be trusted is left alone; the volume is blind once none can be.
         let faults: Vec<&Unusable> = self.trees.iter().filter_map(|tree| tree.fault.as_ref()).collect();
         if let (Some(why), true) = (faults.first(), faults.len() == self.trees.len()) {
@@ -330,7 +341,7 @@ impl VolumeWorker {
                 trees: trees.iter().map(|tree| tree.facts(history)).collect(),
                 target,
                 skew,
-                retention: !target.is_zero() || self.in_window(now),
+                retention: (!target.is_zero() || self.in_window(now)) && self.favourites_known(),
             })
         })
     }
@@ -341,7 +352,7 @@ impl VolumeWorker {
             max_share: tree.policy.max_share,
             held: tree.held(),
             deleted: history.deleted_within_a_day(name, moment.earliest),
-            permitted: history.permitted(name, moment.latest),
+            permitted: history.permitted(name, Cap::RunShare, moment.latest),
             tripped: history
                 .caps
                 .get(&(name.clone(), Cap::RunShare))
@@ -357,7 +368,7 @@ impl VolumeWorker {
         self.basis().map(|basis| basis.plan(&self.name, now).0)
     }
 
-    fn in_window(&self, now: Timestamp) -> bool {
+    pub(super) fn in_window(&self, now: Timestamp) -> bool {
         let Some(window) = self.engine.cleanup.window else { return true };
         let Ok(at) = jiff::Timestamp::from_millisecond(now.millis()) else { return false };
         let time = at.to_zoned(jiff::tz::TimeZone::system()).time();
@@ -376,7 +387,7 @@ impl VolumeWorker {
                 Ok(_) | Err(_) => self.pressure.clone(),
             },
             marks: self.marks.clone(),
-            trees: self.trees.iter().map(TreeWatch::view).collect(),
+            trees: self.tree_views(),
             basis: self.basis(),
             spared: self.spared.clone(),
             running: self.running,
@@ -390,6 +401,18 @@ impl VolumeWorker {
                 .filter(|_| self.trees.iter().any(|tree| tree.policy.mode == Mode::Enforce)),
             clock_suspect: self.clock.suspect().map(|(since, _)| since),
         }
+    }
+
+    fn tree_views(&self) -> Vec<TreeView> {
+        let mut views: Vec<TreeView> = self.trees.iter().map(TreeWatch::view).collect();
+        self.journal().with_history(|history| {
+            for aside in history.quarantined.values() {
+                if let Some(view) = views.iter_mut().find(|view| view.policy.tree == aside.target.tree) {
+                    view.orphans.quarantined.add(aside.target.bytes);
+                }
+            }
+        });
+        views
     }
 
     pub(super) fn handles(&self) -> Trees {
@@ -439,6 +462,7 @@ impl VolumeWorker {
         let breaks: Vec<u64> = self.trees.iter().map(|tree| tree.dir.breaks()).collect();
         let report = settle(&self.engine, &self.handles())?;
         self.remove_canaries();
+        self.note_settled(&report.settled);
         for text in report.left {
             self.emit(Event::Remark { text, urgent: false });
         }
@@ -483,7 +507,12 @@ impl VolumeWorker {
         }
         self.look_for_foreign();
         self.run_canary();
+        // What persons want kept is asked for first; a database that is silent does not let the disk fill.
+        if !self.informed() && self.engine.clock.boottime().saturating_sub(self.began) < ASKING {
+            return Ok(());
+        }
         self.retry(Again::Due, stop)?;
+        self.clear_orphans(stop, publish)?;
         if !self.steady()? {
             return Ok(());
         }

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::hub::{Command, Hub};
+use super::remedies::carry;
 use super::retry::Again;
 use super::runs::Wish;
 use super::systemd::Pulse;
@@ -155,6 +156,9 @@ fn tick(
         volume.act(&|| stop.asked(), publish)?;
         publish(volume);
     }
+    // Last, since it may take long.
+    volume.inspect(&|| stop.asked());
+    publish(volume);
     Ok(())
 }
 
@@ -185,9 +189,17 @@ fn serve(
             failed.map_or(Ok(()), Err)
         }
         Command::Retry { id, who } => volume.retry(Again::Asked(id, &who), &|| stop.asked()).map(|_| ()),
+        Command::Remedy { job, remedy, who } => {
+            let Some(cancelled) = hub.with_jobs(|jobs| jobs.begin(job, hub.now())) else { return Ok(()) };
+            let ended = || stop.asked() || cancelled.load(Ordering::Relaxed);
+            let looked = look(volume, hub, stop);
+            carry(volume, hub, job, &remedy, &who, &ended, looked)
+        }
         Command::Look => {
             look(volume, hub, stop)?;
-            volume.act(&|| stop.asked(), publish)
+            volume.act(&|| stop.asked(), publish)?;
+            volume.inspect(&|| stop.asked());
+            Ok(())
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::deletion::{Cause, Unreclaimed, words};
 use super::fact::Facts;
-use super::names::{TreeId, VolumeId};
+use super::names::{CatalogueId, TreeId, VolumeId};
 use super::path::RelPath;
 use super::recording::Tally;
 use super::settings::Severity;
@@ -91,7 +91,7 @@ words! {
     }
 }
 
-/// What an alert is about: one tree, one volume, or the guard itself.
+/// What an alert is about: one tree, one volume, one catalogue, or the guard itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
     /// The guard as a whole.
@@ -100,6 +100,8 @@ pub enum Subject {
     Volume(VolumeId),
     /// A tree.
     Tree(TreeId),
+    /// A catalogue.
+    Catalogue(CatalogueId),
 }
 
 impl std::fmt::Display for Subject {
@@ -108,6 +110,7 @@ impl std::fmt::Display for Subject {
             Self::Guard => f.write_str("the guard"),
             Self::Volume(name) => write!(f, "volume {name}"),
             Self::Tree(name) => write!(f, "tree {name}"),
+            Self::Catalogue(name) => write!(f, "catalogue {name}"),
         }
     }
 }

@@ -17,6 +17,8 @@ pub const KEEP: Duration = Duration::from_secs(30);
 pub fn hold_for(alert: AlertName) -> Duration {
     match alert {
         AlertName::VolumeBlind | AlertName::MediaServerUnreachable => Duration::from_secs(60),
+        // A database that is started again, or a file that is just being replaced, is no reason to call anybody.
+        AlertName::CatalogueUntrusted => Duration::from_secs(300),
         // `VolumePressure` is timed by whoever makes its condition; of the others one sighting is enough.
         AlertName::VolumePressure
         | AlertName::VolumeExhausted
@@ -25,7 +27,6 @@ pub fn hold_for(alert: AlertName) -> Duration {
         | AlertName::DeletionFailing
         | AlertName::RecordingLocked
         | AlertName::OrphansGrowing
-        | AlertName::CatalogueUntrusted
         | AlertName::CapTripped
         | AlertName::ClockSuspect
         | AlertName::RetentionBroken

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::alert::{AlertName, Case, Condition, ITEMS, Subject, UnreclaimedItem};
+use super::catalogue::{CatalogueView, Distrust};
 use super::deletion::{Cause, Failure, SparedReason, Unreclaimed};
 use super::fact::{Fact, FactName, Facts, Reason};
 use super::history::{CapTrip, HeldOpen, History};
+use super::names::TreeId;
 use super::pressure::{Deficit, Pressure};
 use super::recording::Tally;
 use super::retention::Mode;
@@ -23,9 +25,14 @@ const FAILING: Duration = Duration::from_secs(600);
 /// So many processes are named.
 const HOLDERS: usize = 5;
 
-/// All conditions of the volumes and their trees, as far as they were looked at whole.
+/// All conditions of the volumes and their trees, as far as they were looked at whole, and of the catalogues.
 #[must_use]
-pub fn conditions(volumes: &[VolumeView], history: &History, now: Timestamp) -> Vec<Condition> {
+pub fn conditions(
+    volumes: &[VolumeView],
+    catalogues: &[CatalogueView],
+    history: &History,
+    now: Timestamp,
+) -> Vec<Condition> {
     let mut out = Vec::new();
     for volume in volumes.iter().filter(|volume| volume.seen()) {
         of_volume(volume, history, now, &mut out);
@@ -41,18 +48,51 @@ pub fn conditions(volumes: &[VolumeView], history: &History, now: Timestamp) -> 
         let facts = [(FactName::Since, Fact::Time(since))];
         out.push(condition(AlertName::ClockSuspect, Subject::Guard, Case::Only, facts));
     }
-    out.extend(history.caps.values().map(tripped));
+    // An alert is about its tree: of two caps that tripped there, it tells of the one that waits longer, and then of the other.
+    let mut first: BTreeMap<&TreeId, &CapTrip> = BTreeMap::new();
+    for trip in history.caps.values() {
+        let known = first.entry(&trip.tree).or_insert(trip);
+        if trip.since < known.since {
+            *known = trip;
+        }
+    }
+    out.extend(first.into_values().map(tripped));
+    out.extend(catalogues.iter().filter_map(|catalogue| untrusted(catalogue, volumes)));
     out
 }
 
 /// Whether nobody can tell yet that what an alert was about is over: its volume was not looked at whole since the start or the reload;
-/// or the alert was restored, and its disk is away, or what it goes by began anew with the start and the volume is not well.
+/// its catalogue was not read yet, or its tree not compared with one; or the alert was restored, and its disk is away, or what it goes
+/// by began anew with the start and the volume is not well.
 #[must_use]
-pub fn untold(alert: AlertName, subject: &Subject, restored: bool, volumes: &[VolumeView]) -> bool {
+pub fn untold(
+    alert: AlertName,
+    subject: &Subject,
+    restored: bool,
+    volumes: &[VolumeView],
+    catalogues: &[CatalogueView],
+) -> bool {
+    if let Subject::Catalogue(name) = subject {
+        return catalogues.iter().any(|view| view.name == *name && view.distrust == Some(Distrust::NotYet));
+    }
+    // Where no catalogue can tell of orphans, none grow: one that could was taken out of the configuration.
+    let told = |view: &CatalogueView, tree: &TreeView| {
+        tree.policy.catalogues.contains(&view.name) && view.kind.proves_absence()
+    };
+    let uncompared = |tree: &TreeView| {
+        *subject == Subject::Tree(tree.policy.tree.clone())
+            && tree.orphans.growth.is_none()
+            && catalogues.iter().any(|view| told(view, tree))
+    };
+    let mut trees = volumes.iter().flat_map(|volume| &volume.trees);
+    if alert == AlertName::OrphansGrowing && trees.any(uncompared) {
+        return true;
+    }
     let about = |volume: &&VolumeView| match subject {
         Subject::Guard => alert == AlertName::ClockSuspect,
         Subject::Volume(name) => volume.name == *name,
         Subject::Tree(name) => volume.trees.iter().any(|tree| tree.policy.tree == *name),
+        Subject::Catalogue(_) => false,
     };
     let mut concerned = volumes.iter().filter(about).peekable();
     // A volume bears its name only while its disk is there.
@@ -97,6 +137,46 @@ fn tripped(trip: &CapTrip) -> Condition {
         (FactName::Allowed, Fact::Bytes(trip.allowed)),
     ];
     condition(AlertName::CapTripped, Subject::Tree(trip.tree.clone()), Case::Only, facts)
+}
+
+/// A catalogue that is not believed. One that was not read yet is no news.
+fn untrusted(catalogue: &CatalogueView, volumes: &[VolumeView]) -> Option<Condition> {
+    let why = catalogue.distrust.as_ref().filter(|why| **why != Distrust::NotYet)?;
+    let trees = volumes.iter().flat_map(|volume| &volume.trees).map(|tree| &tree.policy);
+    let mut trees: Vec<String> = trees
+        .filter(|policy| policy.catalogues.contains(&catalogue.name))
+        .map(|policy| policy.tree.to_string())
+        .collect();
+    trees.sort();
+    let mut facts = Facts::from([
+        (FactName::Kind, Fact::Text(catalogue.kind.to_string())),
+        (FactName::Trees, Fact::Names(trees)),
+        because(why),
+    ]);
+    if let Some(read_at) = catalogue.read_at {
+        facts.insert(FactName::LastRead, Fact::Time(read_at));
+        facts.insert(FactName::Rows, Fact::Count(catalogue.counts.rows));
+    }
+    let subject = Subject::Catalogue(catalogue.name.clone());
+    Some(condition(AlertName::CatalogueUntrusted, subject, Case::Only, facts))
+}
+
+/// Proven orphans grew within a day by more than a hundredth of what was recorded: what counts is growth, not that there are some.
+fn growing(view: &TreeView) -> Option<Condition> {
+    let (grown, recorded) = view.orphans.growth?;
+    if u128::from(grown.0) * 100 <= u128::from(recorded.0) {
+        return None;
+    }
+    let mut facts = Facts::from([(FactName::Grown, Fact::Bytes(grown)), (FactName::Recorded, Fact::Bytes(recorded))]);
+    let kinds = [
+        (view.orphans.uncatalogued.unwrap_or_default(), FactName::Uncatalogued, FactName::UncataloguedBytes),
+        (view.orphans.leftovers, FactName::Leftovers, FactName::LeftoverBytes),
+    ];
+    for (tally, files, bytes) in kinds.into_iter().filter(|(tally, ..)| tally.files > 0) {
+        facts.insert(files, Fact::Count(tally.files));
+        facts.insert(bytes, Fact::Bytes(tally.bytes));
+    }
+    Some(condition(AlertName::OrphansGrowing, Subject::Tree(view.policy.tree.clone()), Case::Only, facts))
 }
 
 fn of_volume(volume: &VolumeView, history: &History, now: Timestamp, out: &mut Vec<Condition>) {
@@ -198,6 +278,7 @@ fn foreign(volume: &VolumeView) -> Facts {
 
 fn of_tree(view: &TreeView, history: &History, now: Timestamp, out: &mut Vec<Condition>) {
     let tree = &view.policy.tree;
+    out.extend(growing(view));
     let lasts = |failure: &&Failure| failure.attempts >= ATTEMPTS || now.since(failure.since) >= FAILING;
     let failures = history.failures.values().filter(|failure| failure.target.tree == *tree);
     let (locked, failing): (Vec<&Failure>, Vec<&Failure>) =

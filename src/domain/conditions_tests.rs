@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::super::canary::ProbeFault;
+use super::super::catalogue::{CatalogueKind, RowCounts};
 use super::super::deletion::{Cap, Holder, RuleKind, RunResult, Seq, Target};
 use super::super::ending::Ending;
 use super::super::layout::Layout;
-use super::super::names::{TreeId, VolumeId};
+use super::super::names::{CatalogueId, TreeId, VolumeId};
+use super::super::orphan::{LeftoverPolicy, OrphanPolicy, OrphanTally};
 use super::super::path::RelPath;
 use super::super::plan::Spared;
 use super::super::recording::{Inventory, InventoryBuilder};
@@ -34,6 +36,9 @@ fn tree(mode: Mode) -> TreeView {
         retention: Vec::new(),
         budget: None,
         max_share: Percent::new(20),
+        catalogues: Vec::new(),
+        orphans: OrphanPolicy::default(),
+        leftovers: LeftoverPolicy::default(),
     };
     TreeView {
         policy: Arc::new(policy),
@@ -44,6 +49,8 @@ fn tree(mode: Mode) -> TreeView {
         gone: Tally::default(),
         unleased: false,
         fault: None,
+        orphans: OrphanTally::default(),
+        top: None,
     }
 }
 
@@ -52,6 +59,27 @@ fn scanned(secs: i64) -> Arc<Inventory> {
     let mut inventory = InventoryBuilder::new(TreeId::new("live"), ago(secs)).finish(ago(0));
     inventory.directories = 1;
     Arc::new(inventory)
+}
+
+/// A catalogue that is believed, unless it says why not, and was read so many seconds ago.
+pub(crate) fn catalogue(name: &str, distrust: Option<Distrust>, read: Option<i64>) -> CatalogueView {
+    CatalogueView {
+        name: CatalogueId::new(name),
+        kind: CatalogueKind::Wvp,
+        since: distrust.as_ref().map(|_| ago(5)),
+        distrust,
+        counts: RowCounts { rows: 16_000, foreign: 3, bad: 2, collect: 1 },
+        read_at: read.map(ago),
+        remark: None,
+    }
+}
+
+/// The same, which its tree names.
+pub(crate) fn catalogued(name: &str) -> VolumeView {
+    let mut volume = volume();
+    let policy = volume.trees[0].policy.as_ref().clone();
+    volume.trees[0].policy = Arc::new(TreePolicy { catalogues: vec![CatalogueId::new(name)], ..policy });
+    volume
 }
 
 /// A volume that is well, with one tree.
@@ -105,7 +133,7 @@ fn told(conditions: &[Condition]) -> Vec<String> {
 fn check(change: impl FnOnce(&mut VolumeView), expected: &[&str]) -> Vec<Condition> {
     let mut volume = volume();
     change(&mut volume);
-    let found = conditions(&[volume], &History::default(), ago(0));
+    let found = conditions(&[volume], &[], &History::default(), ago(0));
     assert_eq!(told(&found), expected);
     assert!(found.iter().all(|found| found.severity == found.alert.severity()));
     found
@@ -244,7 +272,7 @@ fn failure(number: u64, cause: Cause, holder: bool, attempts: u32, secs: i64) ->
 #[test]
 fn failures_are_told_once_they_last_with_causes_holders_and_the_first_twenty() {
     let check = |history: History, expected: &[&str]| {
-        let found = conditions(&[volume()], &history, ago(0));
+        let found = conditions(&[volume()], &[], &history, ago(0));
         assert_eq!(told(&found), expected);
         found
     };
@@ -292,7 +320,7 @@ fn an_item_names_its_cause_once_and_what_the_system_said_only_where_that_says_mo
     for cause in Cause::ALL {
         let mut history = History::default();
         history.failures.extend([failure(1, *cause, false, 3, 0)]);
-        let found = conditions(&[volume()], &history, ago(0));
+        let found = conditions(&[volume()], &[], &history, ago(0));
         let item = &found[0].items[0];
         let said = if matches!(cause, Cause::Locked | Cause::InUse) { "" } else { "no" };
         assert_eq!((item.word(), item.detail.as_str()), (cause.as_str(), said));
@@ -311,7 +339,7 @@ fn an_exhausted_volume_counts_what_was_chosen_and_could_not_be_deleted() {
     let mut elsewhere = failure(3, Cause::Io, false, 1, 0);
     elsewhere.1.target.tree = TreeId::new("other");
     history.failures.extend([elsewhere]);
-    let found = conditions(&[volume], &history, ago(0));
+    let found = conditions(&[volume], &[], &history, ago(0));
     assert_eq!(
         told(&found),
         ["VolumeExhausted only: available size missing missing_inodes causes failed failed_bytes"]
@@ -336,10 +364,38 @@ fn a_tripped_cap_carries_what_was_wanted_and_what_is_allowed() {
     };
     let mut history = History::default();
     history.caps.insert((tree, Cap::RunShare), trip);
-    let found = conditions(&[volume()], &history, ago(0));
+    let found = conditions(&[volume()], &[], &history, ago(0));
     assert_eq!(told(&found), ["CapTripped only: cap wanted allowed"]);
     assert_eq!(found[0].facts[&FactName::Cap], Fact::Text("run_share".to_owned()));
     assert_eq!(found[0].facts[&FactName::Wanted], Fact::Bytes(Bytes(300)));
+}
+
+/// An alert has one subject, and two conditions of it would take turns.
+#[test]
+fn of_two_caps_of_a_tree_the_one_that_waits_longer_is_told_of() {
+    let tree = TreeId::new("live");
+    let trip = |cap, since| CapTrip {
+        cap,
+        tree: tree.clone(),
+        wanted: Bytes(300),
+        allowed: Bytes(200),
+        held: Bytes(1000),
+        available: Bytes(1),
+        since: ago(since),
+    };
+    let mut history = History::default();
+    for (cap, since) in [(Cap::RunShare, 5), (Cap::OrphanShare, 9)] {
+        history.caps.insert((tree.clone(), cap), trip(cap, since));
+    }
+    let caps = |history: &History| -> Vec<Fact> {
+        conditions(&[volume()], &[], history, ago(0))
+            .into_iter()
+            .map(|mut found| found.facts.remove(&FactName::Cap).unwrap())
+            .collect()
+    };
+    assert_eq!(caps(&history), [Fact::Text("orphan_share".to_owned())]);
+    history.caps.remove(&(tree.clone(), Cap::OrphanShare));
+    assert_eq!(caps(&history), [Fact::Text("run_share".to_owned())]);
 }
 
 #[test]
@@ -349,7 +405,7 @@ fn nothing_is_over_that_nobody_can_tell_yet() {
     let check = |change: &dyn Fn(&mut VolumeView), alert, subject: &Subject, restored, expected| {
         let mut volume = volume();
         change(&mut volume);
-        assert_eq!(untold(alert, subject, restored, &[volume]), expected, "{alert} {subject:?} {restored}");
+        assert_eq!(untold(alert, subject, restored, &[volume], &[]), expected, "{alert} {subject:?} {restored}");
     };
     let well = |_: &mut VolumeView| ();
     check(&well, VolumeBlind, &data(), true, false);
@@ -379,4 +435,94 @@ fn nothing_is_over_that_nobody_can_tell_yet() {
     for (restored, expected) in [(true, true), (false, false)] {
         check(&away, VolumeBlind, &data(), restored, expected);
     }
+}
+
+#[test]
+fn a_catalogue_that_was_read_and_is_not_believed_is_told_with_its_trees_and_what_it_last_said() {
+    let check = |catalogues: &[CatalogueView], expected: &[&str]| {
+        let found = conditions(&[catalogued("wvp")], catalogues, &History::default(), ago(0));
+        assert_eq!(told(&found), expected);
+        found
+    };
+    let down = || Some(Distrust::Unanswered { error: "ECONNREFUSED".to_owned() });
+    check(&[catalogue("wvp", None, Some(9))], &[]);
+    // Before the first attempt nothing is known to be wrong.
+    check(&[catalogue("wvp", Some(Distrust::NotYet), None)], &[]);
+    check(&[catalogue("wvp", Some(Distrust::NotYet), Some(9))], &[]);
+    check(&[catalogue("wvp", down(), None)], &["CatalogueUntrusted only: why kind trees"]);
+    let all = "CatalogueUntrusted only: why kind trees rows last_read";
+    let found = check(&[catalogue("list", down(), Some(9)), catalogue("wvp", down(), Some(9))], &[all, all]);
+    assert_eq!(found[0].subject, Subject::Catalogue(CatalogueId::new("list")));
+    assert_eq!(found[0].facts[&FactName::Trees], Fact::Names(Vec::new()));
+    assert_eq!(found[1].facts[&FactName::Trees], Fact::Names(vec!["live".to_owned()]));
+    assert_eq!(found[1].facts[&FactName::Why], Fact::Reason((&down().unwrap()).into()));
+    assert_eq!(found[1].facts[&FactName::Rows], Fact::Count(16_000));
+    assert_eq!(found[1].facts[&FactName::LastRead], Fact::Time(ago(9)));
+}
+
+#[test]
+fn orphans_are_told_by_their_growth_and_not_because_there_are_some() {
+    const PLAIN: &str = "OrphansGrowing only: grown recorded";
+    let tally = |files| Tally { files, bytes: Bytes(files * 10) };
+    let of = |growth: Option<(u64, u64)>, uncatalogued: Option<u64>, leftovers: u64| {
+        move |volume: &mut VolumeView| {
+            let orphans = &mut volume.trees[0].orphans;
+            orphans.growth = growth.map(|(grown, recorded)| (Bytes(grown), Bytes(recorded)));
+            (orphans.uncatalogued, orphans.leftovers) = (uncatalogued.map(tally), tally(leftovers));
+        }
+    };
+    check(of(None, Some(1000), 9), &[]);
+    check(of(Some((0, 0)), Some(1000), 9), &[]);
+    check(of(Some((0, 5000)), Some(1000), 9), &[]);
+    // A hundredth of what was recorded is no more than that.
+    check(of(Some((50, 5000)), None, 0), &[]);
+    check(of(Some((51, 5000)), None, 0), &[PLAIN]);
+    check(of(Some((50, 4999)), None, 0), &[PLAIN]);
+    check(of(Some((1, 0)), None, 0), &[PLAIN]);
+    check(of(Some((u64::MAX, u64::MAX)), Some(0), 0), &[PLAIN]);
+    let uncatalogued = "OrphansGrowing only: grown recorded uncatalogued uncatalogued_bytes";
+    check(of(Some((7, 9)), Some(3), 0), &[uncatalogued]);
+    let found = check(of(Some((7, 9)), Some(3), 4), &[&format!("{uncatalogued} leftovers leftover_bytes")]);
+    assert_eq!(found[0].subject, Subject::Tree(TreeId::new("live")));
+    for (name, expected) in [
+        (FactName::Grown, Fact::Bytes(Bytes(7))),
+        (FactName::Recorded, Fact::Bytes(Bytes(9))),
+        (FactName::Uncatalogued, Fact::Count(3)),
+        (FactName::UncataloguedBytes, Fact::Bytes(Bytes(30))),
+        (FactName::Leftovers, Fact::Count(4)),
+        (FactName::LeftoverBytes, Fact::Bytes(Bytes(40))),
+    ] {
+        assert_eq!(found[0].facts[&name], expected, "{name}");
+    }
+}
+
+/// A restart resolves neither alert before the catalogue was read, and the tree compared.
+#[test]
+fn what_a_catalogue_would_tell_is_not_over_before_it_was_read_and_compared() {
+    use AlertName::{CapTripped, CatalogueUntrusted, OrphansGrowing};
+    let down = || Some(Distrust::Unanswered { error: "ECONNREFUSED".to_owned() });
+    let subject = Subject::Catalogue(CatalogueId::new("wvp"));
+    for (distrust, expected) in [(Some(Distrust::NotYet), true), (down(), false), (None, false)] {
+        let views = [catalogue("list", Some(Distrust::NotYet), None), catalogue("wvp", distrust, None)];
+        for restored in [false, true] {
+            assert_eq!(untold(CatalogueUntrusted, &subject, restored, &[volume()], &views), expected, "{views:?}");
+        }
+    }
+    // One that is configured no more is over.
+    assert!(!untold(CatalogueUntrusted, &subject, true, &[volume()], &[]));
+
+    let live = Subject::Tree(TreeId::new("live"));
+    let check = |name: &str, growth, kind, alert, expected| {
+        let mut volume = catalogued(name);
+        volume.trees[0].orphans.growth = growth;
+        let view = CatalogueView { kind, ..catalogue("wvp", None, Some(9)) };
+        assert_eq!(untold(alert, &live, true, &[volume], &[view]), expected, "{name} {growth:?} {kind} {alert}");
+    };
+    let known = Some((Bytes::ZERO, Bytes::ZERO));
+    check("wvp", None, CatalogueKind::Wvp, OrphansGrowing, true);
+    check("wvp", known, CatalogueKind::Wvp, OrphansGrowing, false);
+    check("wvp", None, CatalogueKind::Wvp, CapTripped, false);
+    // Nobody will ever tell of orphans here.
+    check("wvp", None, CatalogueKind::Hooks, OrphansGrowing, false);
+    check("other", None, CatalogueKind::Wvp, OrphansGrowing, false);
 }

@@ -157,6 +157,12 @@ words! {
         BelowKeep = "below_keep",
         /// Somebody asked for it.
         Requested = "requested",
+        /// It is proven that no catalogue knows it.
+        Orphan = "orphan",
+        /// It is a proven leftover.
+        Leftover = "leftover",
+        /// It is set aside as an orphan, to be deleted later.
+        Quarantine = "quarantine",
     }
 }
 
@@ -168,6 +174,8 @@ impl RuleKind {
             Self::MaxAge | Self::MaxBytes | Self::MaxFiles => Trigger::Retention,
             Self::Budget | Self::Pressure | Self::BelowKeep => Trigger::Pressure,
             Self::Requested => Trigger::Operator,
+            Self::Orphan | Self::Quarantine => Trigger::Orphan,
+            Self::Leftover => Trigger::Leftover,
         }
     }
 }
@@ -175,7 +183,7 @@ impl RuleKind {
 words! {
     /// Why a recording is spared.
     SparedReason {
-        /// A glob of the configuration.
+        /// A glob of the configuration, or the platform's favourite.
         Protected = "protected",
         /// A person's hold.
         Hold = "hold",
@@ -207,7 +215,7 @@ words! {
     Cap {
         /// Share of a tree's bytes in 24 h.
         RunShare = "run_share",
-        /// Share of a tree's files that may be orphans.
+        /// Share of a tree that may be deleted or set aside as orphans in one run.
         OrphanShare = "orphan_share",
     }
 }
@@ -322,16 +330,33 @@ pub enum Attempt {
 pub const NOT_BEGUN: &str = "the guard was stopped before it began";
 /// Its directory refused another deletion a moment before.
 pub const REFUSED: &str = "its directory refuses deletions";
+/// It is in quarantine by the journal, or is to be set aside while its deletion is not ended.
+pub const UNSETTLED: &str = "what was begun with it before is not settled yet";
 /// Its tree is not to be changed.
 pub const OBSERVED: &str = "the tree is only observed";
 
 impl Attempt {
+    /// It is set aside, and stays there: what quarantine is.
+    #[must_use]
+    pub fn quarantined() -> Self {
+        Self::Kept { why: SparedReason::Quarantined.as_str().to_owned() }
+    }
+
+    /// Whether this is [`Attempt::quarantined`].
+    #[must_use]
+    pub fn is_quarantined(&self) -> bool {
+        match self {
+            Self::Kept { why } => why == SparedReason::Quarantined.as_str(),
+            Self::Verified { .. } | Self::AlreadyGone | Self::Failed { .. } => false,
+        }
+    }
+
     /// Another attempt makes no sense: it is gone, or it may not go.
     #[must_use]
     pub fn is_final(&self) -> bool {
         match self {
             Self::Verified { .. } | Self::AlreadyGone => true,
-            Self::Kept { why } => ![NOT_BEGUN, OBSERVED, REFUSED].contains(&why.as_str()),
+            Self::Kept { why } => ![NOT_BEGUN, OBSERVED, REFUSED, UNSETTLED].contains(&why.as_str()),
             Self::Failed { .. } => false,
         }
     }

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use super::alert::{AlertName, Subject};
+use super::catalogue::Distrust;
 use super::deletion::{Attempt, Cap, RunResult, Target};
 use super::ledger::{BatchAccount, Judgement};
-use super::names::{TreeId, VolumeId};
+use super::names::{CatalogueId, TreeId, VolumeId};
 use super::path::RelPath;
 use super::pressure::Pressure;
+use super::recording::Tally;
 use super::settings::Severity;
 use super::silence::{Silence, SilenceChange};
 use super::units::{Bytes, Timestamp};
@@ -172,6 +174,51 @@ pub enum Event {
         channel: String,
         /// `sent` or `retried`.
         result: Delivery,
+    },
+    /// A catalogue was read, and is believed.
+    CatalogueRead {
+        /// The catalogue.
+        catalogue: CatalogueId,
+        /// Its rows in trees of ours.
+        rows: u64,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A catalogue is believed again, or for the first time.
+    CatalogueTrusted {
+        /// The catalogue.
+        catalogue: CatalogueId,
+    },
+    /// A catalogue is not believed any more.
+    CatalogueDistrusted {
+        /// The catalogue.
+        catalogue: CatalogueId,
+        /// Why.
+        why: Distrust,
+    },
+    /// A tree was compared with its catalogues.
+    Compared {
+        /// The tree.
+        tree: TreeId,
+        /// Recordings that are proven orphans.
+        orphans: Tally,
+        /// Rows without a file that we did not delete.
+        missing: u64,
+        /// How long it took.
+        took: Duration,
+    },
+    /// Rows of a catalogue were inserted or removed.
+    RowsChanged {
+        /// The catalogue.
+        catalogue: CatalogueId,
+        /// The tree whose recordings they are of.
+        tree: TreeId,
+        /// Rows that were inserted.
+        inserted: u64,
+        /// Rows that were removed.
+        removed: u64,
+        /// Who wanted it.
+        who: String,
     },
     /// A silence began or ended.
     Silenced {

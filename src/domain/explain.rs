@@ -10,7 +10,9 @@ impl SparedReason {
     #[must_use]
     pub fn sentence(self) -> &'static str {
         match self {
-            Self::Protected => "a `protect` pattern of the configuration covers it",
+            Self::Protected => {
+                "a `protect` pattern of the configuration covers it, or the platform marks it as a favourite"
+            }
             Self::Hold => "a person's hold covers it",
             Self::Young => "it is younger than the tree's `min_age`",
             Self::Open => "somebody has it open; its deletion is tried again",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::canary::ProbeFault;
+use super::catalogue::Distrust;
 use super::deletion::words;
 use super::ending::Ending;
 use super::units::{Bytes, Timestamp};
@@ -72,6 +73,36 @@ words! {
         Open = "open",
         /// Bytes of a probe file.
         Probe = "probe",
+        /// What a catalogue is.
+        Kind = "kind",
+        /// Trees that a catalogue is a witness for.
+        Trees = "trees",
+        /// Rows of a catalogue, at its last trusted reading or, within a reason, as found.
+        Rows = "rows",
+        /// When a catalogue was last read and trusted.
+        LastRead = "last_read",
+        /// One of several.
+        Example = "example",
+        /// A media server.
+        MediaServer = "media_server",
+        /// Rows that are gone while their files are there.
+        Lost = "lost",
+        /// A share, as configured.
+        Share = "share",
+        /// Recordings of a tree.
+        Recordings = "recordings",
+        /// Bytes by which orphans grew within a day.
+        Grown = "grown",
+        /// Bytes that were recorded meanwhile.
+        Recorded = "recorded",
+        /// Recordings that are proven to be uncatalogued.
+        Uncatalogued = "uncatalogued",
+        /// Their bytes.
+        UncataloguedBytes = "uncatalogued_bytes",
+        /// Unfinished files that nobody touches any more.
+        Leftovers = "leftovers",
+        /// Their bytes.
+        LeftoverBytes = "leftover_bytes",
     }
 }
 
@@ -201,6 +232,39 @@ impl From<&ProbeFault> for Reason {
                     (FactName::Missing, Fact::Bytes(*missing)),
                 ];
                 Self::new("not_back", why, facts)
+            }
+        }
+    }
+}
+
+impl From<&Distrust> for Reason {
+    fn from(why: &Distrust) -> Self {
+        let detail = |error: &String| [(FactName::Detail, text(error))];
+        match why {
+            Distrust::NotYet => Self::new(why.as_str(), why, []),
+            Distrust::Unanswered { error }
+            | Distrust::Partial { error }
+            | Distrust::Shape { error }
+            | Distrust::Index { error } => Self::new(why.as_str(), why, detail(error)),
+            Distrust::OtherServer { wanted, found } => {
+                let facts = [(FactName::MediaServer, text(wanted)), (FactName::Found, Fact::Names(found.clone()))];
+                Self::new(why.as_str(), why, facts)
+            }
+            Distrust::Elsewhere { rows, example } => {
+                let facts = [(FactName::Rows, Fact::Count(*rows)), (FactName::Example, text(example))];
+                Self::new(why.as_str(), why, facts)
+            }
+            Distrust::Empty { tree, files } => {
+                let facts = [(FactName::Tree, text(tree)), (FactName::Recordings, Fact::Count(*files))];
+                Self::new(why.as_str(), why, facts)
+            }
+            Distrust::Dropped { lost, before, allowed } => {
+                let facts = [
+                    (FactName::Lost, Fact::Count(*lost)),
+                    (FactName::Rows, Fact::Count(*before)),
+                    (FactName::Share, text(allowed)),
+                ];
+                Self::new(why.as_str(), why, facts)
             }
         }
     }

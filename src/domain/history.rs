@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::deletion::{Attempt, Cap, Failure, Holder, Seq, Target, Trigger};
+use super::clock_watch::Moment;
+use super::deletion::{Attempt, Cap, Failure, Holder, RuleKind, Seq, Target, Trigger};
 use super::journal::{Entry, GUARD, Intent, NoteKind, OpenIntent, Recorded};
 use super::limits::Grant;
 use super::names::{TreeId, VolumeId};
@@ -65,6 +66,15 @@ pub struct HeldOpen {
     pub holder: Option<Holder>,
 }
 
+/// A file that is set aside as an orphan, until it is deleted or put back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// What it was when it was set aside.
+    pub target: Target,
+    /// When that was.
+    pub since: Timestamp,
+}
+
 /// The sum of a journal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
@@ -74,12 +84,14 @@ pub struct History {
     pub failures: BTreeMap<u64, Failure>,
     /// Deleted files that are still open somewhere.
     pub held: BTreeMap<Seq, HeldOpen>,
+    /// Files in quarantine, by the number of the intent that set them aside.
+    pub quarantined: BTreeMap<Seq, Quarantined>,
     /// Caps that wait for a person.
     pub caps: BTreeMap<(TreeId, Cap), CapTrip>,
     /// What is ours to give back on volumes that others filled.
     pub grants: BTreeMap<VolumeId, Grant>,
     /// What persons permitted beyond a cap.
-    pub permits: BTreeMap<TreeId, Permit>,
+    pub permits: BTreeMap<(TreeId, Cap), Permit>,
     /// Deleted bytes that a snapshot or reflink copies share, until their volume is well again.
     pub shared: BTreeMap<TreeId, Tally>,
     /// Failures that persons closed.
@@ -102,10 +114,18 @@ pub struct History {
 }
 
 impl CapTrip {
-    /// The text of the note that keeps it.
+    /// The note that keeps it.
     #[must_use]
-    pub fn text(cap: Cap, allowed: Bytes, held: Bytes) -> String {
-        format!("{cap} {} {}", allowed.0, held.0)
+    pub fn entry(&self, volume: &VolumeId) -> Entry {
+        Entry::Note {
+            kind: NoteKind::CapTripped,
+            volume: Some(volume.clone()),
+            tree: Some(self.tree.clone()),
+            who: GUARD.to_owned(),
+            bytes: self.wanted,
+            number: self.available.0,
+            text: format!("{} {} {}", self.cap, self.allowed.0, self.held.0),
+        }
     }
 }
 
@@ -130,6 +150,7 @@ impl History {
         match &recorded.entry {
             Entry::Intent(intent) => {
                 self.last_run = self.last_run.max(intent.run);
+                self.begin(intent);
                 let open = OpenIntent { seq: recorded.seq, at: recorded.at, intent: intent.clone() };
                 self.open.insert(recorded.seq, open);
             }
@@ -160,8 +181,34 @@ impl History {
         }
     }
 
+    /// What a person permitted beyond the cap of orphans is one run: the first that begins uses it up, whoever wanted it. What has been
+    /// in quarantine is not capped again.
+    fn begin(&mut self, intent: &Intent) {
+        match intent.target.trigger {
+            Trigger::Orphan | Trigger::Leftover if intent.retry_of.is_none() => {
+                self.permits.remove(&(intent.target.tree.clone(), Cap::OrphanShare));
+            }
+            Trigger::Orphan
+            | Trigger::Leftover
+            | Trigger::Pressure
+            | Trigger::Retention
+            | Trigger::Operator
+            | Trigger::Gateway
+            | Trigger::Archive => {}
+        }
+    }
+
     fn settle(&mut self, open: &OpenIntent, attempt: &Attempt, at: Timestamp) {
         let intent = &open.intent;
+        if intent.target.rule == RuleKind::Quarantine {
+            // Nothing was to be deleted, so there is no failed deletion to try again: what could not be set aside lies where it lay,
+            // and is an orphan as before.
+            if attempt.is_quarantined() {
+                let quarantined = Quarantined { target: intent.target.clone(), since: at };
+                self.quarantined.insert(open.seq, quarantined);
+            }
+            return;
+        }
         let id = intent.retry_of.unwrap_or(open.seq).0;
         match attempt {
             Attempt::Failed { cause, error, holder } => {
@@ -180,6 +227,7 @@ impl History {
             }
             Attempt::Verified { freed, shared, open: held } => {
                 self.failures.remove(&id);
+                self.quarantined.remove(&Seq(id));
                 if *shared > Bytes::ZERO {
                     self.shared.entry(intent.target.tree.clone()).or_default().add(*shared);
                 }
@@ -191,6 +239,9 @@ impl History {
                 self.count(intent, *freed, at);
             }
             Attempt::AlreadyGone | Attempt::Kept { .. } => {
+                if *attempt == Attempt::AlreadyGone {
+                    self.quarantined.remove(&Seq(id));
+                }
                 // A retry that was not made leaves the failure as it was (promise 8).
                 if attempt.is_final() {
                     self.failures.remove(&id);
@@ -207,10 +258,12 @@ impl History {
         }
         match intent.target.trigger {
             Trigger::Operator | Trigger::Gateway => return,
+            // A person may ask for these too, by name.
+            Trigger::Orphan | Trigger::Leftover if intent.who != GUARD => return,
             Trigger::Pressure | Trigger::Retention | Trigger::Orphan | Trigger::Leftover | Trigger::Archive => {}
         }
         // A permit is used up by what it permits.
-        if let Some(permit) = self.permits.get_mut(&intent.target.tree) {
+        if let Some(permit) = self.permits.get_mut(&(intent.target.tree.clone(), Cap::RunShare)) {
             permit.bytes = permit.bytes.saturating_sub(freed);
         }
         let slots = self.deleted.entry(intent.target.tree.clone()).or_default();
@@ -229,6 +282,9 @@ impl History {
             self.closed.insert(number);
         } else if kind == NoteKind::Closed {
             self.held.remove(&Seq(number));
+        } else if kind == NoteKind::Restored {
+            self.quarantined.remove(&Seq(number));
+            self.failures.remove(&number);
         }
         if kind == NoteKind::Started {
             self.starts.push_back(at);
@@ -245,14 +301,14 @@ impl History {
             let (allowed, held) = (number_of(), number_of());
             let trip =
                 CapTrip { cap, tree: tree.clone(), wanted: bytes, allowed, held, available: Bytes(number), since: at };
-            self.permits.remove(tree);
+            self.permits.remove(&(tree.clone(), cap));
             self.caps.insert((tree.clone(), cap), trip);
         } else if kind == NoteKind::Marker {
             self.marked.insert(tree.clone());
         } else if kind == NoteKind::CapAcknowledged {
             let Some(cap) = Cap::from_word(text) else { return };
             self.caps.remove(&(tree.clone(), cap));
-            self.permits.insert(tree.clone(), Permit { bytes, at });
+            self.permits.insert((tree.clone(), cap), Permit { bytes, at });
         }
     }
 
@@ -263,13 +319,34 @@ impl History {
         slots.into_iter().flatten().filter(|(start, _)| now.since(*start) <= DAY).map(|(_, bytes)| *bytes).sum()
     }
 
-    /// Bytes that a person permitted beyond the cap of a tree, if the permit is still good.
+    /// Bytes that a person permitted beyond a cap of a tree, if the permit is still good. Orphans may be empty files, so that one for
+    /// no bytes is good too until it is used.
     #[must_use]
-    pub fn permitted(&self, tree: &TreeId, now: Timestamp) -> Option<Bytes> {
+    pub fn permitted(&self, tree: &TreeId, cap: Cap, now: Timestamp) -> Option<Bytes> {
         self.permits
-            .get(tree)
-            .filter(|permit| permit.bytes > Bytes::ZERO && now.since(permit.at) <= PERMIT)
+            .get(&(tree.clone(), cap))
+            .filter(|permit| permit.bytes > Bytes::ZERO || cap == Cap::OrphanShare)
+            .filter(|permit| now.since(permit.at) <= PERMIT)
             .map(|permit| permit.bytes)
+    }
+
+    /// Files that a tree has in quarantine.
+    pub fn quarantined_in(&self, tree: &TreeId) -> impl Iterator<Item = (Seq, &Quarantined)> {
+        self.quarantined.iter().filter(move |(_, one)| one.target.tree == *tree).map(|(seq, one)| (*seq, one))
+    }
+
+    /// What a tree has had in quarantine for `span`, and is due to be deleted by the guard; nothing while the clock is not trusted. What
+    /// failed to be deleted is tried again by itself, or was closed by a person.
+    #[must_use]
+    pub fn past_quarantine(&self, tree: &TreeId, span: Duration, moment: &Moment) -> Vec<Seq> {
+        if !moment.trusted {
+            return Vec::new();
+        }
+        let open = self.unsettled_retries();
+        let due = self.quarantined_in(tree).filter(|(_, one)| moment.age(one.since) >= span);
+        due.map(|(seq, _)| seq)
+            .filter(|seq| !open.contains(seq) && !self.failures.contains_key(&seq.0) && !self.closed.contains(&seq.0))
+            .collect()
     }
 
     /// A number for a new run.
@@ -298,166 +375,5 @@ impl History {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::deletion::{Cause, RuleKind};
-    use crate::domain::path::RelPath;
-
-    fn intent(trigger: Trigger, retry_of: Option<u64>) -> Entry {
-        let target = Target {
-            tree: TreeId::new("t"),
-            path: RelPath::new(b"a").unwrap(),
-            stream: "s".to_owned(),
-            bytes: Bytes(10),
-            inode: 1,
-            fingerprint: 2,
-            rule: RuleKind::Pressure,
-            trigger,
-            reason: String::new(),
-        };
-        let retry_of = retry_of.map(Seq);
-        Entry::Intent(Intent { target, who: "guard".to_owned(), job: None, run: 3, retry_of })
-    }
-
-    fn outcome(intent: u64, attempt: Attempt) -> Entry {
-        Entry::Outcome { intent: Seq(intent), attempt }
-    }
-
-    fn note(kind: NoteKind, text: &str) -> Entry {
-        let tree = Some(TreeId::new("t"));
-        Entry::Note {
-            kind,
-            volume: None,
-            tree,
-            who: "ops".to_owned(),
-            bytes: Bytes(7),
-            number: 1,
-            text: text.to_owned(),
-        }
-    }
-
-    fn history(entries: Vec<(i64, Entry)>) -> History {
-        let mut history = History::default();
-        for (seq, (at, entry)) in (1..).zip(entries) {
-            history.enter(&Recorded { seq: Seq(seq), at: Timestamp::from_secs(at), hash: [0; 32], entry });
-        }
-        history
-    }
-
-    fn failed() -> Attempt {
-        Attempt::Failed { cause: Cause::Locked, error: "no".to_owned(), holder: None }
-    }
-
-    fn verified(open: bool) -> Attempt {
-        Attempt::Verified { freed: Bytes(10), shared: Bytes::ZERO, open }
-    }
-
-    #[test]
-    fn what_a_person_has_tried_again_counts_against_no_cap() {
-        for (who, counted) in [(GUARD, 10), ("root", 0)] {
-            let Entry::Intent(again) = intent(Trigger::Pressure, Some(1)) else { panic!("it is an intent") };
-            let again = Entry::Intent(Intent { who: who.to_owned(), ..again });
-            let first = vec![(1, intent(Trigger::Pressure, None)), (1, outcome(1, failed()))];
-            let found = history([first, vec![(2, again), (2, outcome(3, verified(false)))]].concat());
-            let deleted = found.deleted_within_a_day(&TreeId::new("t"), Timestamp::from_secs(3));
-            assert_eq!((deleted, found.failures.len()), (Bytes(counted), 0), "{who}");
-        }
-    }
-
-    #[test]
-    fn what_is_shared_is_missed_until_the_volume_is_well() {
-        let shared = Attempt::Verified { freed: Bytes(10), shared: Bytes(9), open: false };
-        let stalled = vec![(1, intent(Trigger::Pressure, None)), (1, outcome(1, shared))];
-        let tree = TreeId::new("t");
-        assert_eq!(history(stalled.clone()).shared[&tree].bytes, Bytes(9));
-        let well = Entry::Note {
-            kind: NoteKind::Closed,
-            volume: None,
-            tree: Some(tree),
-            who: "guard".to_owned(),
-            bytes: Bytes(9),
-            number: 0,
-            text: String::new(),
-        };
-        assert!(history([stalled, vec![(2, well)]].concat()).shared.is_empty());
-    }
-
-    #[test]
-    fn a_failure_lives_until_it_succeeds_or_is_closed() {
-        let twice = vec![
-            (1, intent(Trigger::Pressure, None)),
-            (2, outcome(1, failed())),
-            (3, intent(Trigger::Pressure, Some(1))),
-            (4, outcome(3, failed())),
-        ];
-        let found = history(twice.clone());
-        let failure = &found.failures[&1];
-        assert_eq!((failure.attempts, failure.since.secs(), found.open.len()), (2, 2, 0));
-        let more = |entries: Vec<(i64, Entry)>| history([twice.clone(), entries].concat());
-        assert!(more(vec![(5, note(NoteKind::FailureClosed, "gone by hand"))]).failures.is_empty());
-        let retried = vec![(5, intent(Trigger::Pressure, Some(1))), (6, outcome(5, verified(false)))];
-        assert!(more(retried).failures.is_empty());
-    }
-
-    #[test]
-    fn own_deletions_of_a_day_count_and_those_of_persons_do_not() {
-        let found = history(vec![
-            (0, intent(Trigger::Pressure, None)),
-            (0, outcome(1, verified(false))),
-            (80_000, intent(Trigger::Retention, None)),
-            (80_000, outcome(3, verified(true))),
-            (80_001, intent(Trigger::Operator, None)),
-            (80_001, outcome(5, verified(false))),
-        ]);
-        let tree = TreeId::new("t");
-        assert_eq!(found.deleted_within_a_day(&tree, Timestamp::from_secs(80_002)), Bytes(20));
-        assert_eq!(found.deleted_within_a_day(&tree, Timestamp::from_secs(90_000)), Bytes(10));
-        assert_eq!(found.held_open(&[tree]), Bytes(10));
-        assert_eq!(found.last_run, 3);
-    }
-
-    #[test]
-    fn a_cap_waits_for_a_person_and_their_leave_ends() {
-        let tripped = (5, note(NoteKind::CapTripped, "run_share 5 6"));
-        let found = history(vec![tripped.clone()]);
-        let trip = &found.caps[&(TreeId::new("t"), Cap::RunShare)];
-        assert_eq!((trip.wanted, trip.available, trip.allowed, trip.held), (Bytes(7), Bytes(1), Bytes(5), Bytes(6)));
-        let found = history(vec![tripped, (10, note(NoteKind::CapAcknowledged, "run_share"))]);
-        assert!(found.caps.is_empty());
-        let tree = TreeId::new("t");
-        assert_eq!(found.permitted(&tree, Timestamp::from_secs(3000)), Some(Bytes(7)));
-        assert_eq!(found.permitted(&tree, Timestamp::from_secs(4000)), None);
-    }
-
-    /// Fault 91: what is known of the clock outlives the process.
-    #[test]
-    fn a_clock_that_is_not_trusted_is_not_trusted_after_a_restart_either() {
-        let note = |text: String| {
-            let mut note = Entry::note(NoteKind::Clock, text);
-            let Entry::Note { volume, .. } = &mut note else { unreachable!() };
-            *volume = Some(VolumeId::new("v"));
-            (1, note)
-        };
-        let suspect = note(clock_text("jumped forward [by a lot]", &[-5, 0, 86_400_000]));
-        let found = history(vec![suspect.clone()]);
-        let (text, offsets) = &found.clocks[&VolumeId::new("v")];
-        assert_eq!((text.as_str(), offsets.as_slice()), ("jumped forward [by a lot]", &[-5, 0, 86_400_000][..]));
-        assert!(history(vec![suspect, note("the clock is trusted again".to_owned())]).clocks.is_empty());
-    }
-
-    /// Fault 81.
-    #[test]
-    fn three_starts_in_five_minutes_are_a_storm() {
-        let started = |times: &[i64]| {
-            let notes = times.iter().map(|at| (*at, Entry::note(NoteKind::Started, String::new())));
-            history(notes.collect()).restart_storm(Timestamp::from_secs(700))
-        };
-        assert!(!started(&[650]) && !started(&[300, 399, 650]));
-        assert!(started(&[600, 650]) && started(&[0, 400, 500]));
-    }
-
-    #[test]
-    fn an_intent_without_outcome_stays_open() {
-        assert_eq!(history(vec![(1, intent(Trigger::Pressure, None))]).open.len(), 1);
-    }
-}
+#[path = "history_tests.rs"]
+mod tests;

@@ -35,6 +35,12 @@ words! {
         Repaired = "repaired",
         /// The clock is not trusted, or is again.
         Clock = "clock",
+        /// A person accepted the new state of a catalogue.
+        CatalogueAccepted = "catalogue_accepted",
+        /// Rows of a catalogue were inserted or removed.
+        Rows = "rows",
+        /// A file is in quarantine no more: it was put back, or found to be there, or found nowhere.
+        Restored = "restored",
     }
 }
 
@@ -49,7 +55,8 @@ pub struct Intent {
     pub job: Option<u64>,
     /// The run that it belongs to.
     pub run: u64,
-    /// The first intent, if this is another attempt at a deletion that failed.
+    /// The first intent, if this is another attempt at a deletion that failed; for the deletion of a file in quarantine, the intent that
+    /// set it aside.
     pub retry_of: Option<Seq>,
 }
 
@@ -97,6 +104,22 @@ impl Entry {
             bytes: Bytes::ZERO,
             number: id,
             text: reason.to_owned(),
+        }
+    }
+
+    /// A file is in quarantine no more, though it was not deleted. `how` says more than that it was put back.
+    #[must_use]
+    pub fn restored(quarantine: Seq, target: &Target, who: &str, how: Option<&str>) -> Self {
+        let path = target.path.show().0;
+        Self::Note {
+            kind: NoteKind::Restored,
+            volume: None,
+            tree: Some(target.tree.clone()),
+            who: who.to_owned(),
+            bytes: target.bytes,
+            number: quarantine.0,
+            // A path that is shown has no line of its own.
+            text: how.map_or_else(|| path.clone(), |how| format!("{path}\n{how}")),
         }
     }
 

@@ -1,5 +1,6 @@
 //! How much of a deficit is ours to give back, and how much the caps let the guard delete by itself.
 
+use super::recording::Tally;
 use super::units::{Bytes, Percent};
 
 /// What grew on a volume since its last normal reading.
@@ -127,6 +128,19 @@ impl CapFacts {
     }
 }
 
+/// Whether a run may delete or set aside what it wants as orphans of a tree: all of it, or nothing. Too many orphans mean that the
+/// catalogue is wrong rather than the tree, so a part of them would be as wrong. `tree` holds what is wanted too; `permitted` is what a
+/// person permitted, in bytes.
+///
+/// # Errors
+/// What the cap allows, if more is wanted, by files or by bytes.
+pub fn orphan_cap(max_share: Percent, tree: Tally, wanted: Tally, permitted: Option<Bytes>) -> Result<(), Bytes> {
+    let allowed = max_share.of(tree.bytes);
+    let fits = wanted.bytes <= allowed && wanted.files <= max_share.of_count(tree.files);
+    let permitted = permitted.is_some_and(|bytes| wanted.bytes <= bytes);
+    if max_share >= Percent::WHOLE || fits || permitted { Ok(()) } else { Err(allowed) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,6 +164,30 @@ mod tests {
         check(None, 0, 0, false, 100);
         assert_eq!(our_share(Bytes::ZERO, None, Bytes(1), Bytes(1), Bytes(10), true), Bytes::ZERO);
         assert_eq!(our_share(Bytes(u64::MAX), None, Bytes(1), Bytes(1), Bytes(u64::MAX), true), Bytes(u64::MAX));
+    }
+
+    #[test]
+    fn orphans_go_whole_or_not_at_all() {
+        let tally = |files, bytes| Tally { files, bytes: Bytes(bytes) };
+        let tree = tally(100, 1000);
+        let check = |share, wanted, permitted: Option<u64>, expected: Result<(), u64>| {
+            let found = orphan_cap(Percent::new(share), tree, wanted, permitted.map(Bytes));
+            assert_eq!(found, expected.map_err(Bytes), "{share} {wanted:?} {permitted:?}");
+        };
+        check(10, Tally::default(), None, Ok(()));
+        check(10, tally(10, 100), None, Ok(()));
+        // Few large ones, and many small ones.
+        check(10, tally(1, 101), None, Err(100));
+        check(10, tally(11, 0), None, Err(100));
+        check(0, tally(1, 0), None, Err(0));
+        // A permit is for the size that was wanted, and for no more.
+        check(10, tally(40, 400), Some(400), Ok(()));
+        check(10, tally(40, 401), Some(400), Err(100));
+        // Empty files are wanted, and permitted, with no bytes at all.
+        check(10, tally(40, 0), Some(0), Ok(()));
+        check(100, tally(100, 1000), None, Ok(()));
+        let empty = orphan_cap(Percent::new(10), Tally::default(), tally(1, 0), None);
+        assert_eq!(empty, Err(Bytes::ZERO), "what is wanted of nothing is beyond any share");
     }
 
     #[test]

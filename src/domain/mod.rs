@@ -1,10 +1,12 @@
 //! Types and decisions. Nothing here touches a file, a socket, a thread or the time of day.
 
 pub mod address;
+pub mod adoption;
 pub mod alert;
 pub mod alert_book;
 pub mod backoff;
 pub mod canary;
+pub mod catalogue;
 pub mod cause;
 pub mod clock_watch;
 pub mod conditions;
@@ -20,12 +22,17 @@ pub mod ledger;
 pub mod limits;
 pub mod marker;
 pub mod names;
+pub mod objection;
+pub mod orphan;
 pub mod path;
+pub mod path_set;
+pub mod placing;
 pub mod plan;
 pub mod pressure;
 pub mod protection;
 pub mod rate;
 pub mod recording;
+pub mod remedy;
 pub mod retention;
 pub mod secret;
 pub mod settings;
@@ -33,5 +40,7 @@ pub mod silence;
 pub mod status;
 pub mod survey;
 pub mod text;
+pub mod trust;
 pub mod units;
+pub mod verdict;
 pub mod volume;

@@ -43,3 +43,7 @@ name!(
     /// The name of a stream within its tree: `app/stream`, or the layout's equivalent.
     StreamId
 );
+name!(
+    /// The name of a catalogue.
+    CatalogueId
+);

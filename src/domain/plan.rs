@@ -18,6 +18,7 @@ use super::deletion::{RuleKind, SparedReason, Target, Trigger};
 use super::limits::Allowance;
 use super::names::{TreeId, VolumeId};
 use super::path::RelPath;
+use super::path_set::PathSet;
 use super::pressure::Deficit;
 use super::protection::{Hold, HoldScope};
 use super::recording::{FileIndex, Gone, Inventory, Kind, Recording, Tally};
@@ -49,6 +50,8 @@ pub struct TreeFacts {
     pub waiting: HashSet<FileIndex>,
     /// Bytes that snapshots or reflink copies share, of the files that were asked and share any.
     pub shared: HashMap<FileIndex, Bytes>,
+    /// What its platforms protect.
+    pub favourites: Arc<PathSet>,
 }
 
 impl TreeFacts {
@@ -284,11 +287,11 @@ pub(super) fn spared_because(tree: &TreeFacts, seen: &Recording, moment: &Moment
     if tree.open.contains(&seen.index) {
         return Some(SparedReason::Open);
     }
-    if policy.protect.is_empty() && tree.holds.is_empty() {
+    if policy.protect.is_empty() && tree.favourites.is_empty() && tree.holds.is_empty() {
         return None;
     }
     let path = tree.inventory.path(seen.index);
-    if policy.protect.iter().any(|pattern| pattern.matches_path(&path)) {
+    if policy.protect.iter().any(|pattern| pattern.matches_path(&path)) || tree.favourites.contains(&path) {
         return Some(SparedReason::Protected);
     }
     tree.holds.iter().any(|hold| holds(hold, tree, seen, &path, moment)).then_some(SparedReason::Hold)
@@ -530,7 +533,10 @@ impl Plan {
                 None => format!("{age} old; nothing keeps its stream"),
             },
             RuleKind::BelowKeep => format!("{age} old; the volume is critical and nothing beyond `keep` is left"),
-            RuleKind::Requested => "asked for".to_owned(),
+            // No plan chooses by these: they are verdicts and requests of their own.
+            RuleKind::Requested | RuleKind::Orphan | RuleKind::Leftover | RuleKind::Quarantine => {
+                "asked for".to_owned()
+            }
         }
     }
 }

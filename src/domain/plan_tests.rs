@@ -1,5 +1,6 @@
 //! The plan held to its laws.
 
+use super::super::orphan::{LeftoverPolicy, OrphanPolicy};
 use super::*;
 use crate::domain::clock_watch::ClockWatch;
 use crate::domain::layout::Layout;
@@ -49,6 +50,7 @@ fn facts(files: &[File], policy: TreePolicy) -> TreeFacts {
         builder.file(top, &sighting);
     }
     TreeFacts {
+        favourites: Arc::default(),
         policy: Arc::new(policy),
         inventory: Arc::new(builder.finish(Timestamp::from_secs(NOW))),
         gone: Gone::default(),
@@ -81,6 +83,9 @@ fn policy(retention: Vec<Rule>) -> TreePolicy {
         retention,
         budget: None,
         max_share: Percent::new(20),
+        catalogues: Vec::new(),
+        orphans: OrphanPolicy::default(),
+        leftovers: LeftoverPolicy::default(),
     }
 }
 
@@ -233,4 +238,23 @@ proptest! {
         prop_assert!(steps.is_sorted());
         prop_assert_eq!(&plan.id, &run(&files, policy(rules), wanted, critical).id);
     }
+}
+
+/// Promise 3: a plan, and what is asked before a failed deletion is tried again.
+#[test]
+fn a_platforms_favourite_stays_past_its_retention_and_at_critical_pressure() {
+    let files: Vec<File> = [40, 50, 60].map(aged).to_vec();
+    let retention = Rule { max_age: Some(Duration::from_secs(1)), ..rule("**") };
+    let mut tree = facts(&files, policy(vec![retention]));
+    let favourite = tree.inventory.files().find(|seen| seen.inode == 2).unwrap();
+    let paths = std::iter::once(tree.inventory.path(favourite.index));
+    tree.favourites = Arc::new(PathSet::new(crate::domain::path_set::DigestKey(7), paths));
+    let moment = Moment::trusted(Timestamp::from_secs(NOW));
+    let all: HashSet<(u64, u64)> = tree.inventory.files().map(|seen| (seen.inode, seen.fingerprint)).collect();
+    assert_eq!(spared_now(&tree, &all, &moment), HashSet::from([(favourite.inode, favourite.fingerprint)]));
+    let target = Deficit { bytes: Bytes(u64::MAX), inodes: 0, critical: true };
+    let plan = plan(&VolumeId::new("v"), vec![tree], target, &moment);
+    let inodes: Vec<u64> = plan.items.iter().map(|item| plan.recording(item).inode).collect();
+    assert_eq!(inodes, [3, 1]);
+    assert_eq!(Spared::sum(&plan.spared, SparedReason::Protected), Tally { files: 1, bytes: Bytes(4096) });
 }

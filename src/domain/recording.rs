@@ -312,12 +312,44 @@ impl Inventory {
             out.extend_from_slice(part);
             out.push(b'/');
         }
+        self.append_name(index, &mut out);
+        RelPath::new(&out).expect("it was put together from names that a directory gave")
+    }
+
+    /// Every directory that holds files, in the order of the scan, with all of its files, whatever their streams.
+    pub fn folders(&self) -> impl Iterator<Item = FilledFolder<'_>> {
+        // Twins bear the very same name, not only an equal one.
+        let place = |file: &File| {
+            let dir = &self.dirs[file.dir as usize];
+            (dir.parent, dir.name)
+        };
+        self.files.chunk_by(move |a, b| a.dir == b.dir || place(a) == place(b)).scan(
+            0,
+            move |first: &mut u32, files| {
+                let count = u32::try_from(files.len()).unwrap_or(u32::MAX);
+                let folder = FilledFolder { inventory: self, first: *first, count };
+                *first = first.saturating_add(count);
+                Some(folder)
+            },
+        )
+    }
+
+    /// Writes the name of a file within its directory over what is in `out`.
+    ///
+    /// # Panics
+    /// If `index` is of another inventory.
+    pub fn write_name(&self, index: FileIndex, out: &mut Vec<u8>) {
+        out.clear();
+        self.append_name(index, out);
+    }
+
+    fn append_name(&self, index: FileIndex, out: &mut Vec<u8>) {
+        let file = &self.files[index.0 as usize];
         let home = &self.dirs[file.dir as usize];
         let first = self.slice(home.first, home.first_len);
         out.extend_from_slice(&first[..usize::from(file.front)]);
         out.extend_from_slice(self.slice(file.middle, file.middle_len));
         out.extend_from_slice(&first[first.len() - usize::from(file.back)..]);
-        RelPath::new(&out).expect("it was put together from names that a directory gave")
     }
 
     /// The directory that holds a file.
@@ -340,6 +372,27 @@ impl Inventory {
 
     fn slice(&self, at: u32, len: u8) -> &[u8] {
         &self.text[at as usize..at as usize + usize::from(len)]
+    }
+}
+
+/// A directory of an inventory that holds files.
+#[derive(Debug, Clone, Copy)]
+pub struct FilledFolder<'a> {
+    inventory: &'a Inventory,
+    first: u32,
+    count: u32,
+}
+
+impl FilledFolder<'_> {
+    /// Its path; `None` is the tree's top.
+    #[must_use]
+    pub fn path(&self) -> Option<RelPath> {
+        self.inventory.path(FileIndex(self.first)).split().0
+    }
+
+    /// Its files.
+    pub fn files(&self) -> impl Iterator<Item = FileIndex> + use<> {
+        (self.first..self.first + self.count).map(FileIndex)
     }
 }
 

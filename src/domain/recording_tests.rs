@@ -86,3 +86,40 @@ fn a_file_time_that_cannot_be_is_not_believed() {
     assert_eq!(modified(FileIdentity { modified: 0, birth: 0, ..base }), 1_800_000_000, "as young as can be");
     assert_eq!(modified(FileIdentity { modified: -1, ..base }), 1_800_000_000);
 }
+
+#[test]
+fn folders_come_with_all_their_files_whatever_their_streams() {
+    let mut builder = InventoryBuilder::new(TreeId::new("t"), Timestamp::default());
+    let identity = identity(1);
+    let (top, mut expected) = (builder.top(), Vec::new());
+    let (a, b) = (builder.directory(top, b"a"), builder.directory(top, b"b"));
+    // Directories of the same name are not the same, and one without files is none of these.
+    let (a_day, b_day, _) = (builder.directory(a, b"day"), builder.directory(b, b"day"), builder.directory(b, b"none"));
+    let two = ["one", "two"];
+    for (dir, path) in [(top, None), (a_day, Some("a/day")), (b_day, Some("b/day")), (a, Some("a"))] {
+        let mut names = Vec::new();
+        for i in 0..7 {
+            let name = format!("{i}-{}.mp4", two[i % 2]);
+            let stream = if dir == b_day { "one" } else { two[i / 2 % 2] };
+            let kind = Kind::Recording;
+            builder.file(dir, &Sighting { name: name.as_bytes(), stream, kind, named: None, identity: &identity });
+            names.push(name);
+        }
+        expected.push((path.map(str::to_owned), names));
+    }
+    let inventory = builder.finish(Timestamp::default());
+    let mut name = b"what was there before".to_vec();
+    let folders: Vec<_> = inventory
+        .folders()
+        .map(|folder| {
+            let names = folder.files().map(|file| {
+                inventory.write_name(file, &mut name);
+                assert!(inventory.path(file).as_bytes().ends_with(&name));
+                String::from_utf8(name.clone()).unwrap()
+            });
+            let names = names.collect::<Vec<_>>();
+            (folder.path().map(|path| path.to_string()), names)
+        })
+        .collect();
+    assert_eq!(folders, expected);
+}

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::layout::Layout;
-use super::names::{StreamId, TreeId};
+use super::names::{CatalogueId, StreamId, TreeId};
+use super::orphan::{LeftoverPolicy, OrphanPolicy};
 use super::protection::Pattern;
 use super::units::{Bytes, Percent};
 
@@ -74,6 +75,12 @@ pub struct TreePolicy {
     pub budget: Option<Bytes>,
     /// Largest share of the tree's bytes that the guard deletes by itself in a day.
     pub max_share: Percent,
+    /// Who knows its recordings: a file is known if any of them knows it.
+    pub catalogues: Vec<CatalogueId>,
+    /// What becomes of recordings that none of them knows.
+    pub orphans: OrphanPolicy,
+    /// What becomes of unfinished files that nobody holds any more.
+    pub leftovers: LeftoverPolicy,
 }
 
 impl TreePolicy {

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::alert::AlertName;
-use super::names::{TreeId, VolumeId};
+use super::catalogue::{AfterReclaim, CatalogueKind};
+use super::names::{CatalogueId, TreeId, VolumeId};
 use super::retention::TreePolicy;
 use super::secret::Secret;
 use super::units::{Bytes, Percent};
@@ -95,8 +96,66 @@ pub struct TreeSettings {
     pub path: PathBuf,
     /// Its rules. Layout `auto` is still unresolved here.
     pub policy: TreePolicy,
-    /// Leftovers younger than this are not reported.
-    pub leftovers_grace: Duration,
+}
+
+/// Where a catalogue is read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CatalogueSource {
+    /// WVP's table, in MariaDB, MySQL or PostgreSQL.
+    Wvp {
+        /// The database; secret, since it may hold a login.
+        url: Secret,
+        /// Who reads it, unless the address says.
+        username: Option<String>,
+        /// Their password.
+        password: Option<Secret>,
+    },
+    /// Frigate's database, only ever read.
+    Frigate {
+        /// Its file.
+        file: PathBuf,
+    },
+    /// What hooks told us.
+    Hooks,
+    /// A file of paths.
+    Manifest {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+impl CatalogueSource {
+    /// What it is.
+    #[must_use]
+    pub fn kind(&self) -> CatalogueKind {
+        match self {
+            Self::Wvp { .. } => CatalogueKind::Wvp,
+            Self::Frigate { .. } => CatalogueKind::Frigate,
+            Self::Hooks => CatalogueKind::Hooks,
+            Self::Manifest { .. } => CatalogueKind::Manifest,
+        }
+    }
+}
+
+/// A catalogue, as configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogueSettings {
+    /// Its name.
+    pub name: CatalogueId,
+    /// Where it is read from.
+    pub source: CatalogueSource,
+    /// Rows of other media servers are left alone.
+    pub media_server: Option<String>,
+    /// Beginnings of paths as the media server sees them, and what they are here.
+    pub path_map: Vec<(PathBuf, PathBuf)>,
+    /// The largest share of its rows that may be gone at once while their files are there.
+    pub max_drop: Percent,
+    /// How often it is read.
+    pub interval: Duration,
+    /// How often it is read whole.
+    pub full: Duration,
+    /// What becomes of rows whose files we deleted.
+    pub after_reclaim: AfterReclaim,
 }
 
 /// A volume, as configured; the others are found from the trees.

@@ -41,7 +41,8 @@ impl Matchers {
     #[must_use]
     pub fn cover(&self, alert: AlertName, subject: &Subject, homes: &Homes) -> bool {
         let (tree, volume) = match subject {
-            Subject::Guard => (None, None),
+            // A catalogue may know several trees on several volumes, so it is about none of them.
+            Subject::Guard | Subject::Catalogue(_) => (None, None),
             Subject::Volume(volume) => (None, Some(volume)),
             Subject::Tree(tree) => (Some(tree), homes.get(tree)),
         };
@@ -221,6 +222,7 @@ pub fn muted_by<'a, 'b>(
 mod tests {
     use super::super::alert::Case;
     use super::super::conditions::condition;
+    use super::super::names::CatalogueId;
     use super::*;
 
     fn homes() -> Homes {
@@ -256,9 +258,14 @@ mod tests {
 
     #[test]
     fn all_that_a_silence_names_must_be_so() {
-        use AlertName::{CapTripped, VolumePressure};
+        use AlertName::{CapTripped, CatalogueUntrusted, VolumePressure};
+        let wvp = || Subject::Catalogue(CatalogueId::new("wvp"));
         let rows = [
             (("", "", ""), VolumePressure, Subject::Guard, true),
+            (("", "", ""), CatalogueUntrusted, wvp(), true),
+            (("CatalogueUntrusted", "", ""), CatalogueUntrusted, wvp(), true),
+            (("", "live", ""), CatalogueUntrusted, wvp(), false),
+            (("", "", "data"), CatalogueUntrusted, wvp(), false),
             (("VolumePressure", "", ""), VolumePressure, volume("cold"), true),
             (("VolumePressure", "", ""), CapTripped, volume("cold"), false),
             (("", "live", ""), CapTripped, tree("live"), true),

@@ -10,6 +10,7 @@ use super::ending::Ending;
 use super::layout::Pick;
 use super::limits::Allowance;
 use super::names::VolumeId;
+use super::orphan::OrphanTally;
 use super::plan::{Plan, Spared, TreeFacts, plan};
 use super::pressure::{Deficit, Pressure};
 use super::recording::{Inventory, Tally};
@@ -123,9 +124,21 @@ pub struct TreeView {
     pub unleased: bool,
     /// Why the tree cannot be trusted now.
     pub fault: Option<Unusable>,
+    /// What is known of its orphans.
+    pub orphans: OrphanTally,
+    /// Device and inode of its top, as the last scan found it.
+    pub top: Option<(u64, u64)>,
 }
 
 impl TreeView {
+    /// Unfinished files that nobody touches any more: as the last scan counts them by their names, or, where they are more, those that
+    /// are proven, since no name tells of an empty file or of what a lost state left set aside.
+    #[must_use]
+    pub fn leftovers(&self) -> Tally {
+        let (seen, proven) = (self.survey.leftovers, self.orphans.leftovers);
+        if proven.files > seen.files { proven } else { seen }
+    }
+
     /// Its recordings, less what has gone since the scan.
     #[must_use]
     pub fn recordings(&self) -> Tally {

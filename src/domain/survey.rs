@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::names::StreamId;
-use super::recording::{Inventory, Kind, Tally};
+use super::recording::{Inventory, Kind, Recording, Tally};
 use super::units::{Bytes, Timestamp};
+use super::verdict::MARGIN;
 
 /// A tree at a glance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Survey {
     pub leftovers: Tally,
     /// Unfinished files that may still be written.
     pub in_progress: Tally,
+    /// The longest slice that a recorder makes here, as far as its finished recordings tell; a day at most, zero where none tells.
+    pub longest_slice: Duration,
     /// Each stream, in the order of the inventory.
     pub streams: Vec<StreamSurvey>,
 }
@@ -36,6 +39,10 @@ pub struct StreamSurvey {
     pub oldest: Option<Timestamp>,
     /// The time of the newest.
     pub newest: Option<Timestamp>,
+    /// When any of its files was last touched, finished or not; what the future touched does not count.
+    pub touched: Option<Timestamp>,
+    /// It writes now: one of its files was touched within the longest slice and ten minutes.
+    pub live: bool,
 }
 
 /// Surveys an inventory. An unfinished file untouched for longer than `grace` is a leftover.
@@ -43,20 +50,34 @@ pub struct StreamSurvey {
 pub fn survey(inventory: &Inventory, grace: Duration, now: Timestamp) -> Survey {
     const HOUR: Duration = Duration::from_secs(3600);
     const DAY: Duration = Duration::from_secs(86_400);
-    let new =
-        |name: &StreamId| StreamSurvey { name: name.clone(), recordings: Tally::default(), oldest: None, newest: None };
+    let new = |name: &StreamId| StreamSurvey {
+        name: name.clone(),
+        recordings: Tally::default(),
+        oldest: None,
+        newest: None,
+        touched: None,
+        live: false,
+    };
+    let mut lengths = vec![Lengths::default(); inventory.streams().len()];
     let mut out = Survey { streams: inventory.streams().iter().map(new).collect(), ..Survey::default() };
     let (mut hour, mut day) = (Bytes::ZERO, Bytes::ZERO);
     for seen in inventory.files() {
-        let quiet = now.since(seen.touched());
+        let touched = seen.touched();
+        let quiet = now.since(touched);
+        let stream = &mut out.streams[seen.stream.0 as usize];
+        if touched <= now {
+            stream.touched = stream.touched.max(Some(touched));
+        } else {
+            stream.live = true;
+        }
         match seen.kind {
             Kind::Unfinished if quiet > grace => out.leftovers.add(seen.bytes),
             Kind::Unfinished => out.in_progress.add(seen.bytes),
             Kind::Recording => {
                 out.recordings.add(seen.bytes);
                 let at = Some(seen.recorded());
-                let stream = &mut out.streams[seen.stream.0 as usize];
                 stream.recordings.add(seen.bytes);
+                lengths[seen.stream.0 as usize].add(&seen);
                 (stream.oldest, stream.newest) = (earlier(stream.oldest, at), stream.newest.max(at));
                 (out.oldest, out.newest) = (earlier(out.oldest, at), out.newest.max(at));
                 if quiet <= HOUR {
@@ -70,7 +91,43 @@ pub fn survey(inventory: &Inventory, grace: Duration, now: Timestamp) -> Survey 
     }
     let (bytes, span) = if hour > Bytes::ZERO { (hour, HOUR) } else { (day, DAY) };
     out.inflow = Bytes(bytes.0 / span.as_secs());
+    out.longest_slice = lengths.iter().map(Lengths::longest).max().unwrap_or_default();
+    let lately = now.minus(out.longest_slice.saturating_add(MARGIN));
+    out.streams.iter_mut().for_each(|stream| stream.live |= stream.touched.is_some_and(|touched| touched >= lately));
     out
+}
+
+/// How long the slices of a stream are: from the time in the name to the file's, where the two are of one day.
+///
+/// A copied or touched file looks longer than it is, so of every twenty recordings the longest is left out, up to three. That can be too
+/// little for a stream whose slices have just become longer; but what is still written is touched again and again, and held open, and so
+/// it stays no leftover all the same. Where a whole tree was copied, the day bounds what comes of it: things take a day longer.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lengths {
+    count: u32,
+    /// In seconds, the longest first.
+    longest: [u32; Lengths::LEFT_OUT + 1],
+}
+
+impl Lengths {
+    const LEFT_OUT: usize = 3;
+    const ONE_OF: u32 = 20;
+
+    fn add(&mut self, seen: &Recording) {
+        let Some(named) = seen.named.filter(|_| !seen.ages_disagree()) else { return };
+        self.count = self.count.saturating_add(1);
+        let mut length = u32::try_from(seen.modified.since(named).as_secs()).unwrap_or(u32::MAX);
+        for kept in &mut self.longest {
+            if length > *kept {
+                std::mem::swap(kept, &mut length);
+            }
+        }
+    }
+
+    fn longest(&self) -> Duration {
+        let left_out = Self::LEFT_OUT.min((self.count / Self::ONE_OF) as usize);
+        Duration::from_secs(u64::from(self.longest[left_out]))
+    }
 }
 
 /// How long until `available` bytes are used up; `None` if never.
@@ -117,6 +174,66 @@ mod tests {
     #[test]
     fn unfinished_files_become_leftovers_with_time() {
         check(&[(60, true), (100_000, true)], 0, 1, 1);
+    }
+
+    /// What is said of files given as stream, age of the name and age of the file in seconds, and whether unfinished.
+    fn look(files: &[(&str, i64, i64, bool)]) -> Survey {
+        let now = Timestamp::from_secs(1_800_000_000);
+        let mut builder = InventoryBuilder::new(TreeId::new("t"), now);
+        for (stream, named, modified, unfinished) in files {
+            let nanos = (now.secs() - modified) * 1_000_000_000;
+            let identity = FileIdentity { modified: nanos, links: 1, ..FileIdentity::default() };
+            let kind = if *unfinished { Kind::Unfinished } else { Kind::Recording };
+            let named = Some(Timestamp::from_secs(now.secs() - named));
+            let top = builder.top();
+            builder.file(top, &Sighting { name: b"x", stream, kind, named, identity: &identity });
+        }
+        survey(&builder.finish(now), Duration::from_secs(86_400), now)
+    }
+
+    #[test]
+    fn the_longest_slice_is_that_of_recordings_whose_times_agree() {
+        const DAY: i64 = 86_400;
+        let check = |files: &[(&str, i64, i64, bool)], secs| {
+            assert_eq!(look(files).longest_slice, Duration::from_secs(secs), "{files:?}");
+        };
+        check(&[], 0);
+        check(&[("a", 9000, 8700, false), ("b", 9000, 8000, false), ("b", 8000, 7990, false)], 1000);
+        // What is not finished, was made before its own time, or is not of one day says nothing.
+        check(&[("a", 9000, 10, true), ("a", 9000, 9300, false), ("a", 3 * DAY, DAY, false)], 0);
+        check(&[("a", DAY + 5, 5, false)], 86_400);
+    }
+
+    #[test]
+    fn a_few_copied_files_make_no_slice_long() {
+        let slices = |count: i64| (0..count).map(|n| ("a", 300 * (n + 1) + 50_000, 300 * n + 50_000, false));
+        for (count, copied, secs) in
+            [(19, 0, 300), (18, 1, 50_300), (19, 1, 300), (37, 2, 50_300), (38, 2, 300), (57, 3, 300), (900, 4, 50_300)]
+        {
+            let copies = std::iter::repeat_n(("a", 50_300, 0, false), copied);
+            let files: Vec<_> = slices(count).chain(copies).collect();
+            assert_eq!(look(&files).longest_slice, Duration::from_secs(secs), "{count} and {copied}");
+        }
+        // Each stream for itself.
+        let files: Vec<_> = slices(100).chain([("b", 9000, 8000, false)]).collect();
+        assert_eq!(look(&files).longest_slice, Duration::from_secs(1000));
+    }
+
+    #[test]
+    fn a_stream_is_live_while_it_is_touched() {
+        let check = |files: &[(&'static str, i64, i64, bool)], touched: Option<i64>, live| {
+            let files = [&[("long", 9000, 6000, false)], files].concat();
+            let found = look(&files).streams.swap_remove(1);
+            let age = |at: Timestamp| 1_800_000_000 - at.secs();
+            assert_eq!((found.touched.map(age), found.live), (touched, live), "{files:?}");
+        };
+        check(&[("a", 4000, 3600, false)], Some(3600), true);
+        check(&[("a", 4000, 3601, false)], Some(3601), false);
+        check(&[("a", 4000, 3700, false), ("a", 3700, 60, true)], Some(60), true);
+        check(&[("a", 9000, 8000, false), ("a", 8000, 7000, true)], Some(7000), false);
+        // A file of the future makes its stream live, and nothing else old.
+        check(&[("a", 9000, 8000, false), ("a", -9000, 7000, false)], Some(8000), true);
+        check(&[("a", -9000, 7000, true)], None, true);
     }
 
     #[test]

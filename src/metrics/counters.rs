@@ -7,7 +7,7 @@ use prometheus::{
     core::{AtomicU64, GenericCounter},
 };
 
-use crate::domain::deletion::{Attempt, Cause, Outcome, RunResult, Trigger};
+use crate::domain::deletion::{Attempt, Cause, Outcome, RuleKind, RunResult, Trigger};
 use crate::domain::event::{Delivery, Event};
 use crate::domain::names::{TreeId, VolumeId};
 use crate::domain::units::Timestamp;
@@ -139,6 +139,8 @@ impl Counters {
                 self.scan_seconds.with_label_values(&[tree.as_str()]).observe(seconds(*took));
                 grow(&self.inflow.with_label_values(&[tree.as_str()]), inflow.0);
             }
+            // To set a file aside is no attempt to delete it.
+            Event::Settled { target, .. } if target.rule == RuleKind::Quarantine => {}
             Event::Settled { target, attempt, .. } => {
                 let (tree, outcome) = (target.tree.as_str(), attempt.outcome());
                 self.deletions.with_label_values(&[tree, target.trigger.as_str(), outcome.as_str()]).inc();
@@ -173,6 +175,11 @@ impl Counters {
             | Event::FailureClosed { .. }
             | Event::Clock { .. }
             | Event::Alerted { .. }
+            | Event::CatalogueRead { .. }
+            | Event::CatalogueTrusted { .. }
+            | Event::CatalogueDistrusted { .. }
+            | Event::Compared { .. }
+            | Event::RowsChanged { .. }
             | Event::Silenced { .. }
             | Event::Remark { .. } => {}
         }

@@ -8,9 +8,11 @@ use prometheus::{Encoder as _, TextEncoder};
 use super::counters::Counters;
 use super::gauges::Gauges;
 use crate::domain::alert::AlertName;
+use crate::domain::catalogue::CatalogueView;
 use crate::domain::deletion::{Cap, SparedReason, Unreclaimed};
 use crate::domain::history::History;
 use crate::domain::names::TreeId;
+use crate::domain::orphan::OrphanKind;
 use crate::domain::recording::Tally;
 use crate::domain::settings::Severity;
 use crate::domain::status::{TreeView, VolumeView};
@@ -21,6 +23,8 @@ use crate::domain::units::{Bytes, Timestamp};
 pub struct Known<'a> {
     /// The volumes.
     pub volumes: &'a [VolumeView],
+    /// The catalogues.
+    pub catalogues: &'a [CatalogueView],
     /// What the journal adds up to.
     pub history: &'a History,
     /// Alerts that are firing.
@@ -45,6 +49,9 @@ pub fn render(counters: &Counters, known: &Known<'_>) -> prometheus::Result<Stri
             of_tree(&mut gauges, tree, known);
         }
         spared(&mut gauges, volume);
+    }
+    for catalogue in known.catalogues {
+        of_catalogue(&mut gauges, catalogue);
     }
     families.extend(gauges.gather());
     families.sort_by(|a, b| a.name().cmp(b.name()));
@@ -80,11 +87,14 @@ fn about(gauges: &mut Gauges, known: &Known<'_>) {
     let probe = least(&|volume| volume.reading.as_ref().ok().map(|reading| reading.at));
     let scan = least(&|volume| volume.trees.iter().map(|tree| tree.inventory.finished).min());
     let reclaim = least(&|volume| volume.last_run.as_ref().map(|run| run.at));
+    let read = known.catalogues.iter().map(|catalogue| catalogue.read_at.map_or(0, Timestamp::secs));
+    let catalogue = read.min().unwrap_or(0);
     let mut success = gauges.family(
         "storage_guard_last_success_timestamp_seconds",
-        "When a task last succeeded: the least recent of all volumes and trees, 0 if never",
+        "When a task last succeeded: the least recent of all volumes, trees and catalogues, 0 if never",
     );
-    for (task, at) in [("probe", probe), ("scan", scan), ("reclaim", reclaim), ("catalogue", 0), ("archive", 0)] {
+    for (task, at) in [("probe", probe), ("scan", scan), ("reclaim", reclaim), ("catalogue", catalogue), ("archive", 0)]
+    {
         success.set(&[("task", task)], signed(at));
     }
 }
@@ -146,18 +156,13 @@ fn of_tree(gauges: &mut Gauges, tree: &TreeView, known: &Known<'_>) {
     gauges
         .family("storage_guard_tree_oldest_timestamp_seconds", "Time of the oldest recording, 0 if there is none")
         .set(&label, signed(tree.survey.oldest.map_or(0, Timestamp::secs)));
-    let leftover = [("tree", name), ("kind", "leftover")];
-    let help = "Recordings that should not be there";
-    gauges.family("storage_guard_orphan_files", help).set(&leftover, float(tree.survey.leftovers.files));
-    gauges
-        .family("storage_guard_orphan_bytes", "Allocated bytes of recordings that should not be there")
-        .set(&leftover, float(tree.survey.leftovers.bytes.0));
+    orphans(gauges, tree);
     gauges
         .family(
             "storage_guard_missing_files",
             "Catalogue entries without a file; those that were deleted here are not counted",
         )
-        .set(&label, 0.0);
+        .set(&label, float(tree.orphans.missing));
     let waiting: Vec<_> = known.history.failures.values().filter(|failure| failure.target.tree == *id).collect();
     gauges
         .family("storage_guard_deletions_waiting", "Failed deletions that are tried again")
@@ -186,6 +191,37 @@ fn of_tree(gauges: &mut Gauges, tree: &TreeView, known: &Known<'_>) {
         caps.set(&[("tree", name), ("cap", cap.as_str())], f64::from(u8::from(tripped)));
     }
     retention(gauges, tree, known.now);
+}
+
+/// What should not be there. Without a catalogue nothing is said of what one would know; with one it is no number until a comparison
+/// could prove it.
+fn orphans(gauges: &mut Gauges, tree: &TreeView) {
+    let shown = |tally: Option<Tally>| tally.map_or((f64::NAN, f64::NAN), |of| (float(of.files), float(of.bytes.0)));
+    let kinds = [
+        (OrphanKind::Uncatalogued, !tree.policy.catalogues.is_empty(), tree.orphans.uncatalogued),
+        (OrphanKind::Leftover, true, Some(tree.leftovers())),
+    ];
+    for (kind, _, tally) in kinds.into_iter().filter(|(_, told, _)| *told) {
+        let labels = [("tree", tree.policy.tree.as_str()), ("kind", kind.as_str())];
+        let (files, bytes) = shown(tally);
+        gauges.family("storage_guard_orphan_files", "Recordings that should not be there").set(&labels, files);
+        gauges
+            .family("storage_guard_orphan_bytes", "Allocated bytes of recordings that should not be there")
+            .set(&labels, bytes);
+    }
+}
+
+fn of_catalogue(gauges: &mut Gauges, catalogue: &CatalogueView) {
+    let label = [("catalogue", catalogue.name.as_str())];
+    gauges
+        .family(
+            "storage_guard_catalogue_trusted",
+            "1 if the catalogue is believed, 0 if not, or if it was not read yet",
+        )
+        .set(&label, f64::from(u8::from(catalogue.distrust.is_none())));
+    gauges
+        .family("storage_guard_catalogue_rows", "Rows for trees of this guard, when it was last read and believed")
+        .set(&label, float(catalogue.counts.rows));
 }
 
 /// What the worst stream was promised, and what it has.
@@ -226,12 +262,14 @@ fn spared(gauges: &mut Gauges, volume: &VolumeView) {
     let mut family = gauges.family("storage_guard_spared_bytes", "Bytes that no plan takes, by reason");
     for tree in &volume.trees {
         for reason in SparedReason::ALL {
-            let bytes: Bytes = volume
-                .spared
-                .iter()
-                .filter(|spared| spared.tree == tree.policy.tree && spared.reason == *reason)
-                .map(|spared| spared.tally.bytes)
-                .sum();
+            let planned = volume.spared.iter();
+            let planned = planned.filter(|spared| spared.tree == tree.policy.tree && spared.reason == *reason);
+            // What is set aside is in no inventory, so no plan knows of it.
+            let bytes: Bytes = if *reason == SparedReason::Quarantined {
+                tree.orphans.quarantined.bytes
+            } else {
+                planned.map(|spared| spared.tally.bytes).sum()
+            };
             family.set(&[("tree", tree.policy.tree.as_str()), ("reason", reason.as_str())], float(bytes.0));
         }
     }
@@ -244,4 +282,106 @@ fn float(value: u64) -> f64 {
 
 fn signed(value: i64) -> f64 {
     value as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::catalogue::Distrust;
+    use crate::domain::conditions::tests::{catalogue, catalogued, volume};
+    use crate::domain::orphan::OrphanTally;
+
+    fn shown(volume: VolumeView, catalogues: &[CatalogueView]) -> String {
+        let history = History::default();
+        let known = Known {
+            volumes: &[volume],
+            catalogues,
+            history: &history,
+            firing: &[],
+            outbox: &[],
+            now: Timestamp::from_secs(100_000),
+        };
+        render(&Counters::new(Timestamp::default()), &known).unwrap()
+    }
+
+    /// Each line as it begins with the metric, without the common beginning of all names.
+    fn check(shown: &str, metrics: &[&str], expected: &[&str]) {
+        let lines = shown.lines().filter_map(|line| line.strip_prefix("storage_guard_"));
+        let lines: Vec<&str> = lines.filter(|line| metrics.iter().any(|metric| line.starts_with(metric))).collect();
+        assert_eq!(lines, expected);
+    }
+
+    fn tally(files: u64) -> Tally {
+        Tally { files, bytes: Bytes(files * 10) }
+    }
+
+    /// Promise 7: what is not proven is no number, and what no catalogue could prove is not there at all.
+    #[test]
+    fn uncatalogued_is_absent_without_a_catalogue_no_number_until_compared_and_then_what_is_proven() {
+        let leftover = r#"orphan_files{tree="live",kind="leftover"} 0"#;
+        check(&shown(volume(), &[]), &["orphan_files"], &[leftover]);
+        for (known, files, bytes) in [(None, "NaN", "NaN"), (Some(0), "0", "0"), (Some(1000), "1000", "10000")] {
+            let mut volume = catalogued("wvp");
+            // What is without proof is shown elsewhere.
+            volume.trees[0].orphans =
+                OrphanTally { uncatalogued: known.map(tally), unproven: tally(77), ..OrphanTally::default() };
+            let expected = [
+                r#"orphan_bytes{tree="live",kind="uncatalogued"} "#.to_owned() + bytes,
+                r#"orphan_bytes{tree="live",kind="leftover"} 0"#.to_owned(),
+                r#"orphan_files{tree="live",kind="uncatalogued"} "#.to_owned() + files,
+                leftover.to_owned(),
+            ];
+            check(&shown(volume, &[]), &["orphan_"], &expected.each_ref().map(String::as_str));
+        }
+    }
+
+    #[test]
+    fn leftovers_are_those_of_the_scan_or_the_proven_ones_where_they_are_more() {
+        for (seen, proven, expected) in [(0, 0, 0), (5, 0, 5), (5, 3, 5), (5, 8, 8)] {
+            let mut volume = volume();
+            volume.trees[0].survey.leftovers = tally(seen);
+            volume.trees[0].orphans.leftovers = tally(proven);
+            let expected = format!(r#"orphan_files{{tree="live",kind="leftover"}} {expected}"#);
+            check(&shown(volume, &[]), &["orphan_files"], &[&expected]);
+        }
+    }
+
+    #[test]
+    fn missing_rows_and_what_is_in_quarantine_are_told() {
+        let mut volume = volume();
+        volume.trees[0].orphans = OrphanTally { missing: 12, quarantined: tally(4), ..OrphanTally::default() };
+        let metrics = [
+            "missing_files",
+            r#"spared_bytes{tree="live",reason="quarantined""#,
+            r#"spared_bytes{tree="live",reason="hold""#,
+        ];
+        let expected = [
+            r#"missing_files{tree="live"} 12"#,
+            r#"spared_bytes{tree="live",reason="hold"} 0"#,
+            r#"spared_bytes{tree="live",reason="quarantined"} 40"#,
+        ];
+        check(&shown(volume, &[]), &metrics, &expected);
+    }
+
+    #[test]
+    fn a_catalogue_is_trusted_or_not_from_the_start_and_the_least_recent_reading_counts() {
+        let success = r#"last_success_timestamp_seconds{task="catalogue"}"#;
+        let metrics = ["catalogue_", success];
+        let none = format!("{success} 0");
+        check(&shown(volume(), &[]), &metrics, &[&none]);
+        let empty = Distrust::Empty { tree: TreeId::new("live"), files: 7 };
+        let mut unread = catalogue("hooks", Some(Distrust::NotYet), None);
+        unread.counts.rows = 0;
+        let read = [catalogue("list", Some(empty), Some(900)), catalogue("wvp", None, Some(10))];
+        let all = [read.to_vec(), vec![unread]].concat();
+        let of = |name: &str, rows: u64, trusted: u8| {
+            let rows = format!(r#"catalogue_rows{{catalogue="{name}"}} {rows}"#);
+            (rows, format!(r#"catalogue_trusted{{catalogue="{name}"}} {trusted}"#))
+        };
+        let (list, wvp, hooks) = (of("list", 16_000, 0), of("wvp", 16_000, 1), of("hooks", 0, 0));
+        let expected = [&list.0, &wvp.0, &hooks.0, &list.1, &wvp.1, &hooks.1, &none];
+        check(&shown(volume(), &all), &metrics, &expected.map(String::as_str));
+        let expected = [&list.0, &wvp.0, &list.1, &wvp.1, &format!("{success} 99100")];
+        check(&shown(volume(), &read), &metrics, &expected.map(String::as_str));
+    }
 }

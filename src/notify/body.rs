@@ -82,6 +82,7 @@ impl Body {
             Subject::Guard => BTreeMap::new(),
             Subject::Volume(name) => BTreeMap::from([("volume".to_owned(), name.to_string())]),
             Subject::Tree(name) => BTreeMap::from([("tree".to_owned(), name.to_string())]),
+            Subject::Catalogue(name) => BTreeMap::from([("catalogue".to_owned(), name.to_string())]),
         };
         Self {
             kind: kind.to_owned(),

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use crate::domain::alert::{AlertName, Case, Condition, Subject, UnreclaimedItem};
 use crate::domain::canary::ProbeFault;
+use crate::domain::catalogue::{CatalogueKind, Distrust};
 use crate::domain::conditions::condition;
-use crate::domain::deletion::{Cause, Unreclaimed};
+use crate::domain::deletion::{Cap, Cause, Unreclaimed};
 use crate::domain::ending::Ending;
 use crate::domain::fact::{Fact, FactName, Reason};
-use crate::domain::names::{TreeId, VolumeId};
+use crate::domain::names::{CatalogueId, TreeId, VolumeId};
 use crate::domain::path::RelPath;
 use crate::domain::recording::Tally;
 use crate::domain::units::{Bytes, Timestamp};
@@ -36,11 +37,13 @@ pub(super) fn samples() -> Vec<Condition> {
         (FactName::Lasting, Fact::Span(Duration::from_secs(1900))),
         (FactName::LastRun, Fact::Reason(Reason::from(&last))),
     ];
-    let cap = vec![
-        (FactName::Cap, Fact::Text("run_share".to_owned())),
-        (FactName::Wanted, Fact::Bytes(Bytes::gib(300))),
-        (FactName::Allowed, Fact::Bytes(Bytes::gib(200))),
-    ];
+    let cap = |name: Cap| {
+        vec![
+            (FactName::Cap, Fact::Text(name.to_string())),
+            (FactName::Wanted, Fact::Bytes(Bytes::gib(300))),
+            (FactName::Allowed, Fact::Bytes(Bytes::gib(200))),
+        ]
+    };
     let missing = (FactName::Missing, Fact::Bytes(Bytes::gib(3)));
     vec![
         volume(AlertName::VolumePressure, Case::Observed, [space(), deficit()].concat()),
@@ -69,7 +72,10 @@ pub(super) fn samples() -> Vec<Condition> {
                 vec![causes([Cause::Locked, Cause::InUse]), holders(), directory()],
             ),
         ),
-        tree(AlertName::CapTripped, Case::Only, cap),
+        tree(AlertName::OrphansGrowing, Case::Only, [growth(), uncatalogued(), leftovers()].concat()),
+        untrusted(CatalogueKind::Wvp, &Distrust::Unanswered { error: "ECONNREFUSED".to_owned() }),
+        tree(AlertName::CapTripped, Case::Only, cap(Cap::RunShare)),
+        tree(AlertName::CapTripped, Case::Only, cap(Cap::OrphanShare)),
         guard(AlertName::ClockSuspect, vec![(FactName::Since, Fact::Time(Timestamp::from_secs(1_700_000_000)))]),
         guard(AlertName::DeliveryFailing, vec![(FactName::Lasting, Fact::Span(Duration::from_secs(420)))]),
     ]
@@ -91,6 +97,32 @@ fn foreign() -> Vec<Named> {
         (FactName::Largest, Fact::Sizes(largest)),
         (FactName::Complete, Fact::Flag(false)),
     ]
+}
+
+fn growth() -> Vec<Named> {
+    vec![(FactName::Grown, Fact::Bytes(Bytes::gib(18))), (FactName::Recorded, Fact::Bytes(Bytes::gib(190)))]
+}
+
+fn uncatalogued() -> Vec<Named> {
+    let bytes = (FactName::UncataloguedBytes, Fact::Bytes(Bytes::gib(23)));
+    vec![(FactName::Uncatalogued, Fact::Count(1042)), bytes]
+}
+
+fn leftovers() -> Vec<Named> {
+    vec![(FactName::Leftovers, Fact::Count(37)), (FactName::LeftoverBytes, Fact::Bytes(Bytes::gib(4)))]
+}
+
+/// A catalogue that is not believed for a reason.
+pub(super) fn untrusted(kind: CatalogueKind, why: &Distrust) -> Condition {
+    let facts = [
+        (FactName::Kind, Fact::Text(kind.to_string())),
+        (FactName::Trees, Fact::Names(vec!["live".to_owned(), "vod".to_owned()])),
+        (FactName::Why, Fact::Reason(why.into())),
+        (FactName::LastRead, Fact::Time(Timestamp::from_secs(1_700_000_000))),
+        (FactName::Rows, Fact::Count(16_000)),
+    ];
+    let subject = Subject::Catalogue(CatalogueId::new("platform"));
+    condition(AlertName::CatalogueUntrusted, subject, Case::Only, facts)
 }
 
 fn holders() -> Named {

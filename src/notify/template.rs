@@ -50,6 +50,8 @@ built_in! {
     "SpaceNotReclaimed.txt",
     "DeletionFailing.txt",
     "RecordingLocked.txt",
+    "OrphansGrowing.txt",
+    "CatalogueUntrusted.txt",
     "CapTripped.txt",
     "ClockSuspect.txt",
     "DeliveryFailing.txt",

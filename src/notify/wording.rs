@@ -17,9 +17,9 @@ const TEXT: usize = 500;
 pub(super) struct Situation {
     alert: &'static str,
     severity: &'static str,
-    /// `volume`, `tree` or `guard`.
+    /// `volume`, `tree`, `catalogue` or `guard`.
     about: &'static str,
-    /// Of the volume or the tree; empty for the guard.
+    /// Of the volume, the tree or the catalogue; empty for the guard.
     name: String,
     case: &'static str,
     facts: BTreeMap<&'static str, Value>,
@@ -68,6 +68,7 @@ impl Situation {
             Subject::Guard => ("guard", String::new()),
             Subject::Volume(name) => ("volume", text(name.as_str())),
             Subject::Tree(name) => ("tree", text(name.as_str())),
+            Subject::Catalogue(name) => ("catalogue", text(name.as_str())),
         };
         Self {
             alert: condition.alert.as_str(),

@@ -3,28 +3,24 @@
 use std::time::Duration;
 
 use super::super::body::Body;
-use super::super::sample::samples;
+use super::super::sample::{samples, untrusted};
 use super::*;
 use crate::domain::alert::{AlertName, Case};
 use crate::domain::canary::ProbeFault;
+use crate::domain::catalogue::{CatalogueKind, Distrust};
 use crate::domain::conditions::condition;
 use crate::domain::deletion::Cause;
 use crate::domain::ending::Ending;
 use crate::domain::fact::{FactName, Reason};
 use crate::domain::marker::MarkerFault;
-use crate::domain::names::{TreeId, VolumeId};
+use crate::domain::names::{CatalogueId, TreeId, VolumeId};
 use crate::domain::settings::Language;
-use crate::domain::units::{Bytes, Timestamp, show_duration};
+use crate::domain::units::{Bytes, Percent, Timestamp, show_duration};
 use crate::domain::volume::{Difference, Unusable};
 
 /// Alerts whose conditions come with later parts, and their templates with them.
-const LATER: [AlertName; 5] = [
-    AlertName::OrphansGrowing,
-    AlertName::CatalogueUntrusted,
-    AlertName::RetentionBroken,
-    AlertName::ArchiveFailing,
-    AlertName::MediaServerUnreachable,
-];
+const LATER: [AlertName; 3] =
+    [AlertName::RetentionBroken, AlertName::ArchiveFailing, AlertName::MediaServerUnreachable];
 
 const LANGUAGES: [Language; 2] = [Language::English, Language::Chinese];
 
@@ -57,7 +53,7 @@ fn every_alert_has_a_template_and_a_sample_of_each_situation() {
 fn an_alert_without_a_template_still_has_its_name() {
     let tree = Subject::Tree(TreeId::new("live"));
     let wording = Templates::strict(Language::Chinese).wording(&condition(LATER[0], tree, Case::Only, []));
-    assert_eq!((wording.summary.as_str(), wording.description.as_str()), ("OrphansGrowing live", ""));
+    assert_eq!((wording.summary.as_str(), wording.description.as_str()), ("RetentionBroken live", ""));
 }
 
 fn check(condition: &Condition, summary: &str, description: &str) {
@@ -178,6 +174,14 @@ fn caps_clocks_and_deliveries_say_what_to_do() {
         "300 GiB were to be deleted from tree `live`, and the cap allowed 200 GiB.
 Until somebody acknowledges, retention deletes nothing there, and pressure only as much as flows in. Look at `storage-guard plan`; if it is right: `storage-guard cap acknowledge live run_share`.",
     );
+    let mut orphans = sample(AlertName::CapTripped, Case::Only);
+    orphans.facts.insert(FactName::Cap, Fact::Text("orphan_share".to_owned()));
+    check(
+        &orphans,
+        "Cap orphan_share of tree live tripped",
+        "300 GiB of tree `live` were to be deleted or set aside as orphans, and the cap allowed 200 GiB.
+Nothing of it was done, and until somebody acknowledges, nothing is deleted or set aside there as an orphan. Look at `storage-guard orphans list live`, and whether its catalogue is right; if it is: `storage-guard cap acknowledge live orphan_share` permits one run.",
+    );
     check(
         &sample(AlertName::ClockSuspect, Case::Only),
         "The clock is not trusted",
@@ -189,6 +193,125 @@ Nothing is deleted because of its age until it has run evenly for an hour. Check
         "Alerts are not delivered",
         "No channel has delivered a message for 7m.
 What should be told waits in the outbox; the guard's log says why each attempt failed. Check the mail server, the webhook's address, and the network.",
+    );
+}
+
+#[test]
+fn growing_orphans_say_by_how_much_of_which_kind_and_where_to_begin() {
+    let both = sample(AlertName::OrphansGrowing, Case::Only);
+    let summary = "Orphans of tree live grow";
+    let grown = "Within a day, what should not be in tree `live` grew by 18 GiB, while 190 GiB were recorded.";
+    let forgotten = " No catalogue knows 1042 recordings, 23 GiB: somebody forgets what stays on disk.";
+    let unfinished = " 37 unfinished files, 4 GiB, are left over.";
+    let first = "\nFind which deletion says that it is done and deletes nothing. `storage-guard orphans list live` names them: look at some before you adopt, quarantine or delete any.";
+    let second = "\nLook why recordings end unfinished. `storage-guard orphans list live --kind leftover` names them.";
+    let without = |names: [FactName; 2]| {
+        let mut out = both.clone();
+        names.iter().for_each(|name| drop(out.facts.remove(name)));
+        out
+    };
+    check(&both, summary, &format!("{grown}{forgotten}{unfinished}{first}{second}"));
+    let forgotten_only = without([FactName::Leftovers, FactName::LeftoverBytes]);
+    check(&forgotten_only, summary, &format!("{grown}{forgotten}{first}"));
+    let unfinished_only = without([FactName::Uncatalogued, FactName::UncataloguedBytes]);
+    check(&unfinished_only, summary, &format!("{grown}{unfinished}{second}"));
+}
+
+/// Why a catalogue may not be believed, each with the kinds for which the remedy differs.
+fn distrusted() -> Vec<(CatalogueKind, Distrust)> {
+    use CatalogueKind::{Frigate, Manifest, Wvp};
+    let error = || "ECONNREFUSED".to_owned();
+    let of = |kinds: &[CatalogueKind], why: Distrust| kinds.iter().map(|kind| (*kind, why.clone())).collect::<Vec<_>>();
+    [
+        of(&[Wvp], Distrust::NotYet),
+        of(&[Wvp, Manifest], Distrust::Unanswered { error: error() }),
+        of(&[Wvp, Manifest, Frigate], Distrust::Partial { error: error() }),
+        of(&[Wvp, Frigate], Distrust::Shape { error: error() }),
+        of(&[Wvp], Distrust::OtherServer { wanted: "zlm-1".to_owned(), found: vec!["zlm-2".to_owned()] }),
+        of(&[Wvp], Distrust::Elsewhere { rows: 812, example: "/opt/media/record/a.mp4".to_owned() }),
+        of(&[Wvp], Distrust::Empty { tree: TreeId::new("live"), files: 15_870 }),
+        of(&[Wvp], Distrust::Dropped { lost: 9000, before: 16_003, allowed: Percent::new(30) }),
+        of(&[Wvp], Distrust::Index { error: error() }),
+    ]
+    .concat()
+}
+
+/// One alert, one sentence that says what to do.
+#[test]
+fn a_catalogue_that_is_not_believed_says_why_what_follows_and_what_to_do() {
+    let accept = "`storage-guard catalogue accept platform`";
+    let own = "Let `media_server` name the entry of `media_servers` that bears the media server's own id (`mediaServerId`), and `url` the database that it writes to; if it is right as it is now: ";
+    let map = "Let `path_map` say where the directories of the media server are on this machine; if it is right as it is now: ";
+    let rows = "Bring the rows back, or name the database or file that has them; only if these recordings are meant to be unknown, ";
+    let dropped = "Bring the rows back; only if somebody removed them on purpose, ";
+    let expected = [
+        ("it was not read yet", "It is read again by itself.".to_owned()),
+        (
+            "it does not answer: ECONNREFUSED",
+            "Start the database, or mend the way to it, and the user and password in the configuration; it is read again by itself.".to_owned(),
+        ),
+        (
+            "it does not answer: ECONNREFUSED",
+            "See that its file is there and that the guard may read it; it is read again by itself.".to_owned(),
+        ),
+        (
+            "it answered in part: ECONNREFUSED",
+            "What was read is not used: look in the database's log, its load and the network for what ends the reading; it is read again by itself.".to_owned(),
+        ),
+        (
+            "it answered in part: ECONNREFUSED",
+            "What was read is not used: let whoever writes the file end it with `# end COUNT`, and put it in place whole, by renaming.".to_owned(),
+        ),
+        (
+            "it answered in part: ECONNREFUSED",
+            "What was read is not used: look for what ends the reading; it is read again by itself.".to_owned(),
+        ),
+        (
+            "it is not what it should be: ECONNREFUSED",
+            "Let `url` name the database of WVP, and let its user read the table `wvp_cloud_record`.".to_owned(),
+        ),
+        ("it is not what it should be: ECONNREFUSED", "Let `file` name the file that is meant.".to_owned()),
+        ("none of its rows is of media server `zlm-1`, all are of others: zlm-2", format!("{own}{accept}.")),
+        (
+            "none of its 812 rows lies in a tree that names it; one of them is `/opt/media/record/a.mp4`",
+            format!("{map}{accept}."),
+        ),
+        (
+            "it has no row for tree `live`, which holds 15870 recordings",
+            format!("{rows}{accept}: all of them may then be called orphans."),
+        ),
+        (
+            "at least 9000 of its 16003 rows are gone at once while their files are there, and no more than 30% may be",
+            format!("{dropped}{accept}: their recordings may then be called orphans."),
+        ),
+        (
+            "the guard's own copy of it cannot be used: ECONNREFUSED",
+            "Give the disk of the guard's state room, and see to its permissions; the copy is made anew by itself."
+                .to_owned(),
+        ),
+    ];
+    let cases = distrusted();
+    assert_eq!(cases.len(), expected.len());
+    for ((kind, why), (because, remedy)) in cases.into_iter().zip(expected) {
+        let said = format!(
+            "Catalogue `platform` ({kind}) is not believed, because {because}. It was last believed at 2023-11-14T22:13:20Z, with 16000 rows.
+Until it is again, no recording of `live`, `vod` is called an orphan or treated as one; what it protects stays protected, and cleaning under pressure goes on.
+{remedy}"
+        );
+        check(&untrusted(kind, &why), "Catalogue platform is not trusted", &said);
+        assert_eq!(remedy.contains("accept"), why.acceptable(), "{why}");
+    }
+    let mut never = untrusted(CatalogueKind::Wvp, &Distrust::NotYet);
+    for name in [FactName::LastRead, FactName::Rows] {
+        never.facts.remove(&name);
+    }
+    never.facts.insert(FactName::Trees, Fact::Names(Vec::new()));
+    check(
+        &never,
+        "Catalogue platform is not trusted",
+        "Catalogue `platform` (wvp) is not believed, because it was not read yet.
+Until it is again, no recording is called an orphan or treated as one; what it protects stays protected, and cleaning under pressure goes on.
+It is read again by itself.",
     );
 }
 
@@ -249,6 +372,7 @@ fn reasons() -> Vec<Condition> {
     let mut out: Vec<_> = unusable.iter().map(blind).collect();
     out.extend(endings.iter().flat_map(|why| [late(why), stalled(why)]));
     out.extend(probes.iter().map(probe));
+    out.extend(distrusted().iter().map(|(kind, why)| untrusted(*kind, why)));
     out
 }
 
@@ -291,6 +415,7 @@ fn each_language_tells_every_number_and_every_name() {
                 Subject::Guard => {}
                 Subject::Volume(name) => expected.push(name.to_string()),
                 Subject::Tree(name) => expected.push(name.to_string()),
+                Subject::Catalogue(name) => expected.push(name.to_string()),
             }
             for part in expected {
                 assert!(said.contains(&part), "`{part}` is not told, {language:?}: {said}");
@@ -366,6 +491,7 @@ fn names_and_details_stay_within_their_sentence() {
                 Subject::Guard => Subject::Guard,
                 Subject::Volume(_) => Subject::Volume(VolumeId::new(NASTY)),
                 Subject::Tree(_) => Subject::Tree(TreeId::new(NASTY)),
+                Subject::Catalogue(_) => Subject::Catalogue(CatalogueId::new(NASTY)),
             };
             let now = Timestamp::default();
             let body = Body::new("alert.firing", &nasty, now, now, &templates).data;

@@ -1,7 +1,8 @@
 //! One batch.
 //!
 //! 1. The intents are on record, with one sync.
-//! 2. Each target goes through the door: opened beneath, compared, leased, set aside, compared again, unlinked.
+//! 2. Each target goes through the door: opened beneath, compared, leased, set aside, compared again, unlinked; or left set aside, if
+//!    that is all that is intended (quarantine); or, if it is in quarantine already, finished where it is.
 //! 3. What was not deleted stands where it stood, or goes back there; the directories that were touched, and the private folders, are
 //!    synced.
 //! 4. Each name is looked for; only what is not found counts as deleted (promise 4).
@@ -17,19 +18,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::brake::Brake;
-use super::prune;
+use super::{proof, prune, quarantine};
 use crate::domain::backoff;
-use crate::domain::deletion::{Attempt, Cause, Failure, NOT_BEGUN, OBSERVED, REFUSED, Seq, Target};
+use crate::domain::deletion::{
+    Attempt, Cause, Failure, NOT_BEGUN, OBSERVED, REFUSED, RuleKind, Seq, Target, UNSETTLED,
+};
 use crate::domain::event::Event;
 use crate::domain::history::History;
 use crate::domain::journal::{Entry, GUARD, Intent, NoteKind};
 use crate::domain::names::TreeId;
 use crate::domain::path::RelPath;
+use crate::domain::path_set::PathSet;
+use crate::domain::recording::FileIdentity;
 use crate::domain::retention::{Mode, TreePolicy};
 use crate::domain::settings::Cleanup;
 use crate::domain::units::Bytes;
 use crate::store::{Journal, JournalError};
-use crate::system::door::{Checked, DoorRules, classify, ready, unlink, verify};
+use crate::system::door::{self, Checked, DoorRules, classify, ready, unlink, verify};
 use crate::system::{Aside, BESIDE, Clock, Holders, WritableDir};
 
 /// A tree, as a deletion needs it.
@@ -47,6 +52,8 @@ pub struct TreeHandle {
     pub without_lease: bool,
     /// What the last scan found set aside beside itself.
     pub beside: Vec<RelPath>,
+    /// What its platforms protect.
+    pub favourites: Arc<PathSet>,
 }
 
 impl TreeHandle {
@@ -65,7 +72,8 @@ impl TreeHandle {
         if self.policy.mode != Mode::Enforce {
             return Some(OBSERVED);
         }
-        self.policy.protect.iter().any(|pattern| pattern.matches_path(path)).then_some("protected")
+        let protected = self.policy.protect.iter().any(|pattern| pattern.matches_path(path));
+        (protected || self.favourites.contains(path)).then_some("protected")
     }
 }
 
@@ -87,9 +95,14 @@ pub struct Settled {
 }
 
 impl Settled {
-    /// What everybody else is told of it.
-    pub(super) fn event(&self) -> Event {
-        let again = self.intent.retry_of.is_some();
+    /// The number that its failure bears, if it failed and is tried again.
+    #[must_use]
+    pub fn failure(&self) -> u64 {
+        self.intent.retry_of.unwrap_or(self.seq).0
+    }
+
+    /// What everybody else is told of it; `again` says that it had failed before.
+    pub(super) fn event(&self, again: bool) -> Event {
         Event::Settled { target: self.intent.target.clone(), attempt: self.attempt.clone(), again }
     }
 }
@@ -118,6 +131,7 @@ impl Engine {
     /// what was. What a lost process left open is not among what is returned: it is settled later.
     pub fn batch(&self, trees: &Trees, intents: Vec<Intent>, stop: Stop<'_>) -> Result<Vec<Settled>, JournalError> {
         self.brake.began(self.clock.as_ref());
+        let unsettled = self.unsettled(trees, &intents)?;
         let entries = intents.iter().cloned().map(Entry::Intent).collect();
         let seqs = self.journal.append_synced(entries, self.clock.now())?;
         let pace = match self.cleanup.max_files_per_second {
@@ -126,10 +140,17 @@ impl Engine {
         };
         let mut settled: Vec<Settled> = Vec::with_capacity(intents.len());
         let whole = breaks(trees);
+        let (expiring, failed_before) = self.journal.with_history(|history| {
+            let retried = intents.iter().filter_map(|intent| intent.retry_of).map(|seq| seq.0);
+            let failed: BTreeSet<u64> = retried.filter(|id| history.failures.contains_key(id)).collect();
+            (Expiring::among(history, &intents), failed)
+        });
         // A directory that refuses two deletions refuses all: two failures stand for it. One may be the file's own.
         let mut refusing: BTreeMap<(TreeId, Option<RelPath>), usize> = BTreeMap::new();
         self.journal.with_history(|history| {
-            for failure in history.failures.values().filter(|failure| failure.cause.is_shared(&failure.error)) {
+            // What is in quarantine says nothing about the directory that it came from.
+            let there = history.failures.values().filter(|one| !history.quarantined.contains_key(&Seq(one.id)));
+            for failure in there.filter(|failure| failure.cause.is_shared(&failure.error)) {
                 *refusing.entry((failure.target.tree.clone(), failure.target.path.split().0)).or_default() += 1;
             }
         });
@@ -143,12 +164,17 @@ impl Engine {
                 {
                     kept(REFUSED)
                 }
+                Some(_) if unsettled.contains(&identity(&intent.target)) => kept(UNSETTLED),
+                // What is set aside and stays there must be known after a crash too; and what is known, must be known as deleted.
+                Some(_) if (sets_aside(&intent) || expiring.of(&intent).is_some()) && self.journal.owes() => {
+                    kept(NOT_BEGUN)
+                }
                 Some(tree) => {
                     if !pace.is_zero() {
                         self.clock.sleep(pace);
                     }
                     let rules = DoorRules { name_is_record: self.journal.owes(), ..tree.rules() };
-                    delete(tree, &intent, seq, rules)
+                    carry_out(tree, &intent, seq, rules, expiring.of(&intent))
                 }
             };
             if matches!(&attempt, Attempt::Failed { cause, error, .. } if cause.is_shared(error)) {
@@ -156,10 +182,11 @@ impl Engine {
             }
             settled.push(Settled { seq, intent, attempt });
         }
-        let mut unsure = return_set_aside(trees, &mut settled);
-        self.sync(trees, &mut settled, &mut unsure);
-        look(trees, &mut settled);
-        self.name_holders(trees, &mut settled);
+        let mut unsure = return_set_aside(trees, &mut settled, &expiring);
+        self.sync(trees, &mut settled, &mut unsure, &expiring);
+        proof::look_aside(trees, &mut settled, &mut unsure, &expiring);
+        proof::look(trees, &mut settled, &expiring);
+        self.name_holders(trees, &mut settled, &expiring);
         let pruned = self.prune(trees, &settled);
         self.leave_open(trees, &whole, &mut settled);
         let known = settled.iter().filter(|one| !unsure.contains(&one.seq));
@@ -167,7 +194,7 @@ impl Engine {
         self.journal.append_synced(outcomes.chain(pruned).collect(), self.clock.now())?;
         self.journal.with_history_mut(|history| self.plan_retries(history, &settled));
         for one in &settled {
-            (self.events)(one.event());
+            (self.events)(one.event(failed_before.contains(&one.failure())));
         }
         Ok(settled)
     }
@@ -207,10 +234,20 @@ impl Engine {
     pub fn examine(&self, trees: &Trees, failures: Vec<Failure>) -> (Vec<Failure>, Vec<Failure>) {
         let (mut unhindered, mut unknown, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         // Where the last attempt is not settled, nobody knows what there is to try.
-        let open = self.journal.with_history(History::unsettled_retries);
+        let (open, expiring) = self.journal.with_history(|history| {
+            let set_aside = failures.iter().map(|failure| Seq(failure.id));
+            (
+                history.unsettled_retries(),
+                Expiring(set_aside.filter(|seq| history.quarantined.contains_key(seq)).collect()),
+            )
+        });
         for failure in failures.into_iter().filter(|failure| !open.contains(&Seq(failure.id))) {
             let tree = trees.get(&failure.target.tree);
-            match tree.map(|tree| ready(tree.dir.as_ref(), &failure.target, tree.rules())) {
+            let asked = tree.map(|tree| match expiring.0.get(&Seq(failure.id)) {
+                Some(seq) => quarantine::ready(tree, *seq, &failure.target),
+                None => ready(tree.dir.as_ref(), &failure.target, tree.rules()),
+            });
+            match asked {
                 Some(Err(attempt @ Attempt::Failed { .. })) => {
                     let (seq, target) = (Seq(failure.id), failure.target);
                     let intent = Intent { target, who: GUARD.to_owned(), job: None, run: 0, retry_of: Some(seq) };
@@ -220,7 +257,7 @@ impl Engine {
                 Some(Err(_)) | None => unknown.push(failure),
             }
         }
-        self.name_holders(trees, &mut refused);
+        self.name_holders(trees, &mut refused, &expiring);
         self.journal.with_history_mut(|history| {
             for one in &refused {
                 if let (Some(failure), Attempt::Failed { cause, error, holder }) =
@@ -233,9 +270,39 @@ impl Engine {
             self.plan_retries(history, &refused);
         });
         for one in refused {
-            (self.events)(one.event());
+            (self.events)(one.event(true));
         }
         (unhindered, unknown)
+    }
+
+    /// Which of these files something was begun with that goes first. A file that is to be set aside while its deletion is tried again
+    /// would be taken for gone by that. One that is in quarantine by the journal, and stands under its name, was put back: first that
+    /// is on record.
+    fn unsettled(&self, trees: &Trees, intents: &[Intent]) -> Result<BTreeSet<Identity>, JournalError> {
+        let (mut out, by_name) = self.journal.with_history(|history| {
+            let expiring = Expiring::among(history, intents);
+            let by_name: BTreeSet<Identity> = intents
+                .iter()
+                .filter(|intent| expiring.of(intent).is_none())
+                .map(|intent| identity(&intent.target))
+                .collect();
+            let to_set_aside: BTreeSet<Identity> =
+                intents.iter().filter(|intent| sets_aside(intent)).map(|intent| identity(&intent.target)).collect();
+            let failing = history.failures.values().map(|failure| &failure.target);
+            let begun = failing.chain(history.open.values().map(|open| &open.intent.target));
+            let begun = begun.map(identity).filter(|file| to_set_aside.contains(file));
+            (begun.collect::<BTreeSet<Identity>>(), by_name)
+        });
+        let quarantined = |history: &History| -> BTreeMap<Seq, Identity> {
+            let known = history.quarantined.iter().map(|(seq, one)| (*seq, identity(&one.target)));
+            known.filter(|(_, file)| by_name.contains(file)).collect()
+        };
+        let before = self.journal.with_history(quarantined);
+        if !before.is_empty() {
+            self.account_for(trees, &|seq| before.contains_key(&seq))?;
+            out.extend(self.journal.with_history(quarantined).into_values());
+        }
+        Ok(out)
     }
 
     /// Leaves the intents open of which nobody knows what became of them.
@@ -255,7 +322,7 @@ impl Engine {
 
     /// Step 3. What cannot be made durable is not done (fault 59), also where an earlier attempt did it. What may have been put
     /// back, and is not durably there, is unsure.
-    fn sync(&self, trees: &Trees, settled: &mut [Settled], unsure: &mut BTreeSet<Seq>) {
+    fn sync(&self, trees: &Trees, settled: &mut [Settled], unsure: &mut BTreeSet<Seq>, expiring: &Expiring) {
         let mut touched: BTreeMap<TreeId, BTreeSet<Option<RelPath>>> = BTreeMap::new();
         for one in settled.iter().filter(|one| begun(one)) {
             let parent = one.intent.target.path.split().0;
@@ -273,11 +340,18 @@ impl Engine {
                 let there =
                     |one: &&mut Settled| one.intent.target.tree == name && one.intent.target.path.split().0 == dir;
                 for one in settled.iter_mut().filter(there).filter(|one| begun(one)) {
+                    let unsynced = || {
+                        let error = format!("its directory cannot be synced: {error}");
+                        Attempt::Failed { cause: Cause::Io, error, holder: None }
+                    };
                     match &one.attempt {
-                        Attempt::Verified { .. } | Attempt::AlreadyGone => {
-                            let error = format!("its directory cannot be synced: {error}");
-                            one.attempt = Attempt::Failed { cause: Cause::Io, error, holder: None };
+                        Attempt::Verified { .. } | Attempt::AlreadyGone => one.attempt = unsynced(),
+                        Attempt::Kept { .. } if set_aside(one) => {
+                            one.attempt = unsynced();
+                            unsure.insert(one.seq);
                         }
+                        // It was not moved.
+                        Attempt::Kept { .. } | Attempt::Failed { .. } if expiring.of(&one.intent).is_some() => {}
                         Attempt::Kept { .. } | Attempt::Failed { .. } => drop(unsure.insert(one.seq)),
                     }
                 }
@@ -286,7 +360,7 @@ impl Engine {
     }
 
     /// Says who holds what could not be deleted because it is open: one sweep for all.
-    fn name_holders(&self, trees: &Trees, settled: &mut [Settled]) {
+    fn name_holders(&self, trees: &Trees, settled: &mut [Settled], expiring: &Expiring) {
         let in_use = |attempt: &Attempt| matches!(attempt, Attempt::Failed { cause: Cause::InUse, .. });
         let inodes: Vec<u64> = settled.iter().filter(|s| in_use(&s.attempt)).map(|s| s.intent.target.inode).collect();
         if inodes.is_empty() {
@@ -295,7 +369,7 @@ impl Engine {
         let open = self.holders.find(&inodes);
         for one in settled.iter_mut().filter(|s| in_use(&s.attempt)) {
             let target = &one.intent.target;
-            let device = trees.get(&target.tree).and_then(|tree| tree.dir.look(&target.path).ok().flatten());
+            let device = trees.get(&target.tree).and_then(|tree| seen(tree, &one.intent, expiring));
             let found = open.iter().find(|file| {
                 file.inode == target.inode && device.is_none_or(|identity| identity.device == file.device)
             });
@@ -337,8 +411,7 @@ impl Engine {
     fn plan_retries(&self, history: &mut History, settled: &[Settled]) {
         let now = self.clock.now();
         for one in settled {
-            let id = one.intent.retry_of.unwrap_or(one.seq).0;
-            if let Some(failure) = history.failures.get_mut(&id) {
+            if let Some(failure) = history.failures.get_mut(&one.failure()) {
                 let jitter = fastrand::u32(0..=1000);
                 let pause = backoff::pause(&self.cleanup.retry, failure.attempts, now.since(failure.since), jitter);
                 failure.next_attempt = now.plus(pause);
@@ -359,23 +432,69 @@ pub(super) fn broken(since: &Breaks, name: &TreeId, tree: &TreeHandle) -> bool {
     since.get(name).is_some_and(|count| *count != tree.dir.breaks())
 }
 
+/// Which numbers of a batch's intents speak of files in quarantine, which are looked for where they are set aside.
+pub(super) struct Expiring(BTreeSet<Seq>);
+
+impl Expiring {
+    fn among(history: &History, intents: &[Intent]) -> Self {
+        let retried = intents.iter().filter_map(|intent| intent.retry_of);
+        Self(retried.filter(|seq| history.quarantined.contains_key(seq)).collect())
+    }
+
+    /// The number that the file of an intent is set aside under, if it is in quarantine.
+    pub(super) fn of(&self, intent: &Intent) -> Option<Seq> {
+        intent.retry_of.filter(|seq| self.0.contains(seq))
+    }
+}
+
+/// Tree, inode and fingerprint.
+type Identity = (TreeId, u64, u64);
+
+/// A file, wherever it lies.
+fn identity(target: &Target) -> Identity {
+    (target.tree.clone(), target.inode, target.fingerprint)
+}
+
+/// It is to be set aside, and no more.
+fn sets_aside(intent: &Intent) -> bool {
+    intent.target.rule == RuleKind::Quarantine
+}
+
+/// It was, and is to stay there.
+pub(super) fn set_aside(one: &Settled) -> bool {
+    sets_aside(&one.intent) && one.attempt.is_quarantined()
+}
+
+/// The file of an intent as it is seen now, wherever it is looked for.
+fn seen(tree: &TreeHandle, intent: &Intent, expiring: &Expiring) -> Option<FileIdentity> {
+    let found = match expiring.of(intent) {
+        Some(seq) => quarantine::find(tree.dir.as_ref(), seq, &intent.target).map(|found| found.map(|(_, now)| now)),
+        None => tree.dir.look(&intent.target.path),
+    };
+    found.ok().flatten()
+}
+
 /// The door was opened for it, so that it may have been set aside.
-fn begun(one: &Settled) -> bool {
+pub(super) fn begun(one: &Settled) -> bool {
     matches!(one.attempt, Attempt::Failed { .. }) || one.attempt.is_final()
 }
 
 /// Puts back what was not deleted: an error may have come after the rename, or have kept the file from going back. Returns what cannot
 /// be put back now, or where nobody can tell.
-fn return_set_aside(trees: &Trees, settled: &mut [Settled]) -> BTreeSet<Seq> {
+fn return_set_aside(trees: &Trees, settled: &mut [Settled], expiring: &Expiring) -> BTreeSet<Seq> {
     let mut unsure = BTreeSet::new();
     let kept = settled.iter_mut().filter(|one| begun(one) && !matches!(one.attempt, Attempt::Verified { .. }));
-    for one in kept {
+    for one in kept.filter(|one| !set_aside(one) && expiring.of(&one.intent).is_none()) {
         let Some(tree) = trees.get(&one.intent.target.tree) else { continue };
         match bring_back(tree.dir.as_ref(), &one.intent.target, one.seq) {
             Ok(()) => {}
             // It is known where it is: that is a failure like another, and the next attempt begins with putting it back.
             Err(Astray::SetAside(error)) => {
                 one.attempt = stranded(&error);
+                // There is no next attempt at a quarantine: settling tries.
+                if sets_aside(&one.intent) {
+                    unsure.insert(one.seq);
+                }
             }
             Err(Astray::Unknown) => {
                 unsure.insert(one.seq);
@@ -427,9 +546,12 @@ fn stranded(error: &io::Error) -> Attempt {
 }
 
 /// Step 2.
-fn delete(tree: &TreeHandle, intent: &Intent, seq: Seq, rules: DoorRules) -> Attempt {
+fn carry_out(tree: &TreeHandle, intent: &Intent, seq: Seq, rules: DoorRules, expiring: Option<Seq>) -> Attempt {
     if let Some(why) = tree.spares(&intent.target.path) {
         return kept(why);
+    }
+    if let Some(of) = expiring {
+        return quarantine::delete(tree.dir.as_ref(), of, &intent.target, rules);
     }
     if intent.retry_of.is_some()
         && let Err(error) = put_back(tree.dir.as_ref(), &intent.target)
@@ -437,6 +559,7 @@ fn delete(tree: &TreeHandle, intent: &Intent, seq: Seq, rules: DoorRules) -> Att
         return stranded(&error);
     }
     match verify(tree.dir.as_ref(), &intent.target, seq.0, rules) {
+        Checked::Ready(verified) if sets_aside(intent) => door::quarantine(verified),
         Checked::Ready(verified) => unlink(verified),
         Checked::Done(attempt) => attempt,
     }
@@ -469,43 +592,4 @@ fn put_back(dir: &dyn WritableDir, target: &Target) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Step 4. Another file of the same name is not ours: the recorder may have made it meanwhile.
-fn look(trees: &Trees, settled: &mut [Settled]) {
-    // An earlier attempt may have deleted the file and failed only afterwards: what is gone is not kept, whatever today's rules say.
-    let kept_again = |s: &&mut Settled| {
-        s.intent.retry_of.is_some() && matches!(s.attempt, Attempt::Kept { .. }) && s.attempt.is_final()
-    };
-    for one in settled.iter_mut().filter(kept_again) {
-        let target = &one.intent.target;
-        let Some(tree) = trees.get(&target.tree) else { continue };
-        match tree.dir.look(&target.path) {
-            Ok(Some(now)) if now.inode == target.inode => {}
-            Ok(None | Some(_)) => one.attempt = Attempt::AlreadyGone,
-            Err(error) => {
-                let (cause, error) = (classify(&error), format!("it cannot be looked for: {error}"));
-                one.attempt = Attempt::Failed { cause, error, holder: None };
-            }
-        }
-    }
-    for one in settled.iter_mut().filter(|s| matches!(s.attempt, Attempt::Verified { .. } | Attempt::AlreadyGone)) {
-        let target = &one.intent.target;
-        let Some(tree) = trees.get(&target.tree) else { continue };
-        let found = match tree.dir.look(&target.path) {
-            Ok(None) => continue,
-            Ok(Some(now)) if (now.inode, now.fingerprint()) != (target.inode, target.fingerprint) => continue,
-            Ok(Some(_)) => Attempt::Failed {
-                cause: Cause::Unknown,
-                error: "the system said that it is gone, and it is still there".to_owned(),
-                holder: None,
-            },
-            Err(error) => Attempt::Failed {
-                cause: classify(&error),
-                error: format!("it cannot be looked for after its deletion: {error}"),
-                holder: None,
-            },
-        };
-        one.attempt = found;
-    }
 }

@@ -2,11 +2,16 @@
 
 mod batch;
 mod brake;
+mod orphans;
+mod proof;
 mod prune;
+mod quarantine;
 mod run;
 mod settle;
 
 pub use batch::{Engine, Settled, Stop, TreeHandle, Trees};
 pub use brake::Brake;
+pub use orphans::OrphanWish;
+pub use quarantine::{WayBack, Wish};
 pub use run::{LAG, Order, Run, RunReport};
 pub use settle::{SettleReport, settle};

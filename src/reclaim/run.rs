@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::batch::{Engine, Settled, Stop, Trees, breaks, broken};
-use crate::domain::deletion::{Attempt, RuleKind, RunResult, Target};
+use crate::domain::deletion::{Attempt, RuleKind, RunResult, Seq, Target};
 use crate::domain::ending::Ending;
 use crate::domain::event::Event;
 use crate::domain::journal::{Entry, Intent, NoteKind};
@@ -68,6 +68,8 @@ type Probe<'a> = &'a mut dyn FnMut() -> Result<Reading, Unusable>;
 /// A run that is being carried out.
 pub struct Run {
     order: Order,
+    /// Files in quarantine that are to be deleted.
+    quarantined: Vec<(Target, Seq)>,
     began: Duration,
     ledger: Ledger,
     report: RunReport,
@@ -112,7 +114,7 @@ impl Engine {
             reclaimed: Bytes::ZERO,
             explained: Bytes::ZERO,
         };
-        Ok(Run { order, began: self.clock.boottime(), ledger: Ledger::default(), report })
+        Ok(Run { order, quarantined: Vec::new(), began: self.clock.boottime(), ledger: Ledger::default(), report })
     }
 
     /// Ends a run: how it ended is on record.
@@ -150,6 +152,17 @@ impl Engine {
         self.journal.append_synced(vec![note], self.clock.now()).map(|_| ())
     }
 
+    /// Lets a run delete these files in quarantine too, by the numbers of the intents that set them aside: measured like all that it
+    /// deletes. Returns what stays in quarantine, as [`Engine::expire`] does.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub fn expire_in(&self, run: &mut Run, trees: &Trees, which: &[Seq]) -> Result<Vec<Settled>, JournalError> {
+        let (intents, spared) = self.expiries(trees, which, (run.order.run, run.order.who.as_str(), run.order.job))?;
+        run.quarantined.extend(intents.into_iter().filter_map(|intent| Some((intent.target, intent.retry_of?))));
+        Ok(spared)
+    }
+
     /// Carries out what was chosen, batch by batch. `more` is what was chosen since; `busy` says how busy the disk is.
     ///
     /// # Errors
@@ -164,9 +177,11 @@ impl Engine {
         stop: Stop<'_>,
     ) -> Result<(), JournalError> {
         run.order.targets.extend(more);
-        let targets = std::mem::take(&mut run.order.targets);
+        let chosen = std::mem::take(&mut run.order.targets).into_iter().map(|target| (target, None));
+        let quarantined = std::mem::take(&mut run.quarantined).into_iter().map(|(target, seq)| (target, Some(seq)));
+        let chosen: Vec<Chosen> = chosen.chain(quarantined).collect();
         let (order, report) = (&run.order, &mut run.report);
-        let mut rest = targets.as_slice();
+        let mut rest = chosen.as_slice();
         report.reading = measure(trees, probe);
         let (result, why) = loop {
             let before = match &report.reading {
@@ -195,12 +210,12 @@ impl Engine {
             }
             let (now, later) = rest.split_at(self.batch_size(rest, needed));
             rest = later;
-            let intents = now.iter().map(|target| Intent {
+            let intents = now.iter().map(|(target, quarantined)| Intent {
                 target: target.clone(),
                 who: order.who.clone(),
                 job: order.job,
                 run: order.run,
-                retry_of: None,
+                retry_of: *quarantined,
             });
             let whole = breaks(trees);
             let settled = self.batch(trees, intents.collect(), stop)?;
@@ -257,11 +272,11 @@ impl Engine {
     }
 
     /// How many of the next targets are one batch: never more than is needed under pressure.
-    fn batch_size(&self, targets: &[Target], needed: Needed) -> usize {
+    fn batch_size(&self, targets: &[Chosen], needed: Needed) -> usize {
         let mut bytes = Bytes::ZERO;
         // Without room for a journal one by one, only until there is some.
         let most = self.cleanup.batch_files.max(1).min(self.journal.room());
-        for (count, target) in targets.iter().enumerate() {
+        for (count, (target, _)) in targets.iter().enumerate() {
             let full = count >= most || (count > 0 && bytes.saturating_add(target.bytes) > self.cleanup.batch_bytes);
             let enough = ends_at_low(target) && bytes >= needed.bytes && count as u64 >= needed.inodes;
             if full || (enough && count > 0) {
@@ -272,6 +287,9 @@ impl Engine {
         targets.len()
     }
 }
+
+/// What goes, and, if it is in quarantine, the number of the intent that set it aside.
+type Chosen = (Target, Option<Seq>);
 
 /// What pressure still wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -296,9 +314,9 @@ fn ends_at_low(target: &Target) -> bool {
 }
 
 /// Leaves out what pressure chose once it is satisfied; what retention or a person chose goes in any case.
-fn skip_satisfied(targets: &[Target], needed: Needed) -> &[Target] {
+fn skip_satisfied(targets: &[Chosen], needed: Needed) -> &[Chosen] {
     let satisfied = needed.bytes == Bytes::ZERO && needed.inodes == 0;
-    if satisfied && targets.first().is_some_and(ends_at_low) { &[] } else { targets }
+    if satisfied && targets.first().is_some_and(|(target, _)| ends_at_low(target)) { &[] } else { targets }
 }
 
 fn conclude(order: &Order, report: &RunReport, measured: bool, needed: Needed) -> (RunResult, Ending) {

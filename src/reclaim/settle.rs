@@ -5,20 +5,25 @@
 //! - its file stands where it was: it was not begun, and is kept;
 //! - neither: it is gone, and verified.
 //!
+//! An intent to set a file aside is the same, but what is set aside stays there, in quarantine, and what is gone was gone before. An intent
+//! to delete what is in quarantine is looked for where that is, and what may not go stays there. What is in quarantine by the journal and not
+//! on disk is put on record: restored, if it stands under its name again, or lost. It is never put back as something unknown.
+//!
 //! In a tree that is only observed nothing is touched: what was set aside is reported, and settled once the tree is enforced.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 
 use super::batch::{Engine, Settled, TreeHandle, Trees};
-use crate::domain::deletion::{Attempt, NOT_BEGUN, Seq};
+use super::quarantine::{RETURNED, Standing, find, places, stands};
+use crate::domain::deletion::{Attempt, NOT_BEGUN, RuleKind, Seq, Target};
 use crate::domain::journal::{Entry, NoteKind, OpenIntent};
 use crate::domain::names::TreeId;
 use crate::domain::path::RelPath;
 use crate::domain::retention::Mode;
 use crate::domain::units::Bytes;
 use crate::store::JournalError;
-use crate::system::door::{ORIGIN_ATTRIBUTE, finish};
+use crate::system::door::{ORIGIN_ATTRIBUTE, finish, ready_aside};
 use crate::system::{Aside, BESIDE};
 
 /// What settling found.
@@ -38,11 +43,18 @@ pub struct SettleReport {
 /// If the outcomes cannot be put on record.
 pub fn settle(engine: &Engine, trees: &Trees) -> Result<SettleReport, JournalError> {
     let mut report = SettleReport::default();
-    let open: Vec<OpenIntent> = engine.journal.with_history(|history| history.open.values().cloned().collect());
-    for open in open {
+    let open: Vec<(OpenIntent, Option<Seq>)> = engine.journal.with_history(|history| {
+        let quarantined = |open: &OpenIntent| open.intent.retry_of.filter(|of| history.quarantined.contains_key(of));
+        history.open.values().map(|open| (open.clone(), quarantined(open))).collect()
+    });
+    for (open, quarantined) in open {
         let name = &open.intent.target.tree;
         let Some(tree) = trees.get(name) else { continue };
-        match settle_one(tree, &open) {
+        let settled = match quarantined {
+            Some(seq) => settle_expiry(tree, seq, &open.intent.target),
+            None => settle_one(tree, &open),
+        };
+        match settled {
             Ok(Some(attempt)) => report.settled.push(Settled { seq: open.seq, intent: open.intent, attempt }),
             Ok(None) => report.left.push(format!(
                 "intent {} in tree `{name}`: `{}` is set aside, and is settled once the tree is enforced",
@@ -69,7 +81,13 @@ pub fn settle(engine: &Engine, trees: &Trees) -> Result<SettleReport, JournalErr
         engine.journal.append_synced(entries, engine.clock.now())?;
     }
     for one in &report.settled {
-        (engine.events)(one.event());
+        (engine.events)(one.event(one.intent.retry_of.is_some()));
+    }
+    for (name, seq, error) in engine.account_for(trees, &|_| true)? {
+        report.left.push(format!("tree `{name}`: file {} in quarantine cannot be looked for: {error}", seq.0));
+        if is_lost(&error) {
+            report.lost.insert(name);
+        }
     }
     Ok(report)
 }
@@ -100,11 +118,31 @@ fn sync(trees: &Trees, report: &mut SettleReport) {
     report.settled = whole;
 }
 
+/// Settles the deletion of what is in quarantine; `None` if its tree may not be touched now. What may not go stays where it is.
+fn settle_expiry(tree: &TreeHandle, seq: Seq, target: &Target) -> std::io::Result<Option<Attempt>> {
+    let dir = tree.dir.as_ref();
+    let attempt = match (stands(dir, seq, target)?, tree.spares(&target.path)) {
+        (Standing::Aside(_) | Standing::Both(_), _) if tree.policy.mode != Mode::Enforce => return Ok(None),
+        (Standing::Aside(_) | Standing::Both(_), Some(why)) => Attempt::Kept { why: why.to_owned() },
+        (Standing::Aside(aside) | Standing::Both(aside), None) => finish(dir, &aside, target, tree.rules()),
+        (Standing::Returned, _) => return Ok(Some(returned())),
+        (Standing::Gone, _) => Attempt::Verified { freed: target.bytes, shared: Bytes::ZERO, open: false },
+    };
+    // An answer is no proof.
+    Ok(Some(match (stands(dir, seq, target)?, attempt) {
+        (Standing::Returned, _) => returned(),
+        (Standing::Aside(_) | Standing::Both(_), Attempt::Verified { .. } | Attempt::AlreadyGone) => {
+            return Err(std::io::Error::other("the system said that it is gone, and it is still there"));
+        }
+        (Standing::Aside(_) | Standing::Both(_) | Standing::Gone, attempt) => attempt,
+    }))
+}
+
 /// Settles one intent; `None` if its tree may not be touched now.
 fn settle_one(tree: &TreeHandle, open: &OpenIntent) -> std::io::Result<Option<Attempt>> {
     let target = &open.intent.target;
-    let places = [Aside::Private(open.seq.0), tree.dir.beside(&target.path, open.seq.0)];
-    for aside in places {
+    let quarantine = target.rule == RuleKind::Quarantine;
+    for aside in places(tree.dir.as_ref(), open.seq, &target.path) {
         if tree.dir.look_aside(&aside)?.is_none() {
             continue;
         }
@@ -113,6 +151,10 @@ fn settle_one(tree: &TreeHandle, open: &OpenIntent) -> std::io::Result<Option<At
         }
         let attempt = match tree.spares(&target.path) {
             Some(why) => Attempt::Kept { why: why.to_owned() },
+            None if quarantine => match ready_aside(tree.dir.as_ref(), &aside, target, tree.rules()) {
+                Ok(()) => return Ok(Some(Attempt::quarantined())),
+                Err(attempt) => attempt,
+            },
             None => finish(tree.dir.as_ref(), &aside, target, tree.rules()),
         };
         if matches!(attempt, Attempt::Kept { .. } | Attempt::Failed { .. }) {
@@ -126,9 +168,16 @@ fn settle_one(tree: &TreeHandle, open: &OpenIntent) -> std::io::Result<Option<At
         }
         // The same file, written to since, or seen by a kernel that tells less of it: nothing was deleted.
         Some(now) if now.inode == target.inode => Attempt::Kept { why: "changed".to_owned() },
+        // Nobody intended to delete it.
+        None | Some(_) if quarantine => Attempt::AlreadyGone,
         // Who has it open is asked afterwards, as for every deleted file.
         None | Some(_) => Attempt::Verified { freed: target.bytes, shared: Bytes::ZERO, open: false },
     }))
+}
+
+/// Somebody was faster with the way back than the deletion.
+fn returned() -> Attempt {
+    Attempt::Kept { why: RETURNED.to_owned() }
 }
 
 /// Puts back what is set aside without an open intent: a put-back that failed, a journal that was lost, or one that there was no room
@@ -149,7 +198,16 @@ fn strays(engine: &Engine, name: &TreeId, tree: &TreeHandle, report: &mut Settle
             Aside::Beside(path) => (beside_name(path).map(|(seq, _)| seq), format!("`{path}`")),
         };
         let Some(seq) = seq else { continue };
-        let known = engine.journal.with_history(|history| history.open.contains_key(&Seq(seq)));
+        let (open, quarantined) = engine.journal.with_history(|history| {
+            let quarantined = history.quarantined.get(&Seq(seq)).map(|one| one.target.clone());
+            (history.open.contains_key(&Seq(seq)), quarantined.filter(|target| target.tree == *name))
+        });
+        // Another file under the number of one in quarantine is as unknown as any.
+        let known = open
+            || quarantined.is_some_and(|target| match find(tree.dir.as_ref(), Seq(seq), &target) {
+                Ok(found) => found.is_some_and(|(place, _)| place == aside),
+                Err(_) => true,
+            });
         if known || report.settled.iter().any(|one| one.seq.0 == seq) {
             continue;
         }

@@ -2,13 +2,17 @@
 
 use serde::Serialize;
 
+use super::hook_records::HookKept;
+use super::orphans::{Missing, Orphan, OrphansWanted, Remedied, RemedyRequest};
 use super::records::{
     Alert, Cap, ChannelTest, FailureItem, Job, JobItem, JournalEntry, NewSilence, Silence, SilenceMade, Verification,
 };
 use super::refusal::Refusal;
-use super::shapes::{Channel, Page, Plan, Status};
+use super::shapes::{Catalogue, Channel, Page, Plan, Status};
 use crate::domain::deletion::Outcome;
 use crate::domain::journal::JournalQuery;
+use crate::domain::remedy::RemedyKind;
+use crate::store::HookRecord;
 
 /// Which part of a list is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,6 +142,34 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// 404 if there is none with that number.
     fn close(&self, id: u64, reason: &str, who: &str) -> Result<(), Refusal>;
+    /// Orphans: those that are reported, then those that are set aside.
+    ///
+    /// # Errors
+    /// 404 if there is no such tree, 400 for a bad cursor, 503 if the findings cannot be read.
+    fn orphans(&self, wanted: &OrphansWanted, page: &PageQuery) -> Result<Page<Orphan>, Refusal>;
+    /// Catalogue entries without a file, those that we deleted ourselves left out.
+    ///
+    /// # Errors
+    /// As for orphans.
+    fn missing(&self, tree: Option<&str>, page: &PageQuery) -> Result<Page<Missing>, Refusal>;
+    /// Does something about orphans, or about rows without a file; or, where that is asked for, only says what would be done.
+    ///
+    /// # Errors
+    /// 404 if there is no such tree; 400 for a request that cannot be meant, naming each path that is none of what is asked about; 409
+    /// where a safety rule speaks against it; 503 if the queue is full or the findings cannot be read.
+    fn remedy(&self, kind: RemedyKind, request: &RemedyRequest, who: &str) -> Result<Remedied, Refusal>;
+    /// The catalogues, and whether each is believed.
+    fn catalogues(&self) -> Vec<Catalogue>;
+    /// Accepts what a catalogue says now.
+    ///
+    /// # Errors
+    /// 404 if there is no such catalogue, 409 if there is nothing to accept, 503 if that cannot be put on record.
+    fn accept(&self, name: &str, who: &str) -> Result<(), Refusal>;
+    /// Keeps what a media server tells of recordings, durably; says of each what became of it.
+    ///
+    /// # Errors
+    /// 409 if no catalogue is made of hook records, 503 if they cannot be kept: then none is.
+    fn keep_hooks(&self, records: &[HookRecord]) -> Result<Vec<HookKept>, Refusal>;
     /// Alerts that are pending or firing, and those resolved lately.
     fn alerts(&self) -> Vec<Alert>;
     /// The channels, and how each does.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::shapes::Path;
 use crate::domain::alert::{Condition, Subject, Wording};
 use crate::domain::deletion::{Attempt, Failure as DomainFailure, Seq};
-use crate::domain::journal::{Entry, JournalLine};
+use crate::domain::journal::{Entry, JournalLine, NoteKind};
 use crate::domain::silence::{Mute, Silence as DomainSilence};
 use crate::domain::units::Timestamp;
 
@@ -33,11 +33,14 @@ pub enum JobState {
 pub struct Job {
     /// Its number.
     pub id: u64,
+    /// What it does: `plan`, `adopt`, `quarantine`, `delete`, `restore` or `remove_rows`.
+    pub kind: &'static str,
     /// Where it stands.
     pub state: JobState,
-    /// How many recordings it is about.
+    /// How many recordings, or rows, it is about.
     pub total: u64,
-    /// Looked for and not found; those that were gone before are among them.
+    /// Looked for and found as it should be: a deleted file not there any more (those that were gone before are among them), one that was
+    /// set aside or put back where it belongs, a row inserted, a row gone.
     pub verified: u64,
     /// Still there, and tried again no more.
     pub failed: u64,
@@ -53,6 +56,19 @@ pub struct Job {
     pub started: Option<String>,
     /// When it ended.
     pub finished: Option<String>,
+    /// Why it ended before all was done; `null` if it did not.
+    pub problem: Option<Problem>,
+    /// Items that `GET /api/v1/jobs/{id}/items` does not give, since they are too many.
+    pub items_left_out: u64,
+}
+
+/// Why a job ended before all was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// A word that programs can rely on: as in refusals, or `failed`.
+    pub code: &'static str,
+    /// Object, reason and remedy, for people.
+    pub message: String,
 }
 
 /// One recording of `GET /api/v1/jobs/{id}/items`.
@@ -75,6 +91,8 @@ pub struct JobItem {
     pub next_attempt: Option<String>,
     /// Allocated bytes.
     pub bytes: u64,
+    /// What else there is to say: why it was kept, what the system said.
+    pub detail: Option<String>,
 }
 
 /// One line of `GET /api/v1/journal`.
@@ -328,6 +346,7 @@ pub fn labels(subject: &Subject) -> BTreeMap<&'static str, String> {
         Subject::Guard => BTreeMap::new(),
         Subject::Volume(volume) => BTreeMap::from([("volume", volume.to_string())]),
         Subject::Tree(tree) => BTreeMap::from([("tree", tree.to_string())]),
+        Subject::Catalogue(catalogue) => BTreeMap::from([("catalogue", catalogue.to_string())]),
     }
 }
 
@@ -392,13 +411,22 @@ impl From<&JournalLine> for JournalEntry {
             intent: None,
             hash: hex(&line.hash),
         };
-        if let Some(Entry::Note { kind, volume, tree, who, bytes, text, .. }) = &line.note {
+        if let Some(Entry::Note { kind, volume, tree, who, bytes, text, number }) = &line.note {
             entry.kind = kind.as_str();
             entry.volume = volume.as_ref().map(ToString::to_string);
             entry.tree = tree.as_ref().map(ToString::to_string);
             entry.who.clone_from(who);
             entry.bytes = bytes.0;
             entry.note = Some(text.clone());
+            if matches!(kind, NoteKind::Restored | NoteKind::Rows) {
+                // The first line is the path, as it is shown.
+                let (path, how) = text.split_once('\n').unwrap_or((text.as_str(), "put back"));
+                (entry.path, entry.note) = (Some(path.to_owned()), Some(how.to_owned()));
+            }
+            if *kind == NoteKind::Restored {
+                // The number is that of the intent that set it aside.
+                entry.intent = Some(*number);
+            }
         }
         if let Some((Seq(seq), intent)) = &line.intent {
             let (path, encoded) = intent.target.path.show();
@@ -448,7 +476,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::domain::deletion::{Cause, Holder, RuleKind, Target};
-    use crate::domain::journal::{Intent, NoteKind};
+    use crate::domain::journal::Intent;
     use crate::domain::names::TreeId;
     use crate::domain::path::RelPath;
     use crate::domain::units::Bytes;
@@ -542,5 +570,18 @@ mod tests {
             &JournalLine { intent: None, note: Some(note), ..line(None) },
             &[("kind", "cap_tripped".into()), ("path", ().into()), ("note", "run_share".into()), ("bytes", 5.into())],
         );
+        for (how, expected) in [(None, "put back"), (Some("it is lost"), "it is lost")] {
+            let note = Entry::restored(Seq(11), &target(b"a\n.mp4"), "ops", how);
+            check(
+                &JournalLine { intent: None, note: Some(note), ..line(None) },
+                &[
+                    ("kind", "restored".into()),
+                    ("path", "a%0A.mp4".into()),
+                    ("note", expected.into()),
+                    ("intent", 11.into()),
+                    ("who", "ops".into()),
+                ],
+            );
+        }
     }
 }

@@ -17,11 +17,14 @@ use super::auth::{Auth, Caller};
 use super::backend::{Backend, Plans};
 use super::calls::{Calls, internal};
 use super::gate::{Gate, careful, gate, panicked};
+use super::hook_records::Posted;
 use super::listen::Limits;
+use super::orphans::{Remedied, RemedyRequest};
 use super::query::{JsonBody, Named, Params};
 use super::records::NewSilence;
 use super::refusal::Refusal;
 use super::shapes::Page;
+use crate::domain::remedy::RemedyKind;
 
 /// A reason that a person gives has at most so many characters.
 const REASON: usize = 1000;
@@ -52,6 +55,9 @@ const LINKS: &str = "<ul>
 <li><a href=\"/api/v1/journal\">Journal</a>
 <li><a href=\"/api/v1/failures\">Failures</a>
 <li><a href=\"/api/v1/caps\">Caps</a>
+<li><a href=\"/api/v1/orphans\">Orphans</a>
+<li><a href=\"/api/v1/missing\">Missing files</a>
+<li><a href=\"/api/v1/catalogues\">Catalogues</a>
 <li><a href=\"/api/v1/alerts\">Alerts</a>
 <li><a href=\"/api/v1/silences\">Silences</a>
 <li><a href=\"/api/v1/channels\">Channels</a>
@@ -122,6 +128,13 @@ pub fn router(backend: Arc<dyn Backend>, auth: Arc<Auth>, limits: &Limits) -> Ro
         .route("/journal/verify", get(verify))
         .route("/caps", get(caps))
         .route("/caps/{tree}/{cap}/acknowledge", post(acknowledge))
+        .route("/orphans", get(orphans))
+        .route("/orphans/{remedy}", post(remedy))
+        .route("/missing", get(missing))
+        .route("/missing/remove", post(remove_rows))
+        .route("/catalogues", get(catalogues))
+        .route("/catalogues/{name}/accept", post(accept))
+        .route("/hook-records", post(hook_records))
         .route("/failures", get(failures))
         .route("/failures/retry", post(retry_all))
         .route("/failures/{id}/retry", post(retry))
@@ -219,8 +232,13 @@ async fn plans(State(app): Shared, params: Params) -> Result<Response, Refusal> 
 
 async fn apply(State(app): Shared, Extension(caller): Who, Named(id): Named<String>) -> Result<Response, Refusal> {
     let job = app.api.ask(&app.backend, move |backend| backend.apply(&id, &caller.0)).await??;
+    Ok(begun(job))
+}
+
+/// A job was made: its number, and where it is.
+fn begun(job: u64) -> Response {
     let location = [(header::LOCATION, format!("/api/v1/jobs/{job}"))];
-    Ok((StatusCode::ACCEPTED, location, axum::Json(json!({"job": job}))).into_response())
+    (StatusCode::ACCEPTED, location, axum::Json(json!({"job": job}))).into_response()
 }
 
 async fn job(State(app): Shared, Named(id): Named<u64>) -> Result<Response, Refusal> {
@@ -258,6 +276,70 @@ async fn acknowledge(
     app.show(move |backend| {
         backend.acknowledge(&tree, &cap, &caller.0)?;
         Ok(json!({"acknowledged": {"tree": tree, "cap": cap}}))
+    })
+    .await
+}
+
+async fn orphans(State(app): Shared, params: Params) -> Result<Response, Refusal> {
+    let (wanted, page) = (params.orphans()?, params.page()?);
+    app.show(move |backend| backend.orphans(&wanted, &page)).await
+}
+
+async fn remedy(
+    State(app): Shared,
+    Extension(caller): Who,
+    Named(word): Named<String>,
+    JsonBody(request): JsonBody<RemedyRequest>,
+) -> Result<Response, Refusal> {
+    match RemedyKind::from_word(&word) {
+        Some(RemedyKind::RemoveRows) | None => {
+            let message = format!("there is no remedy `{word}`; there are: adopt, quarantine, delete, restore");
+            Err(Refusal::not_found(message))
+        }
+        Some(kind @ (RemedyKind::Adopt | RemedyKind::Quarantine | RemedyKind::Delete | RemedyKind::Restore)) => {
+            remedied(&app, kind, request, caller).await
+        }
+    }
+}
+
+async fn missing(State(app): Shared, params: Params) -> Result<Response, Refusal> {
+    let (tree, page) = (params.get("tree")?.map(str::to_owned), params.page()?);
+    app.show(move |backend| backend.missing(tree.as_deref(), &page)).await
+}
+
+async fn remove_rows(
+    State(app): Shared,
+    Extension(caller): Who,
+    JsonBody(request): JsonBody<RemedyRequest>,
+) -> Result<Response, Refusal> {
+    remedied(&app, RemedyKind::RemoveRows, request, caller).await
+}
+
+async fn remedied(app: &App, kind: RemedyKind, request: RemedyRequest, caller: Caller) -> Result<Response, Refusal> {
+    match app.api.ask(&app.backend, move |backend| backend.remedy(kind, &request, &caller.0)).await?? {
+        Remedied::Job(job) => Ok(begun(job)),
+        Remedied::Rehearsal(rehearsal) => Ok(axum::Json(rehearsal).into_response()),
+    }
+}
+
+async fn catalogues(State(app): Shared, params: Params) -> Result<Response, Refusal> {
+    let page = params.page()?;
+    app.show(move |backend| page.slice(backend.catalogues())).await
+}
+
+async fn accept(State(app): Shared, Extension(caller): Who, Named(name): Named<String>) -> Result<Response, Refusal> {
+    app.show(move |backend| {
+        backend.accept(&name, &caller.0)?;
+        Ok(json!({"accepted": name}))
+    })
+    .await
+}
+
+async fn hook_records(State(app): Shared, JsonBody(body): JsonBody<serde_json::Value>) -> Result<Response, Refusal> {
+    app.show(move |backend| {
+        let posted = Posted::read(&body)?;
+        let kept = backend.keep_hooks(&posted.records)?;
+        Ok(posted.answer(kept))
     })
     .await
 }

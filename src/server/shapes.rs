@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::catalogue::{CatalogueView, Distrust};
 use crate::domain::history::History;
 use crate::domain::path::RelPath;
 use crate::domain::plan::{Plan as DomainPlan, PlanItem as DomainItem};
@@ -25,6 +26,9 @@ pub struct Status {
     pub volumes: Vec<Volume>,
     /// The trees.
     pub trees: Vec<Tree>,
+    /// The catalogues.
+    #[serde(default)]
+    pub catalogues: Vec<Catalogue>,
     /// How many alerts there are; absent where no guard runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alerts: Option<AlertCounts>,
@@ -39,6 +43,54 @@ pub struct AlertCounts {
     pub muted: usize,
     /// Silences that are in effect.
     pub silences: usize,
+}
+
+/// A catalogue, as it was last read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Catalogue {
+    /// Its name.
+    pub name: String,
+    /// Its kind, in the configuration's words.
+    pub kind: String,
+    /// It is believed.
+    pub trusted: bool,
+    /// Why it is not, and what to do.
+    pub reason: Option<String>,
+    /// Since when it is not.
+    pub since: Option<String>,
+    /// A person can accept its new state.
+    pub can_accept: bool,
+    /// Its rows for trees of this guard, at the last reading that was believed; so are the next three.
+    pub rows: u64,
+    /// Rows of no tree of this guard, or of other media servers.
+    pub foreign_rows: u64,
+    /// Rows without a usable path.
+    pub bad_rows: u64,
+    /// Rows whose recordings a person wants kept.
+    pub collect: u64,
+    /// When it was last read and believed; `null` before the first time.
+    pub read_at: Option<String>,
+    /// Something else that a person should know.
+    pub remark: Option<String>,
+}
+
+impl From<&CatalogueView> for Catalogue {
+    fn from(view: &CatalogueView) -> Self {
+        Self {
+            name: view.name.to_string(),
+            kind: view.kind.to_string(),
+            trusted: view.distrust.is_none(),
+            reason: view.distrust.as_ref().map(|why| why.sentence(&view.name)),
+            since: view.since.filter(|_| view.distrust.is_some()).map(|at| at.to_string()),
+            can_accept: view.distrust.as_ref().is_some_and(Distrust::acceptable),
+            rows: view.counts.rows,
+            foreign_rows: view.counts.foreign,
+            bad_rows: view.counts.bad,
+            collect: view.counts.collect,
+            read_at: view.read_at.map(|at| at.to_string()),
+            remark: view.remark.clone(),
+        }
+    }
 }
 
 /// One of `GET /api/v1/channels`.
@@ -71,7 +123,7 @@ pub struct DroppedMessage {
     pub time: String,
     /// Of which alert.
     pub alert: String,
-    /// The tree or volume that it is about.
+    /// The tree, volume or catalogue that it is about.
     pub labels: BTreeMap<String, String>,
     /// `firing` or `resolved`.
     pub state: String,
@@ -197,13 +249,22 @@ pub struct Tree {
     pub streams: usize,
     /// The largest ten of them.
     pub largest_streams: Vec<Stream>,
-    /// Recordings that should not be there: none is known without a catalogue.
-    pub orphans: Tally,
+    /// The catalogues that it names.
+    #[serde(default)]
+    pub catalogues: Vec<String>,
+    /// Recordings that are proven to be in no catalogue; `null` without a catalogue, and until one that can prove it was compared.
+    pub orphans: Option<Tally>,
+    /// Recordings that no catalogue knows, without proof.
+    #[serde(default)]
+    pub unproven: Tally,
+    /// Files that are set aside as orphans.
+    #[serde(default)]
+    pub quarantined: Tally,
     /// Unfinished files that nobody touches any more.
     pub leftovers: Tally,
     /// Unfinished files that may still be written.
     pub in_progress: Tally,
-    /// Catalogue entries without a file.
+    /// Catalogue entries without a file, those that were deleted here not counted.
     pub missing: u64,
     /// Chosen recordings whose space did not come back.
     pub unreclaimed: Tally,
@@ -246,7 +307,7 @@ pub struct Stream {
 }
 
 /// Files and bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
     /// How many.
     pub files: u64,
@@ -261,9 +322,9 @@ impl From<DomainTally> for Tally {
 }
 
 impl Status {
-    /// The status of these volumes.
+    /// The status of these volumes and catalogues.
     #[must_use]
-    pub fn of(volumes: &[VolumeView], history: &History) -> Self {
+    pub fn of(volumes: &[VolumeView], catalogues: &[CatalogueView], history: &History) -> Self {
         let mode = if volumes.iter().any(VolumeView::enforces) { Mode::Enforce } else { Mode::Observe };
         let trees = volumes
             .iter()
@@ -273,6 +334,7 @@ impl Status {
             delivery_failing_since: None,
             volumes: volumes.iter().map(Volume::of).collect(),
             trees: trees.collect(),
+            catalogues: catalogues.iter().map(Catalogue::from).collect(),
             alerts: None,
         }
     }
@@ -356,13 +418,16 @@ impl Tree {
             bytes: held.bytes.0,
             streams: survey.streams.len(),
             largest_streams: largest.collect(),
-            orphans: DomainTally::default().into(),
-            leftovers: survey.leftovers.into(),
+            catalogues: tree.policy.catalogues.iter().map(ToString::to_string).collect(),
+            orphans: tree.orphans.uncatalogued.map(Into::into),
+            unproven: tree.orphans.unproven.into(),
+            quarantined: tree.orphans.quarantined.into(),
+            leftovers: tree.leftovers().into(),
             in_progress: survey.in_progress.into(),
-            missing: 0,
+            missing: tree.orphans.missing,
             unreclaimed: unreclaimed.into(),
             unrecognised: over.unrecognised.into(),
-            set_aside: over.set_aside.into(),
+            set_aside: unsettled(over.set_aside, tree.orphans.quarantined).into(),
             mounts: over.mounts.iter().map(|mount| mount.show().0).collect(),
             symlinks: over.symlinks,
             special: over.special,
@@ -379,6 +444,14 @@ impl Tree {
 
 /// How many streams of a tree are named.
 const LARGEST: usize = 10;
+
+/// What is set aside and not in quarantine. A directory entry may cost more than the file's own blocks, so files decide.
+fn unsettled(all: DomainTally, quarantined: DomainTally) -> DomainTally {
+    match all.files.saturating_sub(quarantined.files) {
+        0 => DomainTally::default(),
+        files => DomainTally { files, bytes: all.bytes.saturating_sub(quarantined.bytes) },
+    }
+}
 
 /// One place that could not be read, in words.
 fn problem(problem: &ScanProblem) -> String {
@@ -440,7 +513,7 @@ pub struct PlanItem {
 }
 
 /// A path, and whether `%XX` stands in it for what JSON cannot hold or a terminal should not see.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Path {
     /// The path.
     pub path: String,
@@ -499,3 +572,7 @@ impl From<&DomainPlan> for Plan {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "shapes_tests.rs"]
+mod tests;

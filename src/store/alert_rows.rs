@@ -8,7 +8,7 @@ use super::fact_rows::{FactRows, from_fact_rows, to_fact_rows};
 use crate::domain::alert::{AlertName, Case, Condition, Subject, UnreclaimedItem};
 use crate::domain::alert_book::Firing;
 use crate::domain::deletion::{Cause, Unreclaimed};
-use crate::domain::names::{TreeId, VolumeId};
+use crate::domain::names::{CatalogueId, TreeId, VolumeId};
 use crate::domain::path::RelPath;
 use crate::domain::recording::Tally;
 use crate::domain::settings::Severity;
@@ -44,6 +44,7 @@ pub(super) fn subject_text(subject: &Subject) -> String {
         Subject::Guard => "guard".to_owned(),
         Subject::Volume(name) => format!("volume:{name}"),
         Subject::Tree(name) => format!("tree:{name}"),
+        Subject::Catalogue(name) => format!("catalogue:{name}"),
     }
 }
 
@@ -52,6 +53,7 @@ pub(super) fn subject_of(text: &str) -> Option<Subject> {
         None => (text == "guard").then_some(Subject::Guard),
         Some(("volume", name)) => Some(Subject::Volume(VolumeId::new(name))),
         Some(("tree", name)) => Some(Subject::Tree(TreeId::new(name))),
+        Some(("catalogue", name)) => Some(Subject::Catalogue(CatalogueId::new(name))),
         Some(_) => None,
     }
 }
@@ -234,5 +236,27 @@ impl Database {
         let alerts = self.with("read the alerts", |connection| read_alerts(connection))?;
         let firing = alerts.into_iter().filter(|alert| alert.ended.is_none());
         Ok(firing.map(|alert| Firing { since: alert.since, condition: alert.condition }).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_known_again_by_its_text_and_a_later_versions_is_not_guessed() {
+        let name = "a:b";
+        let subjects = [
+            (Subject::Guard, "guard"),
+            (Subject::Volume(VolumeId::new(name)), "volume:a:b"),
+            (Subject::Tree(TreeId::new(name)), "tree:a:b"),
+            (Subject::Catalogue(CatalogueId::new(name)), "catalogue:a:b"),
+        ];
+        for (subject, text) in subjects {
+            assert_eq!((subject_text(&subject).as_str(), subject_of(text)), (text, Some(subject)));
+        }
+        for text in ["", "weather", "weather:fine"] {
+            assert_eq!(subject_of(text), None, "{text}");
+        }
     }
 }

@@ -37,6 +37,16 @@ const MIGRATIONS: &[&str] = &[
     CREATE TABLE channels(channel TEXT PRIMARY KEY, since INTEGER NOT NULL, failures INTEGER NOT NULL, error TEXT)
         WITHOUT ROWID;
 ",
+    // The media server is part of what a record is known by: what another claims of a path must not stand in the way of ours.
+    "
+    CREATE TABLE hook_records(number INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB NOT NULL, start INTEGER NOT NULL,
+        media_server TEXT NOT NULL, stream TEXT NOT NULL, size INTEGER NOT NULL, length INTEGER NOT NULL,
+        at INTEGER NOT NULL, UNIQUE(path, start, media_server));
+    CREATE TABLE hook_count(value INTEGER NOT NULL);
+    INSERT INTO hook_count VALUES(0);
+    CREATE TRIGGER hook_kept AFTER INSERT ON hook_records BEGIN UPDATE hook_count SET value = value + 1; END;
+    CREATE TRIGGER hook_forgotten AFTER DELETE ON hook_records BEGIN UPDATE hook_count SET value = value - 1; END;
+",
 ];
 
 /// What the database could not do.
@@ -254,16 +264,16 @@ impl Database {
     }
 }
 
-fn sql<T>(action: &'static str, result: rusqlite::Result<T>) -> Result<T, DatabaseError> {
+pub(super) fn sql<T>(action: &'static str, result: rusqlite::Result<T>) -> Result<T, DatabaseError> {
     result.map_err(|source| DatabaseError::Sql { action, source })
 }
 
-fn corrupt(error: &rusqlite::Error) -> bool {
+pub(super) fn corrupt(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
 }
 
 /// Makes the file for its owner alone if it is not there. Says how long it was if it was there.
-fn make(path: &Path) -> Result<Option<u64>, DatabaseError> {
+pub(super) fn make(path: &Path) -> Result<Option<u64>, DatabaseError> {
     use std::os::unix::fs::OpenOptionsExt as _;
     match std::fs::metadata(path) {
         Ok(found) => return Ok(Some(found.len())),

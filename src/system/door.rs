@@ -5,7 +5,7 @@
 //! 3. Rename it to a name of ours, never over another file, with its origin in an extended attribute.
 //! 4. Look at what now bears that name, and compare again: if somebody swapped the file in between, put it back.
 //! 5. Ask whether the lease is still whole: who began to open the file before it was renamed waits for it, and gets it back.
-//! 6. Unlink, look whether it is gone, drop the lease, close. Our descriptor stays open until then, since the blocks are freed
+//! 6. Unlink, or leave it set aside (quarantine). Look whether it is gone, drop the lease, close. Our descriptor stays open until then, since the blocks are freed
 //!    with the last close, and a recorder that waits for the lease must not wait for that too.
 //!
 //! Only [`verify`] makes a [`Verified`], only [`unlink`] takes one, and uses it up. One that is dropped puts its file back.
@@ -69,6 +69,19 @@ pub fn verify<'d>(dir: &'d dyn WritableDir, target: &'d Target, seq: u64, rules:
     }
 }
 
+/// Steps 1 and 2 for what is set aside.
+fn examine_aside(dir: &dyn WritableDir, aside: &Aside, target: &Target, rules: DoorRules) -> Result<Examined, Attempt> {
+    let file = dir.open_aside(aside).map_err(|error| failed(&error))?.ok_or(Attempt::AlreadyGone)?;
+    let now = as_planned(file.as_ref(), target)?;
+    unlocked(file.as_ref())?;
+    let lease = unopened(file.as_ref(), rules)?;
+    if lease.is_some_and(|kind| !file.undisturbed(kind)) {
+        return Err(disturbed());
+    }
+    let shared = shared(file.as_ref(), now.allocated, rules);
+    Ok(Examined { file, freed: now.allocated, shared, lease })
+}
+
 /// A file that may go.
 struct Examined {
     file: Box<dyn HeldFile>,
@@ -81,16 +94,19 @@ struct Examined {
 fn examine(dir: &dyn WritableDir, target: &Target, rules: DoorRules) -> Result<Examined, Attempt> {
     let file = dir.open(&target.path).map_err(|error| unopenable(&error))?.ok_or(Attempt::AlreadyGone)?;
     let now = as_planned(file.as_ref(), target)?;
-    if file.locked() {
-        return Err(Attempt::Failed {
-            cause: Cause::Locked,
-            error: "it is immutable or append-only (chattr)".to_owned(),
-            holder: None,
-        });
-    }
+    unlocked(file.as_ref())?;
     let lease = unopened(file.as_ref(), rules)?;
     let shared = shared(file.as_ref(), now.allocated, rules);
     Ok(Examined { file, freed: now.allocated, shared, lease })
+}
+
+/// Whether anybody may remove it.
+fn unlocked(file: &dyn HeldFile) -> Result<(), Attempt> {
+    if file.locked() {
+        let error = "it is immutable or append-only (chattr)".to_owned();
+        return Err(Attempt::Failed { cause: Cause::Locked, error, holder: None });
+    }
+    Ok(())
 }
 
 /// Whether this is still the file that was planned, with one name and no hold on it.
@@ -211,9 +227,9 @@ fn put_back(dir: &dyn WritableDir, aside: &Aside, path: &RelPath) -> io::Result<
     done
 }
 
-/// Unlinks what [`verify`] set aside.
-pub fn unlink(mut verified: Verified<'_>) -> Attempt {
-    let Some(aside) = verified.aside.take() else { return Attempt::AlreadyGone };
+/// Step 5: takes what is set aside out of its licence; or gives it back to who began to open it, and says so.
+fn undisturbed(verified: &mut Verified<'_>) -> Result<Aside, Attempt> {
+    let Some(aside) = verified.aside.take() else { return Err(Attempt::AlreadyGone) };
     if verified.lease.is_some_and(|kind| !verified.file.undisturbed(kind)) {
         let (dir, target) = (verified.dir, verified.target);
         // First the name, then the lease: whoever waits finds the file where it was.
@@ -222,11 +238,31 @@ pub fn unlink(mut verified: Verified<'_>) -> Attempt {
             let _ = verified.file.remove_attribute(ORIGIN_ATTRIBUTE);
         }
         let _ = verified.file.release();
-        return match back {
+        return Err(match back {
             Ok(()) => disturbed(),
             Err(error) => failed(&error),
-        };
+        });
     }
+    Ok(aside)
+}
+
+/// Leaves what [`verify`] set aside where it is, with its origin: quarantine.
+pub fn quarantine(mut verified: Verified<'_>) -> Attempt {
+    match undisturbed(&mut verified) {
+        Ok(_) => {
+            let _ = verified.file.release();
+            Attempt::quarantined()
+        }
+        Err(attempt) => attempt,
+    }
+}
+
+/// Unlinks what [`verify`] set aside.
+pub fn unlink(mut verified: Verified<'_>) -> Attempt {
+    let aside = match undisturbed(&mut verified) {
+        Ok(aside) => aside,
+        Err(attempt) => return attempt,
+    };
     let result = verified.dir.unlink_aside(&aside).map_err(|error| failed(&error));
     match result.and_then(|()| look_for(verified.dir, &aside, verified.file.as_ref())) {
         Ok(()) => {
@@ -268,19 +304,9 @@ impl Drop for Verified<'_> {
 /// Finishes the deletion of something that an earlier run had set aside, or says why it may not go. What may not go stays
 /// set aside: putting it back is the caller's decision.
 pub fn finish(dir: &dyn WritableDir, aside: &Aside, target: &Target, rules: DoorRules) -> Attempt {
-    let examined = (|| {
-        let file = dir.open_aside(aside).map_err(|error| failed(&error))?.ok_or(Attempt::AlreadyGone)?;
-        let now = as_planned(file.as_ref(), target)?;
-        let lease = unopened(file.as_ref(), rules)?;
-        if lease.is_some_and(|kind| !file.undisturbed(kind)) {
-            return Err(disturbed());
-        }
-        let open = lease == Some(LeaseKind::NoWriter);
-        let shared = shared(file.as_ref(), now.allocated, rules);
-        Ok((file, now.allocated, shared, open))
-    })();
-    match examined {
-        Ok((file, freed, shared, open)) => {
+    match examine_aside(dir, aside, target, rules) {
+        Ok(Examined { file, freed, shared, lease }) => {
+            let open = lease == Some(LeaseKind::NoWriter);
             let result = dir.unlink_aside(aside).map_err(|error| failed(&error));
             match result.and_then(|()| look_for(dir, aside, file.as_ref())) {
                 Ok(()) => {
@@ -318,11 +344,23 @@ pub fn ready(dir: &dyn WritableDir, target: &Target, rules: DoorRules) -> Result
     Ok(())
 }
 
+/// The same for what is set aside.
+///
+/// # Errors
+/// What [`finish`] would answer.
+pub fn ready_aside(dir: &dyn WritableDir, aside: &Aside, target: &Target, rules: DoorRules) -> Result<(), Attempt> {
+    let examined = examine_aside(dir, aside, target, rules)?;
+    let _ = examined.file.release();
+    Ok(())
+}
+
 fn kept(why: &str) -> Attempt {
     Attempt::Kept { why: why.to_owned() }
 }
 
-fn failed(error: &io::Error) -> Attempt {
+/// A failure, as the system told it.
+#[must_use]
+pub fn failed(error: &io::Error) -> Attempt {
     Attempt::Failed { cause: classify(error), error: error.to_string(), holder: None }
 }
 

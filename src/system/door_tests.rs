@@ -268,16 +268,41 @@ fn a_long_name_is_set_aside_beside_itself_within_the_limit() {
 
 #[test]
 fn who_begins_to_open_it_gets_it_back() {
+    for last in [unlink, quarantine] {
+        let home = home();
+        let target = home.target();
+        let Checked::Ready(verified) = verify(&home.tree, &target, 7, WAIT) else { panic!("it may go") };
+        // The open would wait for the lease; asked not to wait, it fails, and the lease is being broken all the same.
+        let aside = home.dir.path().join(".storage-guard/7");
+        let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK;
+        let opened = rustix::fs::open(&aside, flags, rustix::fs::Mode::empty());
+        assert_eq!(opened.err(), Some(rustix::io::Errno::AGAIN));
+        assert_eq!(word(&last(verified)), "failed: in_use");
+        assert!(home.file().exists());
+        assert_eq!(home.left(), 0);
+    }
+}
+
+#[test]
+fn what_is_left_set_aside_stays_there_with_its_origin_and_is_finished_later() {
     let home = home();
     let target = home.target();
     let Checked::Ready(verified) = verify(&home.tree, &target, 7, WAIT) else { panic!("it may go") };
-    // The open would wait for the lease; asked not to wait, it fails, and the lease is being broken all the same.
-    let aside = home.dir.path().join(".storage-guard/7");
-    let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK;
-    let opened = rustix::fs::open(&aside, flags, rustix::fs::Mode::empty());
-    assert_eq!(opened.err(), Some(rustix::io::Errno::AGAIN));
-    assert_eq!(word(&unlink(verified)), "failed: in_use");
-    assert!(home.file().exists());
+    assert_eq!(quarantine(verified), Attempt::quarantined());
+    let aside = Aside::Private(7);
+    assert!(!home.file().exists());
+    let held = home.tree.open_aside(&aside).unwrap().unwrap();
+    let kept = held.attribute(ORIGIN_ATTRIBUTE).unwrap().unwrap();
+    assert!(kept.ends_with(b"\ncam/a.mp4"), "{kept:?}");
+    // Who has it open is asked where it lies.
+    assert_eq!(
+        ready_aside(&home.tree, &aside, &target, WAIT).map_err(|attempt| word(&attempt)),
+        Err("failed: in_use".to_owned())
+    );
+    drop(held);
+    assert_eq!(ready_aside(&home.tree, &aside, &target, WAIT), Ok(()));
+    assert_eq!(home.left(), 1, "asking touches nothing");
+    assert_eq!(word(&finish(&home.tree, &aside, &target, WAIT)), "verified");
     assert_eq!(home.left(), 0);
 }
 

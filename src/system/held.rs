@@ -92,4 +92,8 @@ impl HeldFile for RealFile {
     fn shared(&self) -> Option<Bytes> {
         ffi::shared_bytes(self.0.as_fd()).ok().map(Bytes)
     }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::retry_on_intr(|| rustix::io::pread(&self.0, &mut *buffer, offset))?)
+    }
 }

@@ -7,6 +7,7 @@ mod held;
 mod holders;
 mod kernel;
 pub mod mountinfo;
+pub mod mp4;
 mod process;
 pub mod remote;
 mod traits;

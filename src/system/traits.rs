@@ -105,6 +105,12 @@ pub trait HeldFile: Send {
     fn locked(&self) -> bool;
     /// Bytes of its extents that other files or snapshots share; `None` where that cannot be asked.
     fn shared(&self) -> Option<Bytes>;
+    /// Reads from `offset` on into `buffer`, and says how many bytes came: fewer than asked at times, none only at the end or where
+    /// none were asked for.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 }
 
 /// How the name begins of a file that is set aside in its own directory.

@@ -33,6 +33,8 @@ pub struct Fake {
     pub writers: u32,
     /// Bytes that others share.
     pub shared: Bytes,
+    /// What it holds; beyond that, up to its size, zeros.
+    pub content: Arc<[u8]>,
     /// The lease that the guard has on it.
     pub(super) lease: Option<LeaseKind>,
     /// Somebody waits for the lease to open it for writing.
@@ -151,6 +153,14 @@ impl Disk {
         if let Some(file) = self.lock().files.get_mut(&inode) {
             change(file);
         }
+    }
+
+    /// Writes a file's content; its size follows.
+    pub fn fill(&self, inode: u64, content: &[u8]) {
+        self.alter(inode, |file| {
+            file.content = content.into();
+            file.identity.size = content.len() as u64;
+        });
     }
 
     /// Somebody else unlinks a name; gives the inode number that it had.

@@ -2,6 +2,7 @@
 
 mod clock;
 mod disk;
+pub mod mp4;
 mod power;
 mod tree;
 mod volumes;

@@ -279,6 +279,19 @@ impl HeldFile for FakeFile {
     fn shared(&self) -> Option<Bytes> {
         self.power.step("shared", || self.now()).ok().map(|file| file.shared)
     }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.power.step("read_at", || {
+            let file = self.now()?;
+            let left = file.identity.size.saturating_sub(offset);
+            let length = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            let held = usize::try_from(offset).ok().and_then(|at| file.content.get(at..)).unwrap_or(&[]);
+            let held = &held[..held.len().min(length)];
+            buffer[..held.len()].copy_from_slice(held);
+            buffer[held.len()..length].fill(0);
+            Ok(length)
+        })
+    }
 }
 
 impl FakeFile {

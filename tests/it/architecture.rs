@@ -3,18 +3,34 @@
 use std::path::{Path, PathBuf};
 
 /// Which rooms each room may import.
-const RULE: [(&str, &[&str]); 13] = [
+const RULE: [(&str, &[&str]); 14] = [
     ("domain", &[]),
     ("config", &["domain"]),
     ("system", &["domain"]),
     ("probe", &["domain", "system"]),
     ("scan", &["domain", "system"]),
     ("store", &["domain", "system"]),
+    ("catalogue", &["domain", "system", "store"]),
     ("metrics", &["domain"]),
     ("reclaim", &["domain", "system", "store"]),
     ("notify", &["domain", "system", "store"]),
     ("server", &["domain", "system", "store", "metrics"]),
-    ("daemon", &["domain", "config", "system", "probe", "scan", "server", "store", "metrics", "reclaim", "notify"]),
+    (
+        "daemon",
+        &[
+            "domain",
+            "config",
+            "system",
+            "probe",
+            "scan",
+            "catalogue",
+            "server",
+            "store",
+            "metrics",
+            "reclaim",
+            "notify",
+        ],
+    ),
     ("testkit", &["domain", "system", "store"]),
     ("cli", &["config", "daemon", "domain", "server", "store", "system"]),
 ];
@@ -41,6 +57,9 @@ fn src() -> PathBuf {
 
 /// The code of a file without its tests, which may use the real clock.
 fn code(path: &Path) -> String {
+    if path.to_str().unwrap().ends_with("_tests.rs") {
+        return String::new();
+    }
     let text = std::fs::read_to_string(path).unwrap();
     text.split("#[cfg(test)]").next().unwrap_or_default().to_owned()
 }

@@ -73,7 +73,12 @@ impl Scene {
             ca.display(),
             alertmanager.url()
         );
-        let config = bed.config("    retention: [{ stream: \"**\", keep: 1d }]\n", &rest);
+        // Everything that is there is known, so that what catalogues tell has a number too.
+        let known = home.join("known.txt");
+        std::fs::write(&known, format!("{}\n# end {}\n", bed.made.join("\n"), bed.made.len())).unwrap();
+        let rest = format!("catalogues: [{{ name: list, kind: manifest, file: {} }}]\n{rest}", known.display());
+        let tree = "    retention: [{ stream: \"**\", keep: 1d }]\n    catalogue: list\n";
+        let config = bed.config(tree, &rest);
         let daemon = Daemon::start(&config, &bed.state());
         let log = std::fs::read_to_string(config.with_extension("log")).unwrap();
         let address = log.lines().find_map(|line| line.split("Listening.").nth(1)?.split("address=").nth(1));

@@ -102,6 +102,39 @@ fn exit_codes_tell_what_is_wrong() {
 }
 
 #[test]
+fn what_is_asked_about_orphans_is_refused_by_rules_with_5_and_by_mistakes_with_2() {
+    let (dir, home) = (tree(), tempfile::tempdir().unwrap());
+    let (path, state) = (dir.path().to_str().unwrap(), home.path().join("state"));
+    let name = dir.path().file_name().unwrap().to_str().unwrap();
+    let place = ["--state", state.to_str().unwrap(), "--layout", "zlmediakit", "--tree", path];
+    let enforced = [&place[..], &["--enforce"]].concat();
+    for (args, place, code, said) in [
+        (&["orphans", "list"][..], &place[..], 0, "no orphans"),
+        (&["orphans", "list", name, "--kind", "leftover"], &place, 0, "no leftovers"),
+        (&["missing", "list", name], &place, 0, "no rows without a file"),
+        (&["catalogue", "list"], &place, 0, "no catalogue is configured"),
+        (&["orphans", "list", "strange"], &place, 5, "there is no tree `strange`; there are: "),
+        (&["orphans", "delete", name, "--all"], &place, 5, "the mode is observe: nothing is changed"),
+        (&["missing", "remove", name, "--all"], &place, 5, "the mode is observe: nothing is changed"),
+        (&["orphans", "delete", name, "--all"], &enforced, 5, "names no catalogue"),
+        (&["orphans", "restore", name, "a.mp4"], &enforced, 1, "are not set aside as orphans of tree"),
+        (&["catalogue", "accept", "wvp"], &place, 5, "there is no catalogue `wvp`"),
+        (&["orphans", "delete"], &place, 2, "name the tree"),
+        (&["orphans", "delete", name], &place, 2, "or give `--all`"),
+        (&["orphans", "adopt", name, "../a.mp4"], &place, 2, "has a component that is empty"),
+        (&["orphans", "delete", name, "--all", "--kind", "missing"], &place, 2, "uncatalogued, leftover"),
+    ] {
+        let output = guard(&[args, place].concat());
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!((output.status.code(), text.contains(said)), (Some(code), true), "{args:?}: {text}");
+    }
+    let empty = serde_json::json!({"items": [], "next": null});
+    for list in [&["orphans", "list"], &["missing", "list"], &["catalogue", "list"]] {
+        assert_eq!(json(&[&list[..], &place[..]].concat()), empty);
+    }
+}
+
+#[test]
 #[expect(clippy::disallowed_methods, reason = "it makes the test's own files")]
 fn check_tries_the_templates_of_the_user() {
     let home = tempfile::tempdir().unwrap();

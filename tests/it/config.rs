@@ -7,7 +7,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 use storage_guard::config::{Config, Flags, Problem, ProblemKind, apply_flags, check_environment, for_trees, load};
 use storage_guard::domain::alert::AlertName;
-use storage_guard::domain::names::VolumeId;
+use storage_guard::domain::catalogue::AfterReclaim;
+use storage_guard::domain::names::{CatalogueId, VolumeId};
+use storage_guard::domain::orphan::{LeftoverPolicy, OrphanPolicy};
 use storage_guard::domain::retention::{Mode, WhenOpen};
 use storage_guard::domain::settings::{ChannelKind, MailTls, Role, Severity, Window};
 use storage_guard::domain::units::{Bytes, Percent};
@@ -158,9 +160,7 @@ fn everything_in_the_contract_is_understood() {
     assert_eq!((config.auth.tokens[0].role, config.auth.tokens[0].sha256[0]), (Role::Operator, 0x9f));
     let names = [
         "`media_servers`",
-        "`catalogues`",
         "`archives`",
-        "`catalogue` of tree `live`",
         "`archive` of tree `live`",
         "`auth.users`",
         "`auth.callback_secret`",
@@ -171,6 +171,19 @@ fn everything_in_the_contract_is_understood() {
     let expected = names.map(|name| format!("{name} is checked, but this version does not act on it"));
     assert_eq!(config.dormant, expected);
     assert!(!format!("{config:?}").contains("not-a-real"), "secrets do not print");
+    assert_eq!(tree.policy.catalogues, [CatalogueId::new("wvp")]);
+    // Orphans and leftovers are spelled out there as they are if nothing is said.
+    let spelled = (tree.policy.orphans, tree.policy.leftovers);
+    assert_eq!(spelled, (OrphanPolicy::default(), LeftoverPolicy::default()));
+    let kinds: Vec<_> = config.catalogues.iter().map(|catalogue| catalogue.source.kind().as_str()).collect();
+    assert_eq!(kinds, ["wvp", "frigate", "hooks", "manifest"]);
+    let wvp = &config.catalogues[0];
+    assert_eq!((wvp.media_server.as_deref(), wvp.max_drop), (Some("zlm-1"), Percent::new(30)));
+    assert_eq!(wvp.path_map, [("/opt/media/record".into(), "/data/record".into())]);
+    for catalogue in &config.catalogues {
+        assert_eq!((catalogue.interval.as_secs(), catalogue.full.as_secs()), (900, 86_400));
+        assert_eq!(catalogue.after_reclaim, AfterReclaim::Keep);
+    }
 }
 
 #[test]
@@ -344,10 +357,34 @@ fn the_packaged_example_is_read_with_all_that_is_commented_out() {
     let here = secrets.display().to_string();
     let text = text.replace("/etc/storage-guard/secrets", &here).replace("/etc/storage-guard/templates", &here);
     let config = of(&text, 0o644).unwrap_or_else(|problems| panic!("{}{text}", lines(&problems)));
-    assert_eq!((config.volumes.len(), config.notify.channels.len()), (1, 5));
-    for section in ["`catalogues`", "`media_servers`", "`archives`", "`fleet`", "`tls`", "`auth.users`"] {
+    assert_eq!((config.volumes.len(), config.notify.channels.len(), config.catalogues.len()), (1, 5, 4));
+    assert_eq!(config.trees[0].policy.catalogues, [CatalogueId::new("wvp")]);
+    for section in ["`media_servers`", "`archives`", "`fleet`", "`tls`", "`auth.users`"] {
         assert!(config.dormant.iter().any(|sentence| sentence.starts_with(section)), "{section}: {:?}", config.dormant);
     }
+}
+
+/// Whoever copies an example of `docs/config.md` gets a configuration that is read.
+#[test]
+fn the_examples_of_catalogues_are_read() {
+    let document = std::fs::read_to_string(root().join("docs/config.md")).unwrap();
+    let section = document.split("\n## ").find(|section| section.starts_with("`catalogues`")).unwrap();
+    let examples: Vec<&str> = section.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let kinds: Vec<String> = examples
+        .iter()
+        .map(|text| {
+            let dir = tempfile::tempdir().unwrap();
+            for name in ["wvp.password", "zlm.secret"] {
+                put(&dir.path().join("secrets").join(name), "not-a-real-secret\n", 0o600);
+            }
+            let file = dir.path().join("guard.yaml");
+            put(&file, text, 0o644);
+            let config = good(&file);
+            assert_eq!(config.trees[0].policy.catalogues, [config.catalogues[0].name.clone()], "{text}");
+            config.catalogues[0].source.kind().to_string()
+        })
+        .collect();
+    assert_eq!(kinds, ["wvp", "frigate", "manifest"]);
 }
 
 proptest! {

@@ -3,6 +3,8 @@
 //!
 //! The state is an ext4 in an image: a copy of it has the same inodes, so that identities, markers and open intents stay what they were.
 
+mod operation;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -12,7 +14,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::support::{guard, recording, run};
+use crate::support::{recording, run};
 
 /// Size of an image; nearly all of it is a hole.
 const MEGABYTES: u64 = 48;
@@ -252,7 +254,7 @@ impl Bench {
 
     #[expect(clippy::disallowed_methods, reason = "it makes the test's own file")]
     pub(crate) fn write_config(&self, tree: &str, cleanup: &str) {
-        let state = if self.disk.state_apart { self.home.path().join("state") } else { self.point().join("state") };
+        let state = self.state();
         let share = if cleanup.contains("max_share") { "" } else { "max_share: 100%, " };
         let text = format!(
             "mode: enforce\nlisten: 127.0.0.1:0\nstate: {{ path: {} }}\nprobe_interval: 1s\n\
@@ -267,14 +269,29 @@ impl Bench {
         std::fs::write(self.config(), text).unwrap();
     }
 
-    /// The command line for a guard on this bench.
-    fn args<'a>(&'a self, args: &[&'a str]) -> Vec<String> {
-        [args, &["-c", self.config().to_str().unwrap()]].concat().iter().map(|arg| (*arg).to_owned()).collect()
+    /// Lets `command`, which may begin with another program, run a guard on this bench; or, after the word [`operation::WORD`], what no
+    /// command of the guard does.
+    fn on_bench(&self, command: &mut Command, args: &[&str]) -> Output {
+        match args {
+            [operation::WORD, what] => operation::arguments(command, what, &self.tree(), &self.state()),
+            args => command.args(args).arg("-c").arg(self.config()),
+        };
+        command.output().unwrap()
+    }
+
+    fn program(args: &[&str]) -> PathBuf {
+        match args.first() {
+            Some(&operation::WORD) => std::env::current_exe().unwrap(),
+            Some(_) | None => PathBuf::from(env!("CARGO_BIN_EXE_storage-guard")),
+        }
     }
 
     pub(crate) fn guard(&self, args: &[&str]) -> Output {
-        let args = self.args(args);
-        guard(&args.iter().map(String::as_str).collect::<Vec<_>>())
+        self.on_bench(&mut Command::new(Self::program(args)), args)
+    }
+
+    fn state(&self) -> PathBuf {
+        if self.disk.state_apart { self.home.path().join("state") } else { self.point().join("state") }
     }
 
     pub(crate) fn must(&self, args: &[&str]) {
@@ -293,13 +310,9 @@ impl Bench {
     /// Runs the guard under strace; returns what strace wrote and what the guard said.
     pub(crate) fn trace(&self, args: &[&str], options: &[&str]) -> (String, Output) {
         let out = self.home.path().join("trace");
-        let output = Command::new("strace")
-            .args(["-f", "-y", "-qq", "-o", out.to_str().unwrap()])
-            .args(options)
-            .arg(env!("CARGO_BIN_EXE_storage-guard"))
-            .args(self.args(args))
-            .output()
-            .unwrap();
+        let mut command = Command::new("strace");
+        command.args(["-f", "-y", "-qq", "-o", out.to_str().unwrap()]).args(options).arg(Self::program(args));
+        let output = self.on_bench(&mut command, args);
         (String::from_utf8_lossy(&std::fs::read(&out).unwrap()).into_owned(), output)
     }
 

@@ -12,10 +12,12 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
 use storage_guard::domain::clock_watch::Moment;
-use storage_guard::domain::deletion::Attempt;
-use storage_guard::domain::journal::{GUARD, JournalLine, JournalQuery};
+use storage_guard::domain::deletion::{Attempt, RuleKind, Seq, Target};
+use storage_guard::domain::history::History;
+use storage_guard::domain::journal::{Entry, GUARD, JournalLine, JournalQuery, NoteKind};
 use storage_guard::domain::layout::Layout;
 use storage_guard::domain::names::{TreeId, VolumeId};
+use storage_guard::domain::orphan::{LeftoverPolicy, OrphanPolicy};
 use storage_guard::domain::path::RelPath;
 use storage_guard::domain::plan::{TreeFacts, plan};
 use storage_guard::domain::pressure::Deficit;
@@ -84,6 +86,21 @@ struct Life {
     /// Today's rules: nothing is changed; the `vip` files are protected.
     observe: bool,
     protect: bool,
+    orphans: Orphans,
+}
+
+/// Which files, by the bits of their numbers, are set aside as orphans, put back, and deleted where they are set aside.
+#[derive(Debug, Clone, Copy, Default)]
+struct Orphans {
+    quarantine: u16,
+    restore: u16,
+    expire: u16,
+}
+
+impl Orphans {
+    fn picks(mask: u16, number: u64) -> bool {
+        mask & (1 << (number % 16)) != 0
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -132,20 +149,25 @@ fn strike() -> impl Strategy<Value = Strike> {
     ]
 }
 
+fn orphans() -> impl Strategy<Value = Orphans> {
+    let mask = |weight| prop::option::weighted(weight, any::<u16>()).prop_map(Option::unwrap_or_default);
+    (mask(0.6), mask(0.4), mask(0.7)).prop_map(|(quarantine, restore, expire)| Orphans { quarantine, restore, expire })
+}
+
 fn life() -> impl Strategy<Value = Life> {
     // A short life has few calls: the strikes lie within what it is likely to come to.
     let strikes = prop::collection::btree_map(1u64..160, strike(), 0..5);
     // A disk that fails, fails for a while.
     let outage = prop::option::weighted(0.3, (1u64..160, 2u64..40, proptest::sample::select(ERRORS.to_vec())));
-    let rules = (prop::bool::weighted(0.1), any::<bool>());
+    let rules = (prop::bool::weighted(0.1), any::<bool>(), orphans());
     (strikes, outage, prop::option::of(any::<u16>()), any::<u16>(), rules).prop_map(
-        |(mut strikes, outage, power, torn, (observe, protect))| {
+        |(mut strikes, outage, power, torn, (observe, protect, orphans))| {
             if let Some((from, count, error)) = outage {
                 for call in from..from + count {
                     strikes.entry(call).or_insert(Strike::Refuse(error));
                 }
             }
-            Life { strikes, power, torn, observe, protect }
+            Life { strikes, power, torn, observe, protect, orphans }
         },
     )
 }
@@ -255,6 +277,9 @@ impl World {
             retention: vec![rule],
             budget: None,
             max_share: Percent::WHOLE,
+            catalogues: Vec::new(),
+            orphans: OrphanPolicy::default(),
+            leftovers: LeftoverPolicy::default(),
         };
         let free = SIZE.saturating_sub(OTHERS).saturating_sub(disk.used());
         let low = vec![Mark::Free(free.saturating_add(Bytes(case.wanted * BLOCK)))];
@@ -363,13 +388,64 @@ impl Guard {
             leases,
             without_lease: !leases,
             beside: found.passed_over.beside.clone(),
+            favourites: Arc::default(),
         };
         self.trees = Trees::from([(tree(), handle)]);
         Arc::new(found)
     }
 
+    /// The numbers of what is in quarantine.
+    fn quarantined(&self, mask: u16) -> Vec<Seq> {
+        let all: Vec<Seq> = self.engine.journal.with_history(|history| history.quarantined.keys().copied().collect());
+        all.into_iter().filter(|seq| Orphans::picks(mask, seq.0)).collect()
+    }
+
+    /// Carries out targets, and deletes files in quarantine with them.
+    fn run(&mut self, world: &World, run: u64, targets: Vec<Target>, expired: &[Seq]) -> Result<(), JournalError> {
+        let order = Order {
+            volume: VolumeId::new("fake"),
+            run,
+            who: "guard".to_owned(),
+            job: None,
+            targets,
+            marks: world.marks.clone(),
+            promised: Bytes::ZERO,
+        };
+        let mut run = self.engine.begin(order)?;
+        self.engine.expire_in(&mut run, &self.trees, expired)?;
+        let (volumes, clock, dir) = (&self.volumes, self.clock.clone(), self.dir.clone());
+        let mut probe = || volumes.read(dir.path(), clock.shows());
+        self.engine.carry_on(&mut run, Vec::new(), &self.trees, &mut probe, &|| false, &|| false)?;
+        self.engine.end(run).map(|_| ())
+    }
+
+    /// What is done with orphans: some are set aside, some that are go back, and some are deleted, in a run or without; whether
+    /// anything was.
+    fn tidy(&mut self, world: &World, inventory: &Inventory, orphans: Orphans) -> Result<bool, JournalError> {
+        let back = self.quarantined(orphans.restore);
+        self.engine.restore(&self.trees, &back, "ops")?;
+        let expired = self.quarantined(orphans.expire);
+        let (alone, in_run) = expired.split_at(expired.len() / 2);
+        self.engine.expire(&self.trees, alone, (2, GUARD, None), &|| false)?;
+        let now = self.clock.shows();
+        let old = inventory.files().filter(|seen| {
+            now.since(seen.touched()) >= world.policy.min_age && Orphans::picks(orphans.quarantine, seen.inode)
+        });
+        let targets: Vec<Target> = old
+            .map(|seen| {
+                let stream = inventory.stream(seen.stream).as_str();
+                let path = inventory.path(seen.index);
+                Target::of(&tree(), path, stream, &seen, RuleKind::Quarantine, "unknown".to_owned())
+            })
+            .collect();
+        if targets.is_empty() && in_run.is_empty() {
+            return Ok(!back.is_empty());
+        }
+        self.run(world, 3, targets, in_run).map(|()| true)
+    }
+
     /// What a daemon does at start, and then once more on each tick.
-    fn live(&mut self, world: &World) -> Result<(), JournalError> {
+    fn live(&mut self, world: &World, orphans: Orphans) -> Result<(), JournalError> {
         self.scan(&world.policy, world.case.leases);
         settle(&self.engine, &self.trees)?;
         let inventory = self.scan(&world.policy, world.case.leases);
@@ -377,6 +453,11 @@ impl Guard {
         if world.policy.mode == Mode::Enforce {
             self.engine.retry(&self.trees, failures, (1, GUARD), &|| false)?;
         }
+        let inventory = if self.tidy(world, &inventory, orphans)? {
+            self.scan(&world.policy, world.case.leases)
+        } else {
+            inventory
+        };
         let failing: HashSet<RelPath> = self
             .engine
             .journal
@@ -389,6 +470,7 @@ impl Guard {
             open: HashSet::new(),
             waiting: HashSet::new(),
             shared: Default::default(),
+            favourites: Arc::default(),
         };
         let now = self.clock.shows();
         let Ok(reading) = self.volumes.read(self.dir.path(), now) else { return Ok(()) };
@@ -398,20 +480,8 @@ impl Guard {
         let volume = VolumeId::new("fake");
         let plan = plan(&volume, vec![facts], target, &Moment::trusted(now));
         let targets = plan.items.iter().map(|item| plan.target_of(item));
-        let order = Order {
-            volume,
-            run: 1,
-            who: "guard".to_owned(),
-            job: None,
-            targets: targets.filter(|target| !failing.contains(&target.path)).collect(),
-            marks: world.marks.clone(),
-            promised: Bytes::ZERO,
-        };
-        let mut run = self.engine.begin(order)?;
-        let (volumes, clock, dir) = (&self.volumes, self.clock.clone(), self.dir.clone());
-        let mut probe = || volumes.read(dir.path(), clock.shows());
-        self.engine.carry_on(&mut run, Vec::new(), &self.trees, &mut probe, &|| false, &|| false)?;
-        self.engine.end(run).map(|_| ())
+        let targets = targets.filter(|target| !failing.contains(&target.path)).collect();
+        self.run(world, 1, targets, &[])
     }
 
     fn lines(&self) -> Vec<JournalLine> {
@@ -457,13 +527,104 @@ fn done(lines: &[JournalLine]) -> BTreeSet<u64> {
     done.collect()
 }
 
+/// Where the files stand that were in quarantine at some time, by the journal; a file in quarantine may only be deleted as such.
+fn quarantine(lines: &[JournalLine]) -> Result<Stands, String> {
+    let mut out = Stands::default();
+    for line in lines {
+        match (&line.intent, &line.attempt, &line.note) {
+            (Some((seq, intent)), Some(attempt), _) => {
+                let (inode, rule) = (intent.target.inode, intent.target.rule);
+                if rule == RuleKind::Quarantine && matches!(attempt, Attempt::Verified { .. }) {
+                    return Err(format!("intent {} deleted a file that was to be set aside", seq.0));
+                }
+                if rule == RuleKind::Quarantine && attempt.is_quarantined() {
+                    out.aside.insert(inode, *seq);
+                    out.back.remove(&inode);
+                }
+                if let Attempt::Verified { .. } | Attempt::AlreadyGone = attempt {
+                    let of = out.aside.remove(&inode);
+                    if of.is_some() && intent.retry_of != of {
+                        return Err(format!("intent {} deleted inode {inode}, which is in quarantine", seq.0));
+                    }
+                    out.expired += u64::from(of.is_some());
+                }
+            }
+            (_, _, Some(Entry::Note { kind: NoteKind::Restored, number, .. })) => {
+                let inode = out.aside.iter().find(|(_, seq)| seq.0 == *number).map(|(inode, _)| *inode);
+                let inode = inode.ok_or_else(|| format!("{number} is restored, and was not in quarantine"))?;
+                out.aside.remove(&inode);
+                out.back.insert(inode, Seq(*number));
+                out.restored += 1;
+            }
+            _ => {}
+        }
+    }
+    Ok(out)
+}
+
+#[derive(Debug, Default)]
+struct Stands {
+    /// Inodes in quarantine, and their numbers.
+    aside: BTreeMap<u64, Seq>,
+    /// Inodes that were put back, last of all, and the numbers that they had.
+    back: BTreeMap<u64, Seq>,
+    expired: u64,
+    restored: u64,
+}
+
+/// The number in a name of ours.
+fn number(path: &RelPath) -> Option<u64> {
+    if !ours(path) {
+        return None;
+    }
+    let name = String::from_utf8_lossy(path.split().1).into_owned();
+    let rest = name.strip_prefix(".storage-guard-").unwrap_or(&name);
+    rest.split('-').next()?.parse().ok()
+}
+
+/// A name of ours.
+fn ours(path: &RelPath) -> bool {
+    path.components().any(|name| name.starts_with(b".storage-guard"))
+}
+
 impl World {
+    /// What is in quarantine by the journal is set aside, or under its name, or on its way out; what was put back is back.
+    fn kept_apart(&self, guard: &Guard, others: &BTreeSet<u64>) -> Result<Stands, String> {
+        let names: BTreeMap<u64, RelPath> = self.disk.names().into_iter().map(|(path, inode)| (inode, path)).collect();
+        let stands = quarantine(&guard.lines())?;
+        let (going, open) = guard.engine.journal.with_history(|history| {
+            let open: BTreeSet<u64> = history.open.values().map(|open| open.intent.target.inode).collect();
+            // A deletion that failed may have been done.
+            let failed = history.failures.keys().map(|id| Seq(*id));
+            (History::unsettled_retries(history).into_iter().chain(failed).collect::<BTreeSet<Seq>>(), open)
+        });
+        for (inode, seq) in stands.aside.iter().filter(|(inode, _)| !others.contains(inode)) {
+            if !names.contains_key(inode) && !going.contains(seq) {
+                return Err(format!("inode {inode} is in quarantine by the journal, and is nowhere"));
+            }
+        }
+        for (inode, quarantine) in &stands.back {
+            let Some((path, number)) = names.get(inode).and_then(|path| Some((path, number(path)?))) else { continue };
+            // A later intent may have set it aside again, to delete it.
+            let later = guard.lines().iter().any(|line| {
+                let of = line.intent.as_ref().filter(|(seq, _)| seq.0 == number && seq > quarantine);
+                of.is_some_and(|(_, intent)| {
+                    intent.target.inode == *inode && intent.target.rule != RuleKind::Quarantine
+                })
+            });
+            if !later && !open.contains(inode) {
+                return Err(format!("inode {inode} was put back by the journal from {}, and is {path}", quarantine.0));
+            }
+        }
+        Ok(stands)
+    }
+
     /// One life, up to its end; says whether it was cut short.
     fn live(&mut self, life: &Life) -> Result<bool, String> {
         self.rule(life.observe, life.protect);
         let before = self.disk.names();
         let mut guard = self.begin(life.strikes.clone());
-        let ended = catch_unwind(AssertUnwindSafe(|| guard.live(self)));
+        let ended = catch_unwind(AssertUnwindSafe(|| guard.live(self, life.orphans)));
         let cut = match ended {
             Ok(result) => {
                 result.map_err(|error| format!("the journal failed: {error}"))?;
@@ -489,7 +650,10 @@ impl World {
         self.disk.lose_power(keep);
         let mut known = self.known.lock().unwrap();
         let there: BTreeSet<u64> = self.disk.names().into_values().collect();
-        let done = done(&self.begin(BTreeMap::new()).lines());
+        let guard = self.begin(BTreeMap::new());
+        let done = done(&guard.lines());
+        self.kept_apart(&guard, &known.others)?;
+        drop(guard);
         if let Some(inode) = done.iter().find(|inode| there.contains(inode) && !known.others.contains(inode)) {
             return Err(format!("inode {inode} came back, though it is on record as deleted"));
         }
@@ -502,14 +666,28 @@ impl World {
     }
 
     /// Store and disk agree, and nothing is gone that may not go.
-    fn check(&self, guard: &Guard) -> Result<(), String> {
+    fn check(&self, guard: &Guard) -> Result<Stands, String> {
         let names = self.disk.names();
         let there: BTreeSet<u64> = names.values().copied().collect();
         let known = self.known.lock().unwrap();
+        let stands = self.kept_apart(guard, &known.others)?;
+        let told: BTreeMap<u64, Seq> = guard
+            .engine
+            .journal
+            .with_history(|history| history.quarantined.iter().map(|(seq, one)| (one.target.inode, *seq)).collect());
+        if told != stands.aside {
+            return Err(format!("the history has {told:?} in quarantine, and the lines have {:?}", stands.aside));
+        }
         let origin = |inode: &u64| self.born.get(inode).or_else(|| known.made.get(inode));
         for (path, inode) in &names {
             let home = origin(inode).ok_or_else(|| format!("inode {inode} is nobody's"))?;
             // Where the name was taken meanwhile, it cannot go back.
+            if stands.aside.contains_key(inode) {
+                if !ours(path) {
+                    return Err(format!("{path} is in quarantine by the journal"));
+                }
+                continue;
+            }
             if path != home && names.get(home).is_none_or(|other| other == inode) {
                 return Err(format!("{home} is left as {path}"));
             }
@@ -530,18 +708,35 @@ impl World {
                 true | false => {}
             }
         }
-        let open: Vec<_> = guard.engine.journal.with_history(|history| history.open.values().cloned().collect());
+        let (open, going): (Vec<_>, _) = guard
+            .engine
+            .journal
+            .with_history(|history| (history.open.values().cloned().collect(), history.unsettled_retries()));
+        if let Some(seq) = stands.aside.values().find(|seq| going.contains(seq)) {
+            return Err(format!("the deletion of {} in quarantine is not settled", seq.0));
+        }
         for one in open {
             if names.get(&one.intent.target.path).is_none_or(|inode| *inode == one.intent.target.inode) {
                 return Err(format!("intent {} is not settled", one.seq.0));
             }
         }
-        Ok(())
+        Ok(stands)
     }
 }
 
-/// Some lives with failures, then one without; gives how often the guard was cut short.
-fn check(case: &Case) -> Result<u64, String> {
+/// How much the cases met.
+#[derive(Debug, Default)]
+struct Met {
+    /// How often the guard was cut short.
+    cuts: u64,
+    /// Files that were in quarantine in the end, or were deleted there, or put back.
+    quarantined: u64,
+    expired: u64,
+    restored: u64,
+}
+
+/// Some lives with failures, then one without.
+fn check(case: &Case) -> Result<Met, String> {
     let mut world = World::new(case);
     let mut cuts = 0;
     for life in &case.lives {
@@ -552,10 +747,10 @@ fn check(case: &Case) -> Result<u64, String> {
     let failed = |error: JournalError| error.to_string();
     guard.scan(&world.policy, case.leases);
     settle(&guard.engine, &guard.trees).map_err(failed)?;
-    guard.live(&world).map_err(failed)?;
+    guard.live(&world, Orphans::default()).map_err(failed)?;
     guard.scan(&world.policy, case.leases);
     settle(&guard.engine, &guard.trees).map_err(failed)?;
-    world.check(&guard)?;
+    let stands = world.check(&guard)?;
     let before = (world.disk.names(), world.disk.directories(), guard.lines());
     let report = settle(&guard.engine, &guard.trees).map_err(failed)?;
     if before != (world.disk.names(), world.disk.directories(), guard.lines()) {
@@ -563,7 +758,8 @@ fn check(case: &Case) -> Result<u64, String> {
     }
     drop(guard);
     world.lose_power(0)?;
-    Ok(cuts)
+    let quarantined = stands.aside.len() as u64;
+    Ok(Met { cuts, quarantined, expired: stands.expired, restored: stands.restored })
 }
 
 /// Faults 51, 53, 59, 66 and 68 at the traits, with what only they can produce: answers that are lies, as over NFS, `EDQUOT`, no leases.
@@ -576,10 +772,14 @@ fn whatever_fails_and_whenever_it_is_cut_off_store_and_disk_agree() {
         max_shrink_iters: 4000,
         ..Config::default()
     };
-    let cuts = std::cell::Cell::new(0);
+    let met = std::cell::RefCell::new(Met::default());
     let found = TestRunner::new(config).run(&case(), |case| match check(&case) {
         Ok(more) => {
-            cuts.set(cuts.get() + more);
+            let mut met = met.borrow_mut();
+            met.cuts += more.cuts;
+            met.quarantined += more.quarantined;
+            met.expired += more.expired;
+            met.restored += more.restored;
             Ok(())
         }
         Err(why) => Err(TestCaseError::fail(why)),
@@ -588,14 +788,20 @@ fn whatever_fails_and_whenever_it_is_cut_off_store_and_disk_agree() {
         panic!("{error}");
     }
     total("model cases", cases);
-    total("model cuts", cuts.get());
+    let met = met.into_inner();
+    total("model cuts", met.cuts);
+    for (what, count) in [("quarantined", met.quarantined), ("expired", met.expired), ("restored", met.restored)] {
+        assert!(count >= cases / 30, "only {count} files were {what} in {cases} cases");
+        total(&format!("model files {what}"), count);
+    }
 }
 
 /// Fault 59: a deletion of which only the last step failed is no less done because a new rule protects the file.
 #[test]
 fn what_is_gone_is_not_kept_by_a_rule_that_came_later() {
     let files = [0, 3, 4].map(|dir| FileSpec { dir, age: 99, blocks: 1, nature: Nature::Plain }).to_vec();
-    let life = |strikes, protect| Life { strikes, power: None, torn: 0, observe: false, protect };
+    let life =
+        |strikes, protect| Life { strikes, power: None, torn: 0, observe: false, protect, orphans: Orphans::default() };
     for call in 1..100 {
         let failing = life(BTreeMap::from([(call, Strike::Refuse(libc::EIO))]), false);
         let case = Case {

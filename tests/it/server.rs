@@ -1,5 +1,6 @@
 //! The server from outside: bytes over sockets.
 
+mod orphans;
 mod served;
 
 use std::io::{Read as _, Write as _};

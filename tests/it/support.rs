@@ -1,11 +1,13 @@
 //! Trees and volumes for the tests, gone when the test ends.
 
+mod databases;
 mod monitoring;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
+pub(crate) use databases::{MariaDb, May, PASSWORD, Postgres, Server, Wvp};
 pub(crate) use monitoring::{Alertmanager, Prometheus};
 
 #[expect(clippy::disallowed_methods, reason = "files of a test are as old as the test says, counted from now")]

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use super::shapes::{Answer, EntryShape, FileQuestion, Question, Refusal, path, receive, send};
+use super::shapes::{Answer, EntryShape, FileQuestion, MOST_READ, Question, Refusal, path, receive, send};
 use crate::domain::path::RelPath;
 use crate::domain::units::{Bytes, Timestamp};
 use crate::system::{Dir as _, GuardedTree, HeldFile, SystemVolumes, Volumes as _, WritableDir as _, ffi};
@@ -189,6 +189,12 @@ fn ask(file: &dyn HeldFile, question: FileQuestion) -> io::Result<Answer> {
         }
         FileQuestion::Locked => Answer::Flag(file.locked()),
         FileQuestion::Shared => Answer::Number(file.shared().map(|bytes| bytes.0)),
+        FileQuestion::ReadAt(offset, length) => {
+            let mut data = vec![0; usize::try_from(length).unwrap_or(MOST_READ).min(MOST_READ)];
+            let read = file.read_at(offset, &mut data)?;
+            data.truncate(read);
+            Answer::Data(Some(data))
+        }
         FileQuestion::Close => Answer::Done,
     })
 }

@@ -14,6 +14,9 @@ use crate::system::{Aside, DirEntry, EntryType, Lease, LeaseKind};
 /// The longest frame: a chunk of a directory with names of the longest kind stays well below.
 const LONGEST: u32 = 4 << 20;
 
+/// The most that is read of a file at once.
+pub(super) const MOST_READ: usize = 64 << 10;
+
 /// A path below the top, in bytes.
 pub(super) type Name = Vec<u8>;
 
@@ -60,6 +63,8 @@ pub(super) enum FileQuestion {
     RemoveAttribute(String),
     Locked,
     Shared,
+    /// From an offset on, so many bytes.
+    ReadAt(u64, u32),
     Close,
 }
 

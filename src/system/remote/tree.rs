@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::link::Link;
-use super::shapes::{Answer, AsideShape, FileQuestion, Question, misfit};
+use super::shapes::{Answer, AsideShape, FileQuestion, MOST_READ, Question, misfit};
 use crate::domain::path::RelPath;
 use crate::domain::recording::FileIdentity;
 use crate::domain::units::Bytes;
@@ -216,6 +216,13 @@ impl HeldFile for IsolatedFile {
             Ok(Answer::Number(bytes)) => bytes.map(Bytes),
             Ok(_) | Err(_) => None,
         }
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = u32::try_from(buffer.len().min(MOST_READ)).unwrap_or(0);
+        let Answer::Data(Some(data)) = self.ask(FileQuestion::ReadAt(offset, wanted))? else { return Err(misfit()) };
+        buffer.get_mut(..data.len()).ok_or_else(misfit)?.copy_from_slice(&data);
+        Ok(data.len())
     }
 }
 

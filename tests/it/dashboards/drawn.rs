@@ -69,21 +69,27 @@ async fn every_panel_is_drawn_with_data() {
     let volume = Mounted::ext4(400);
     let tree = volume.path().join("record");
     let locked = tree.join(recording(&tree, "live/a", 3 * HOUR, MIB));
+    let mut known = Vec::new();
     for at in 0..125 {
         let age = Duration::from_secs(7200 - 40 * at);
-        recording(&tree, "live/a", age, MIB);
-        recording(&tree, "live/b", age, MIB);
+        known.extend(["live/a", "live/b"].map(|stream| recording(&tree, stream, age, MIB)));
     }
+    let list = home.path().join("known.txt");
+    std::fs::write(&list, format!("{}\n# end {}\n", known.join("\n"), known.len())).unwrap();
     // What a recorder left when it was killed.
     let left = tree.join(recording(&tree, "live/b", 200 * HOUR, 3 * MIB));
     let name = left.file_name().unwrap().to_str().unwrap();
     std::fs::rename(&left, left.with_file_name(format!(".{name}"))).unwrap();
     recording(&volume.path().join("export"), "live/door", 4 * HOUR, 5 * MIB);
     run("chattr", &["+i", locked.to_str().unwrap()]);
-    let trees = "mode: enforce\ntrees:\n  \
-         - { name: live, path: %/record, layout: zlmediakit, min_age: 1m, retention: [ { stream: \"live/*\", keep: 5m } ] }\n  \
-         - { name: export, path: %/export, layout: zlmediakit, protect: [\"live/door/**\"] }\n";
-    let busy = Site::start(home.path(), "cam-01", volume, hook, trees);
+    let trees = format!(
+        "mode: enforce\ncatalogues: [ {{ name: list, kind: manifest, file: {} }} ]\ntrees:\n  \
+         - {{ name: live, path: %/record, layout: zlmediakit, min_age: 1m, catalogue: list, \
+         retention: [ {{ stream: \"live/*\", keep: 5m }} ] }}\n  \
+         - {{ name: export, path: %/export, layout: zlmediakit, protect: [\"live/door/**\"] }}\n",
+        list.display()
+    );
+    let busy = Site::start(home.path(), "cam-01", volume, hook, &trees);
 
     let volume = Mounted::ext4(400);
     for at in 0..100 {

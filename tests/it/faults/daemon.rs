@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use storage_guard::daemon::{Daemon as Inside, Hub, Parts};
+use storage_guard::daemon::{Catalogues, Daemon as Inside, Hub, Parts};
 use storage_guard::domain::event::Event;
 use storage_guard::domain::units::Timestamp;
 use storage_guard::domain::volume::{FilesystemTraits, Reading, Unusable};
@@ -189,6 +189,7 @@ fn a_worker_that_panics_is_replaced() {
     let machine = Arc::new(Panicky(AtomicBool::new(false)));
     let recorder = hub.clone();
     let parts = Parts {
+        catalogues: Arc::new(Catalogues::none().unwrap()),
         machine: machine.clone(),
         clock,
         holders: Arc::new(ProcHolders),

@@ -132,6 +132,12 @@ fn check(tree: &dyn WritableDir) -> Vec<String> {
     let file = tree.open(&a).unwrap().unwrap();
     assert_eq!(file.identity().unwrap(), tree.look(&a).unwrap().unwrap());
     say(format!("{:?} {} {:?}", file.attribute("user.x").unwrap(), file.locked(), file.shared()));
+    let mut whole = vec![0; 100_000];
+    let mut read = |offset| file.read_at(offset, &mut whole).map(|length| whole[..length].to_vec());
+    let all = read(0).unwrap();
+    say(format!("{} {}", all.len(), all.iter().all(|byte| *byte == 1)));
+    say(format!("{:?} {:?} {}", read(8190).unwrap(), read(8192).unwrap(), error(read(u64::MAX))));
+    assert_eq!(file.read_at(0, &mut []).unwrap(), 0);
     file.set_attribute("user.x", b"\0\xff").unwrap();
     say(format!("{:?}", file.attribute("user.x").unwrap()));
     file.remove_attribute("user.x").unwrap();
@@ -209,6 +215,20 @@ fn a_child_reads_large_directories_and_ends_with_its_tree() {
     let mut names = BTreeSet::new();
     tree.read(None, &mut |entry| assert!(names.insert(entry.name))).unwrap();
     assert_eq!(names.len(), 3000);
+    let file = File::options().write(true).open(bed.home.path().join("7.mp4")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[9], 199_999).unwrap();
+    let held = tree.open(&path("7.mp4")).unwrap().unwrap();
+    let (mut buffer, mut at, mut pieces) = (vec![1; 500_000], 0, 0);
+    loop {
+        let read = held.read_at(at as u64, &mut buffer[at..]).unwrap();
+        assert!(read <= 65_536, "an answer has its bounds");
+        (at, pieces) = (at + read, pieces + 1);
+        if read == 0 {
+            break;
+        }
+    }
+    assert!(at == 200_000 && pieces == 5 && buffer[199_999] == 9 && buffer[..199_999].iter().all(|byte| *byte == 0));
+    drop(held);
     drop(tree);
     assert!(!lives(pid) && children(bed.state.path()).is_empty());
 }

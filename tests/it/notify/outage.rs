@@ -97,6 +97,7 @@ fn of(alert: AlertName, subject: &Subject) -> Episode {
         Subject::Guard => String::new(),
         Subject::Volume(name) => name.to_string(),
         Subject::Tree(name) => name.to_string(),
+        Subject::Catalogue(name) => name.to_string(),
     };
     (alert.to_string(), about)
 }

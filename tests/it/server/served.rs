@@ -11,17 +11,21 @@ use serde_json::Value;
 use sha2::Digest as _;
 use storage_guard::domain::deletion::Outcome;
 use storage_guard::domain::journal::JournalQuery;
+use storage_guard::domain::remedy::RemedyKind;
 use storage_guard::domain::secret::Secret;
 use storage_guard::domain::settings::{AuthSettings, Role, Token};
 use storage_guard::domain::units::Timestamp;
+use storage_guard::server::hook_records::HookKept;
+use storage_guard::server::orphans::{Missing, Orphan, OrphansWanted, Rehearsal, Remedied, RemedyRequest, Verdict};
 use storage_guard::server::records::{
     Alert, AlertState, Cap, ChannelTest, FailureItem, Job, JobItem, JobState, JournalEntry, MutedBy, NewSilence,
     Silence, SilenceMade,
 };
-use storage_guard::server::shapes::{Channel, Page, Path, Plan, Status};
+use storage_guard::server::shapes::{Catalogue, Channel, Page, Path, Plan, Status};
 use storage_guard::server::{
     Auth, Backend, ControlSocket, Limits, PageQuery, Plans, Refusal, metrics_router, router, serve_tcp, serve_unix,
 };
+use storage_guard::store::HookRecord;
 use storage_guard::system::Clock;
 use tokio::sync::watch;
 
@@ -80,6 +84,9 @@ fn job(id: u64, state: JobState) -> Job {
         reclaimed_bytes: 5,
         started: Some("2026-01-01T00:00:00Z".to_owned()),
         finished: None,
+        kind: "delete",
+        problem: None,
+        items_left_out: 0,
     }
 }
 
@@ -114,7 +121,14 @@ impl Backend for Fake {
 
     fn status(&self) -> Status {
         let delivery_failing_since = self.undelivered.lock().unwrap().clone();
-        Status { mode: "observe".to_owned(), delivery_failing_since, alerts: None, volumes: vec![], trees: vec![] }
+        Status {
+            mode: "observe".to_owned(),
+            delivery_failing_since,
+            alerts: None,
+            volumes: vec![],
+            trees: vec![],
+            catalogues: vec![],
+        }
     }
 
     fn plans(&self, volume: Option<&str>) -> Result<Plans, Refusal> {
@@ -151,6 +165,7 @@ impl Backend for Fake {
             attempts: 1,
             next_attempt: None,
             bytes: n,
+            detail: None,
         };
         page.page((1..=250).map(item), |item| item.bytes)
     }
@@ -201,6 +216,89 @@ impl Backend for Fake {
     fn close(&self, id: u64, reason: &str, who: &str) -> Result<(), Refusal> {
         self.note(format!("close {id} by {who}: {reason}"));
         Ok(())
+    }
+
+    fn orphans(&self, wanted: &OrphansWanted, page: &PageQuery) -> Result<Page<Orphan>, Refusal> {
+        self.note(format!("orphans {wanted:?} after {:?} limit {}", page.cursor, page.limit));
+        if wanted.tree.as_deref() == Some("none") {
+            return Err(Refusal::not_found("there is no tree `none`; there are: live"));
+        }
+        let orphan = Orphan {
+            tree: "live".to_owned(),
+            path: Path { path: "live/cam/a%0A.mp4".to_owned(), encoded: true },
+            stream: "live/cam".to_owned(),
+            bytes: 4096,
+            kind: "uncatalogued",
+            state: "reported",
+            first_seen: "2026-01-01T00:00:00Z".to_owned(),
+            verdict: Verdict {
+                proven: false,
+                witnesses: vec!["grammar"],
+                wanted: vec!["two_scans"],
+                sentence: "not proven".to_owned(),
+            },
+            playable: Some(true),
+            deleted_after: None,
+        };
+        Ok(Page { items: vec![orphan], next: Some("r.6c.uncatalogued.61".to_owned()) })
+    }
+
+    fn missing(&self, tree: Option<&str>, page: &PageQuery) -> Result<Page<Missing>, Refusal> {
+        self.note(format!("missing of {tree:?} after {:?}", page.cursor));
+        let missing = Missing {
+            tree: "live".to_owned(),
+            path: path("live/cam/b.mp4"),
+            row: "7".to_owned(),
+            catalogue: "wvp".to_owned(),
+        };
+        Ok(Page { items: vec![missing], next: None })
+    }
+
+    fn remedy(&self, kind: RemedyKind, request: &RemedyRequest, who: &str) -> Result<Remedied, Refusal> {
+        let which = request.which()?;
+        self.note(format!("{kind} {which:?} of {} by {who}", request.tree));
+        match request.tree.as_str() {
+            "live" if request.dry_run => Ok(Remedied::Rehearsal(Rehearsal { total: 3, items: vec![] })),
+            "live" => Ok(Remedied::Job(42)),
+            _ => Err(Refusal::conflict("untrusted", "catalogue `wvp` is not trusted")),
+        }
+    }
+
+    fn catalogues(&self) -> Vec<Catalogue> {
+        let catalogue = |name: &str, trusted: bool| Catalogue {
+            name: name.to_owned(),
+            kind: "wvp".to_owned(),
+            trusted,
+            reason: (!trusted).then(|| "it does not answer: timeout".to_owned()),
+            since: None,
+            can_accept: false,
+            rows: 4,
+            foreign_rows: 3,
+            bad_rows: 2,
+            collect: 1,
+            read_at: None,
+            remark: None,
+        };
+        vec![catalogue("wvp", true), catalogue("other", false)]
+    }
+
+    fn accept(&self, name: &str, who: &str) -> Result<(), Refusal> {
+        self.note(format!("accept {name} by {who}"));
+        if name == "wvp" { Ok(()) } else { Err(Refusal::not_found(format!("there is no catalogue `{name}`"))) }
+    }
+
+    fn keep_hooks(&self, records: &[HookRecord]) -> Result<Vec<HookKept>, Refusal> {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut out = Vec::new();
+        for record in records {
+            let (server, stream, path) = (&record.media_server, &record.stream, String::from_utf8_lossy(&record.path));
+            self.note(format!("hook {server} {stream} {path} {} {} {}", record.start, record.size, record.length));
+            if stream == "live/unkept" {
+                return Err(Refusal::unavailable("hooks", "hook records cannot be kept"));
+            }
+            out.push(if seen.insert(record.path.clone()) { HookKept::Stored } else { HookKept::Duplicate });
+        }
+        Ok(out)
     }
 
     fn alerts(&self) -> Vec<Alert> {
@@ -337,7 +435,8 @@ impl Served {
     /// Sends bytes and reads what comes until the server closes.
     pub(super) fn raw(&self, bytes: &[u8]) -> Answer {
         let mut stream = self.connect();
-        stream.write_all(bytes).unwrap();
+        // A server that answers before it has read all may close meanwhile.
+        let _ = stream.write_all(bytes);
         Answer::read(&mut stream)
     }
 

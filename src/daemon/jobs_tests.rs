@@ -1,0 +1,189 @@
+//! Jobs that are about orphans: their numbers, and what is kept of their items.
+
+use super::*;
+use crate::daemon::jobs::Jobs;
+use crate::domain::deletion::{Failure, Seq, Target};
+use crate::domain::journal::Intent;
+use crate::domain::remedy::RemedyKind;
+use crate::domain::units::Timestamp;
+use crate::server::PageQuery;
+use crate::server::records::{JobState, Problem};
+
+fn path(name: &str) -> RelPath {
+    RelPath::new(name.as_bytes()).unwrap()
+}
+
+fn done(name: &str, outcome: Outcome) -> ItemDone {
+    let detail = (outcome != Outcome::Verified).then(|| format!("why {name}"));
+    ItemDone { tree: TreeId::new("live"), path: path(name), bytes: Bytes(1), outcome, cause: None, detail }
+}
+
+fn target(name: &str, rule: RuleKind) -> Target {
+    Target {
+        tree: TreeId::new("live"),
+        path: path(name),
+        stream: "live/cam".to_owned(),
+        bytes: Bytes(10),
+        inode: 1,
+        fingerprint: 1,
+        rule,
+        trigger: rule.trigger(),
+        reason: String::new(),
+    }
+}
+
+fn settled(seq: u64, name: &str, rule: RuleKind, attempt: Attempt) -> Settled {
+    let intent = Intent { target: target(name, rule), who: "ops".to_owned(), job: Some(1), run: 1, retry_of: None };
+    Settled { seq: Seq(seq), intent, attempt }
+}
+
+fn failed(error: &str) -> Attempt {
+    Attempt::Failed { cause: Cause::InUse, error: error.to_owned(), holder: None }
+}
+
+fn verified() -> Attempt {
+    Attempt::Verified { freed: Bytes(10), shared: Bytes::ZERO, open: false }
+}
+
+fn failing(id: u64) -> Failure {
+    Failure {
+        id,
+        target: target("x", RuleKind::Orphan),
+        cause: Cause::Locked,
+        error: "it is immutable".to_owned(),
+        holder: None,
+        attempts: 3,
+        next_attempt: Timestamp::from_secs(60),
+        since: Timestamp::from_secs(0),
+    }
+}
+
+/// total, verified, failed, waiting, kept
+fn numbers(jobs: &Jobs, history: &History) -> [u64; 5] {
+    let job = jobs.get(1, history).unwrap();
+    [job.total, job.verified, job.failed, job.waiting, job.kept]
+}
+
+fn expanded(jobs: &mut Jobs, items: usize) {
+    jobs.expand(1, items, Bytes(10 * items as u64));
+}
+
+#[test]
+fn a_remedy_is_counted_as_it_goes_on_and_ends_as_done() {
+    let (mut jobs, history) = (Jobs::default(), History::default());
+    jobs.add_remedy(1, RemedyKind::Adopt);
+    let state = |jobs: &Jobs| jobs.get(1, &history).unwrap().state;
+    assert_eq!((state(&jobs), numbers(&jobs, &history)), (JobState::Queued, [0; 5]));
+    jobs.begin(1, Timestamp::from_secs(0)).unwrap();
+    expanded(&mut jobs, 3);
+    expanded(&mut jobs, 1);
+    jobs.item(1, done("a", Outcome::Verified));
+    jobs.item(1, done("b", Outcome::Failed));
+    assert_eq!((state(&jobs), numbers(&jobs, &history)), (JobState::Running, [4, 1, 1, 0, 0]));
+    jobs.item(1, done("c", Outcome::Kept));
+    jobs.item(1, done("d", Outcome::AlreadyGone));
+    let problem = Problem { code: "failed", message: "the database does not answer".to_owned() };
+    jobs.end_remedy(1, Bytes(7), Some(problem.clone()), Timestamp::from_secs(9));
+    let job = jobs.get(1, &history).unwrap();
+    assert_eq!((job.state, numbers(&jobs, &history)), (JobState::Done, [4, 2, 1, 0, 1]));
+    assert_eq!((job.kind, job.expected_bytes, job.reclaimed_bytes), ("adopt", 40, 7));
+    assert_eq!((job.problem, job.finished.as_deref()), (Some(problem), Some("1970-01-01T00:00:09Z")));
+    let items = |outcome| {
+        let page = PageQuery { limit: 10, cursor: None };
+        let items = jobs.items(1, outcome, &page, &history).unwrap().items;
+        items.into_iter().map(|item| (item.path.path, item.outcome.unwrap(), item.detail)).collect::<Vec<_>>()
+    };
+    let why = |name: &str, outcome: &'static str| (name.to_owned(), outcome, Some(format!("why {name}")));
+    assert_eq!(
+        items(None),
+        [why("b", "failed"), why("c", "kept"), ("a".to_owned(), "verified", None), why("d", "already_gone")]
+    );
+    assert_eq!(items(Some(Outcome::Kept)), [why("c", "kept")]);
+}
+
+#[test]
+fn a_deletion_that_failed_counts_by_how_it_stands_now() {
+    let (mut jobs, mut history) = (Jobs::default(), History::default());
+    jobs.add_remedy(1, RemedyKind::Delete);
+    jobs.begin(1, Timestamp::from_secs(0)).unwrap();
+    expanded(&mut jobs, 4);
+    let rule = RuleKind::Orphan;
+    let kept = Attempt::Kept { why: "it changed".to_owned() };
+    jobs.settle(1, vec![settled(5, "a", rule, verified()), settled(6, "b", rule, failed("busy"))]);
+    jobs.settle(1, vec![settled(7, "c", rule, failed("busy")), settled(8, "d", rule, kept)]);
+    history.failures.extend([(6, failing(6)), (7, failing(7))]);
+    jobs.end_remedy(1, Bytes(10), None, Timestamp::from_secs(9));
+    let check = |history: &History, state, expected| {
+        assert_eq!((jobs.get(1, history).unwrap().state, numbers(&jobs, history)), (state, expected));
+    };
+    check(&history, JobState::Waiting, [4, 1, 0, 2, 1]);
+    let page = PageQuery { limit: 10, cursor: None };
+    let item = &jobs.items(1, Some(Outcome::Failed), &page, &history).unwrap().items[0];
+    assert_eq!((item.cause, item.attempts, item.detail.as_deref()), (Some("locked"), 3, Some("it is immutable")));
+    // One succeeds at last, the other is closed by a person.
+    history.failures.clear();
+    history.closed.insert(7);
+    check(&history, JobState::Done, [4, 2, 1, 0, 1]);
+    let outcomes = |outcome| jobs.items(1, outcome, &page, &history).unwrap().items.len();
+    assert_eq!((outcomes(Some(Outcome::Verified)), outcomes(Some(Outcome::Failed))), (2, 1));
+}
+
+#[test]
+fn what_is_set_aside_has_succeeded_and_what_could_not_be_is_not_tried_again() {
+    let (mut jobs, history) = (Jobs::default(), History::default());
+    jobs.add_remedy(1, RemedyKind::Quarantine);
+    expanded(&mut jobs, 4);
+    let kept = |why: &str| Attempt::Kept { why: why.to_owned() };
+    let rule = RuleKind::Quarantine;
+    jobs.settle(
+        1,
+        vec![
+            settled(5, "a", rule, kept("quarantined")),
+            settled(6, "b", rule, failed("no room")),
+            settled(7, "c", rule, kept("hold")),
+            settled(8, "d", rule, Attempt::AlreadyGone),
+        ],
+    );
+    assert_eq!(numbers(&jobs, &history), [4, 2, 1, 0, 1]);
+}
+
+/// What is held in memory does not grow with the job.
+#[test]
+fn a_job_about_very_many_keeps_those_that_a_person_would_ask_about() {
+    let (mut jobs, history) = (Jobs::default(), History::default());
+    jobs.add_remedy(1, RemedyKind::Adopt);
+    let (bad, good) = (UNSUCCESSFUL as u64 + 5, SUCCESSFUL as u64 + 7);
+    (0..bad).for_each(|n| jobs.item(1, done(&format!("bad{n}"), Outcome::Failed)));
+    (0..good).for_each(|n| jobs.item(1, done(&format!("good{n}"), Outcome::Verified)));
+    let job = jobs.get(1, &history).unwrap();
+    assert_eq!((job.verified, job.failed, job.items_left_out), (good, bad, 12));
+    let mut cursor = None;
+    let mut seen = Vec::new();
+    loop {
+        let page = jobs.items(1, None, &PageQuery { limit: 1000, cursor }, &history).unwrap();
+        seen.extend(page.items.into_iter().map(|item| item.path.path));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(
+        (seen.len(), seen[0].as_str(), seen[UNSUCCESSFUL].as_str()),
+        (UNSUCCESSFUL + SUCCESSFUL, "bad0", "good0")
+    );
+}
+
+#[test]
+fn what_is_cancelled_does_not_begin_and_a_plan_is_no_remedy() {
+    let (mut jobs, history) = (Jobs::default(), History::default());
+    jobs.add_remedy(1, RemedyKind::Delete);
+    jobs.cancel(1).unwrap();
+    assert!(jobs.begin(1, Timestamp::from_secs(0)).is_none());
+    assert_eq!(jobs.get(1, &history).unwrap().state, JobState::Cancelled);
+
+    jobs.add(1, vec![target("a", RuleKind::Pressure)]);
+    jobs.item(1, done("a", Outcome::Failed));
+    expanded(&mut jobs, 3);
+    let job = jobs.get(1, &history).unwrap();
+    assert_eq!((job.kind, job.total, job.failed, job.expected_bytes), ("plan", 1, 0, 10));
+}

@@ -1,0 +1,626 @@
+//! What is done with orphans and leftovers on disk: by request, or because the tree's policy says so. All of it goes through the door.
+//!
+//! Only what is proven goes, and only while every catalogue of its tree is believed and still does not know it: that is asked again, file by
+//! file, at that moment. Beyond `orphans.max_share` of the tree nothing goes at all until a person says so (promise 9).
+
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
+
+use super::catalogues::{RowWish, RowWork};
+use super::hub::Hub;
+use super::inspect::is_told_of;
+use super::job_items::ItemDone;
+use super::reading::Disk;
+use super::rows::Hand;
+use super::volume::VolumeWorker;
+use crate::catalogue::Known;
+use crate::domain::cause::chain;
+use crate::domain::deletion::{Cap, Outcome, RuleKind, Seq, Target, Trigger};
+use crate::domain::event::Event;
+use crate::domain::journal::{GUARD, Intent};
+use crate::domain::names::{CatalogueId, TreeId};
+use crate::domain::orphan::{LeftoverAction, Orphan, OrphanAction, OrphanKind, Playable};
+use crate::domain::path::RelPath;
+use crate::domain::recording::Tally;
+use crate::domain::remedy::{Remedy, RemedyKind, Which};
+use crate::domain::retention::Mode;
+use crate::domain::units::Bytes;
+use crate::reclaim::{Order, OrphanWish, Settled, Stop};
+use crate::server::orphans::Rehearsal;
+use crate::server::records::Problem;
+use crate::store::{JournalError, OrphanQuery};
+
+/// So many files are put back before somebody is asked whether to go on: each costs several syncs.
+const RESTORED: usize = 100;
+/// So many orphans are chosen at once.
+const CHUNK: usize = 10_000;
+
+/// Who wants something done with orphans.
+struct Caller<'a> {
+    who: &'a str,
+    run: u64,
+    job: Option<u64>,
+}
+
+/// How a remedy ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Relief {
+    /// What came back, as measured.
+    pub(super) reclaimed: Bytes,
+    /// Why it ended before all was done.
+    pub(super) problem: Option<Problem>,
+}
+
+impl Relief {
+    /// It was not begun, or ended early.
+    pub(super) fn refused(code: &'static str, message: impl Into<String>) -> Self {
+        Self { reclaimed: Bytes::ZERO, problem: Some(Problem { code, message: message.into() }) }
+    }
+}
+
+/// Carries a remedy out for a job that has begun, and ends the job, however that goes. `looked` is how the look before it went.
+///
+/// # Errors
+/// If the journal cannot be written.
+pub(super) fn carry(
+    volume: &mut VolumeWorker,
+    hub: &Hub,
+    job: u64,
+    remedy: &Remedy,
+    who: &str,
+    stop: Stop<'_>,
+    looked: Result<(), JournalError>,
+) -> Result<(), JournalError> {
+    let result = looked.and_then(|()| volume.remedy(hub, job, remedy, who, stop));
+    let (relief, failed) = match result {
+        Ok(relief) => (relief, None),
+        Err(error) => (Relief::refused("journal", format!("{}; nothing more is changed", chain(&error))), Some(error)),
+    };
+    hub.with_jobs(|jobs| jobs.end_remedy(job, relief.reclaimed, relief.problem, hub.now()));
+    failed.map_or(Ok(()), Err)
+}
+
+impl VolumeWorker {
+    /// Carries a remedy out, and tells the job of each item.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub(super) fn remedy(
+        &mut self,
+        hub: &Hub,
+        job: u64,
+        remedy: &Remedy,
+        who: &str,
+        stop: Stop<'_>,
+    ) -> Result<Relief, JournalError> {
+        let Some(index) = self.trees.iter().position(|tree| tree.policy.tree == remedy.tree) else {
+            return Ok(Relief::refused("gone", "its tree is not guarded any more"));
+        };
+        let tree = &self.trees[index];
+        if tree.policy.mode != Mode::Enforce {
+            return Ok(Relief::refused("observe", "the tree is only observed: nothing is changed"));
+        }
+        if self.reading.is_err() || tree.fault.is_some() || !self.steady()? {
+            return Ok(Relief::refused("blind", "the tree cannot be trusted now, so nothing in it is touched"));
+        }
+        let caller = Caller { who, run: job, job: Some(job) };
+        match remedy.kind {
+            RemedyKind::Restore => self.restore(hub, &caller, remedy, stop).map(|()| Relief::default()),
+            RemedyKind::Adopt | RemedyKind::RemoveRows => {
+                let disk = Disk::of(self, hub);
+                let Some(keeper) = self.catalogues.writable(&remedy.tree) else {
+                    return Ok(Relief::refused("read_only", "its catalogue has no rows that could be changed"));
+                };
+                let hand = Hand { keeper: &keeper, catalogues: &self.catalogues, hub, disk: &disk };
+                Ok(hand.change(remedy, Some(job), who))
+            }
+            RemedyKind::Quarantine | RemedyKind::Delete => {
+                if let Err(text) = self.within_cap(index, remedy)? {
+                    return Ok(Relief::refused("cap", text));
+                }
+                let reclaimed = Cell::new(Bytes::ZERO);
+                let tell = |change| {
+                    hub.with_jobs(|jobs| match change {
+                        Change::Chosen(count, bytes) => jobs.expand(job, count, bytes),
+                        Change::Kept(tree, path, bytes, why) => jobs.item(job, kept(tree, path, bytes, why)),
+                        Change::Settled(settled) => jobs.settle(job, settled),
+                        Change::Reclaimed(bytes) => reclaimed.set(reclaimed.get().saturating_add(bytes)),
+                    });
+                };
+                self.clear(index, remedy, &caller, stop, &|_| (), &tell)?;
+                Ok(Relief { reclaimed: reclaimed.get(), problem: None })
+            }
+        }
+    }
+
+    /// Says what an adoption would do; nothing is written.
+    ///
+    /// # Errors
+    /// A sentence that says why that cannot be told.
+    pub(super) fn rehearse(&self, hub: &Hub, remedy: &Remedy) -> Result<Rehearsal, String> {
+        let keeper = self.catalogues.writable(&remedy.tree).ok_or("its catalogue has no rows that could be changed")?;
+        let disk = Disk::of(self, hub);
+        Hand { keeper: &keeper, catalogues: &self.catalogues, hub, disk: &disk }.rehearse(remedy)
+    }
+
+    /// What the policies of its trees want done with orphans and leftovers, once after each comparison, and what was in quarantine for long
+    /// enough.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub(super) fn clear_orphans(&mut self, stop: Stop<'_>, publish: &dyn Fn(&Self)) -> Result<(), JournalError> {
+        if self.clock.suspect().is_some() || !self.favourites_known() {
+            return Ok(());
+        }
+        let pressed = self.basis().is_some_and(|basis| !basis.target.is_zero());
+        let open = pressed || self.in_window(self.now());
+        if open {
+            self.expire(stop, publish)?;
+        }
+        let moment = self.clock.skew().at(self.now());
+        for index in 0..self.trees.len() {
+            let tree = &mut self.trees[index];
+            let policy = tree.policy.clone();
+            // Whom a person permits something need not wait for the window, or for another comparison.
+            let permitted = self
+                .engine
+                .journal
+                .with_history(|history| history.permitted(&policy.tree, Cap::OrphanShare, moment.latest).is_some());
+            let news = tree.compared.is_some() && (permitted || (open && tree.cleared != tree.compared));
+            if policy.mode != Mode::Enforce || tree.fault.is_some() || !news {
+                continue;
+            }
+            tree.cleared.clone_from(&tree.compared);
+            let wishes = [
+                match policy.orphans.action {
+                    OrphanAction::Delete => Some((OrphanKind::Uncatalogued, RemedyKind::Delete)),
+                    OrphanAction::Quarantine => Some((OrphanKind::Uncatalogued, RemedyKind::Quarantine)),
+                    OrphanAction::Adopt | OrphanAction::Report => None,
+                },
+                match policy.leftovers.action {
+                    LeftoverAction::Delete => Some((OrphanKind::Leftover, RemedyKind::Delete)),
+                    LeftoverAction::Report => None,
+                },
+            ];
+            for (orphans, kind) in wishes.into_iter().flatten() {
+                let remedy = Remedy { kind, orphans, tree: policy.tree.clone(), which: Which::All };
+                if orphans == OrphanKind::Uncatalogued && self.catalogues.known(&policy.tree).is_err() {
+                    continue;
+                }
+                let wanted = self.wanted(index, &remedy);
+                let fits = wanted.files > 0 && self.within_cap(index, &remedy)?.is_ok();
+                // What is deleted by itself counts against the day's share too; what is set aside counts once it is deleted.
+                if fits && (kind == RemedyKind::Quarantine || self.within_day(index, wanted.bytes)?) {
+                    let caller = Caller { who: GUARD, run: self.next_run(), job: None };
+                    self.clear(index, &remedy, &caller, stop, publish, &|_| ())?;
+                }
+            }
+            if policy.orphans.action == OrphanAction::Adopt {
+                self.ask_adoption(index);
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries a remedy out, some thousands of files at a time.
+    fn clear(
+        &mut self,
+        index: usize,
+        remedy: &Remedy,
+        caller: &Caller<'_>,
+        stop: Stop<'_>,
+        publish: &dyn Fn(&Self),
+        tell: &dyn Fn(Change),
+    ) -> Result<(), JournalError> {
+        let mut after = None;
+        loop {
+            let chosen = self.choose(index, remedy, after.as_ref());
+            let Some(last) = chosen.last() else { break };
+            after = Some((last.tree.clone(), last.kind, last.path.clone()));
+            let count = chosen.len();
+            let by_policy = caller.job.is_none();
+            let targets = self.targets(index, remedy, chosen, by_policy, tell);
+            let expected = match remedy.kind {
+                RemedyKind::Delete => targets.iter().map(|target| target.bytes).sum(),
+                RemedyKind::Adopt | RemedyKind::Quarantine | RemedyKind::Restore | RemedyKind::RemoveRows => {
+                    Bytes::ZERO
+                }
+            };
+            tell(Change::Chosen(count, expected));
+            let settled = match remedy.kind {
+                RemedyKind::Quarantine => self.set_aside(targets, caller, stop)?,
+                RemedyKind::Delete => self.delete(targets, caller, stop, publish, tell)?,
+                RemedyKind::Adopt | RemedyKind::Restore | RemedyKind::RemoveRows => Vec::new(),
+            };
+            if by_policy {
+                let boot = self.engine.clock.boottime();
+                self.trees[index].remember_kept(&settled, boot);
+            }
+            tell(Change::Settled(settled));
+            if stop() || matches!(remedy.which, Which::Paths(_)) {
+                break;
+            }
+        }
+        self.trees[index].recount(&self.catalogues);
+        publish(self);
+        Ok(())
+    }
+
+    /// What can be said of a tree at this moment.
+    fn of_now(&self, index: usize) -> Now {
+        let tree = &self.trees[index];
+        let name = &tree.policy.tree;
+        // A hook database that does not answer makes its catalogue distrusted, so it is asked first.
+        let undrained = self.catalogues.undrained(name);
+        Now {
+            known: self.catalogues.known(name),
+            undrained,
+            clock_trusted: self.clock.suspect().is_none(),
+            compared: tree.compared.is_some(),
+        }
+    }
+
+    /// Why a deletion that once was that of an orphan may not be made now: a retry is a new decision. `Ok` says that it never will be,
+    /// since it is no orphan any more.
+    pub(super) fn no_orphan(&self, target: &Target) -> Option<Result<String, String>> {
+        let index = self.trees.iter().position(|tree| tree.policy.tree == target.tree)?;
+        let now = self.of_now(index);
+        let why = now.catalogued(&target.tree, &target.path, &target.stream)?;
+        let known = now.known.is_ok_and(|known| {
+            known.iter().any(|one| one.index.rows_of(&target.tree, &target.path).is_ok_and(|rows| !rows.is_empty()))
+        });
+        Some(if known { Ok(why) } else { Err(why) })
+    }
+
+    /// The next orphans that a remedy is about.
+    fn choose(&self, index: usize, remedy: &Remedy, after: Option<&(TreeId, OrphanKind, RelPath)>) -> Vec<Orphan> {
+        let tree = &self.trees[index].policy.tree;
+        let findings = &self.catalogues.findings;
+        let found = match &remedy.which {
+            Which::Paths(paths) => {
+                let find = |path| findings.orphan(tree, remedy.orphans, path);
+                paths.iter().map(find).collect::<Result<Vec<_>, _>>().map(|found| found.into_iter().flatten().collect())
+            }
+            Which::All => findings.orphans(&OrphanQuery {
+                tree: Some(tree.clone()),
+                kind: Some(remedy.orphans),
+                proven: true,
+                after: after.cloned(),
+                limit: CHUNK,
+            }),
+        };
+        found.unwrap_or_else(|error| {
+            self.emit(Event::Remark { text: format!("orphans of tree {tree}: {error}"), urgent: false });
+            Vec::new()
+        })
+    }
+
+    /// How much a remedy is about.
+    fn wanted(&self, index: usize, remedy: &Remedy) -> Tally {
+        match &remedy.which {
+            Which::All => {
+                let tree = &self.trees[index].policy.tree;
+                self.catalogues.findings.found(tree, remedy.orphans).unwrap_or_default().proven
+            }
+            Which::Paths(_) => {
+                let mut all = Tally::default();
+                self.choose(index, remedy, None).iter().for_each(|orphan| all.add(orphan.bytes));
+                all
+            }
+        }
+    }
+
+    /// Those that may go at this moment, as targets; of the others `tell` hears why not. What the door kept is not wanted again soon by
+    /// policy.
+    fn targets(
+        &self,
+        index: usize,
+        remedy: &Remedy,
+        chosen: Vec<Orphan>,
+        by_policy: bool,
+        tell: &dyn Fn(Change),
+    ) -> Vec<Target> {
+        let (watch, boot) = (&self.trees[index], self.engine.clock.boottime());
+        let tree = &self.trees[index].policy.tree;
+        let now = self.of_now(index);
+        let failing: HashSet<RelPath> = self.journal().with_history(|history| {
+            let failing = history.failures.values().map(|failure| &failure.target);
+            let open = history.open.values().map(|open| &open.intent.target);
+            failing.chain(open).filter(|target| target.tree == *tree).map(|target| target.path.clone()).collect()
+        });
+        let rule = match (remedy.kind, remedy.orphans) {
+            (RemedyKind::Quarantine, _) => RuleKind::Quarantine,
+            (_, OrphanKind::Uncatalogued) => RuleKind::Orphan,
+            (_, OrphanKind::Leftover) => RuleKind::Leftover,
+        };
+        let mut out = Vec::with_capacity(chosen.len());
+        for orphan in chosen {
+            let hindered = if failing.contains(&orphan.path) {
+                Some("its deletion failed before, and is tried again by itself".to_owned())
+            } else if watch.protects(&orphan.path) {
+                Some("it is protected".to_owned())
+            } else if by_policy && watch.was_kept(&orphan, boot) {
+                Some("it was kept within the last day".to_owned())
+            } else {
+                hindered(&orphan, remedy.kind, &now)
+            };
+            match hindered {
+                Some(why) => tell(Change::Kept(orphan.tree, orphan.path, orphan.bytes, why)),
+                None => out.push(target(&orphan, rule, now.known.as_deref().unwrap_or_default())),
+            }
+        }
+        out
+    }
+
+    fn delete(
+        &mut self,
+        targets: Vec<Target>,
+        caller: &Caller<'_>,
+        stop: Stop<'_>,
+        publish: &dyn Fn(&Self),
+        tell: &dyn Fn(Change),
+    ) -> Result<Vec<Settled>, JournalError> {
+        if targets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let order = self.order(targets, caller);
+        let report = self.carry(order, &[], true, stop, publish)?;
+        tell(Change::Reclaimed(report.reclaimed));
+        Ok(report.settled)
+    }
+
+    fn order(&self, targets: Vec<Target>, caller: &Caller<'_>) -> Order {
+        let names = self.names();
+        Order {
+            volume: self.name.clone(),
+            run: caller.run,
+            who: caller.who.to_owned(),
+            job: caller.job,
+            targets,
+            marks: self.marks.clone(),
+            promised: self.journal().with_history(|history| history.held_open(&names)),
+        }
+    }
+
+    /// Sets files aside. Nothing is freed, so no ledger judges.
+    fn set_aside(
+        &mut self,
+        targets: Vec<Target>,
+        caller: &Caller<'_>,
+        stop: Stop<'_>,
+    ) -> Result<Vec<Settled>, JournalError> {
+        let mut out = Vec::new();
+        for some in targets.chunks(self.engine.cleanup.batch_files.max(1)) {
+            if stop() {
+                break;
+            }
+            let intent = |target: &Target| Intent {
+                target: target.clone(),
+                who: caller.who.to_owned(),
+                job: caller.job,
+                run: caller.run,
+                retry_of: None,
+            };
+            let settled = self.engine.batch(&self.handles(), some.iter().map(intent).collect(), stop)?;
+            for tree in &mut self.trees {
+                tree.settled(&settled);
+            }
+            self.note_settled(&settled);
+            out.extend(settled);
+        }
+        Ok(out)
+    }
+
+    /// Deletes what was in quarantine for long enough.
+    fn expire(&mut self, stop: Stop<'_>, publish: &dyn Fn(&Self)) -> Result<(), JournalError> {
+        let now = self.now();
+        for index in 0..self.trees.len() {
+            let policy = self.trees[index].policy.clone();
+            if policy.mode != Mode::Enforce || self.trees[index].fault.is_some() {
+                continue;
+            }
+            let moment = self.clock.skew().at(now);
+            let over: Vec<(Seq, Target)> = self.journal().with_history(|history| {
+                let over = history.past_quarantine(&policy.tree, policy.orphans.quarantine, &moment);
+                let target = |seq| history.quarantined.get(&seq).map(|aside| (seq, aside.target.clone()));
+                over.into_iter().filter_map(target).collect()
+            });
+            // What a catalogue knows by now, or while none is trusted, stays where it is, until somebody restores it.
+            let now = self.of_now(index);
+            let orphan = |target: &Target| now.catalogued(&target.tree, &target.path, &target.stream).is_none();
+            let due: Vec<(Seq, Bytes)> = over
+                .into_iter()
+                .filter(|(_, target)| target.trigger == Trigger::Leftover || orphan(target))
+                .map(|(seq, target)| (seq, target.bytes))
+                .take(CHUNK)
+                .collect();
+            let bytes: Bytes = due.iter().map(|(_, bytes)| *bytes).sum();
+            if due.is_empty() || !self.within_day(index, bytes)? {
+                continue;
+            }
+            let which: Vec<Seq> = due.into_iter().map(|(seq, _)| seq).collect();
+            let caller = Caller { who: GUARD, run: self.next_run(), job: None };
+            let order = self.order(Vec::new(), &caller);
+            self.carry(order, &which, true, stop, publish)?;
+        }
+        Ok(())
+    }
+
+    /// Puts files back from quarantine.
+    fn restore(&mut self, hub: &Hub, caller: &Caller<'_>, remedy: &Remedy, stop: Stop<'_>) -> Result<(), JournalError> {
+        let chosen: Vec<(Seq, RelPath, Bytes)> = self.journal().with_history(|history| {
+            let here = history.quarantined.iter().filter(|(_, aside)| aside.target.tree == remedy.tree);
+            let wanted = here.filter(|(_, aside)| match &remedy.which {
+                Which::All => true,
+                Which::Paths(paths) => paths.contains(&aside.target.path),
+            });
+            wanted.map(|(seq, aside)| (*seq, aside.target.path.clone(), aside.target.bytes)).collect()
+        });
+        let job = caller.run;
+        hub.with_jobs(|jobs| jobs.expand(job, chosen.len(), Bytes::ZERO));
+        let paths: HashMap<Seq, (RelPath, Bytes)> =
+            chosen.into_iter().map(|(seq, path, bytes)| (seq, (path, bytes))).collect();
+        let mut which: Vec<Seq> = paths.keys().copied().collect();
+        which.sort_unstable();
+        for some in which.chunks(self.engine.cleanup.batch_files.clamp(1, RESTORED)) {
+            if stop() {
+                break;
+            }
+            let mut back = Vec::new();
+            for (seq, result) in self.engine.restore(&self.handles(), some, caller.who)? {
+                let Some((path, bytes)) = paths.get(&seq) else { continue };
+                let (outcome, detail) = match result {
+                    Ok(()) => {
+                        back.push(path.clone());
+                        (Outcome::Verified, "it is back under its name".to_owned())
+                    }
+                    Err(why) => (Outcome::Kept, why),
+                };
+                let done = ItemDone { outcome, ..kept(remedy.tree.clone(), path.clone(), *bytes, detail) };
+                hub.with_jobs(|jobs| jobs.item(job, done));
+            }
+            let _ = self.catalogues.findings.forget_reclaimed(&remedy.tree, &back);
+        }
+        Ok(())
+    }
+
+    /// Whether a remedy is within `orphans.max_share`; else the cap trips, and the sentence says what to do.
+    fn within_cap(&self, index: usize, remedy: &Remedy) -> Result<Result<(), String>, JournalError> {
+        if remedy.orphans == OrphanKind::Leftover {
+            return Ok(Ok(()));
+        }
+        let tree = &self.trees[index];
+        let name = &tree.policy.tree;
+        let wish = OrphanWish {
+            volume: self.name.clone(),
+            tree: name.clone(),
+            max_share: tree.policy.orphans.max_share,
+            held: Tally { files: tree.files(), bytes: tree.held() },
+            wanted: self.wanted(index, remedy),
+            available: self.reading.as_ref().map_or(Bytes::ZERO, |reading| reading.space.available),
+        };
+        if self.engine.orphans_allowed(&wish)? {
+            return Ok(Ok(()));
+        }
+        Ok(Err(format!(
+            "the cap `orphan_share` of tree `{name}` waits for a person: look at `storage-guard orphans list {name}`, and if they may go, \
+             `storage-guard cap acknowledge {name} orphan_share` permits one run"
+        )))
+    }
+
+    /// Whether so much more may be deleted by itself today; else the cap of runs trips.
+    fn within_day(&self, index: usize, wanted: Bytes) -> Result<bool, JournalError> {
+        let Some(basis) = self.basis() else { return Ok(false) };
+        let tree = &self.trees[index].policy.tree;
+        let Some(at) = basis.trees.iter().position(|facts| facts.policy.tree == *tree) else { return Ok(false) };
+        if wanted <= basis.allowances[at].retention {
+            return Ok(true);
+        }
+        let (plan, _) = basis.plan(&self.name, self.now());
+        self.trip(&plan, &basis, &[(at, wanted)])?;
+        Ok(false)
+    }
+
+    /// Lets the catalogue of a tree adopt what is proven.
+    fn ask_adoption(&self, index: usize) {
+        let tree = &self.trees[index].policy.tree;
+        let found = self.catalogues.findings.found(tree, OrphanKind::Uncatalogued).unwrap_or_default();
+        if found.proven.files == 0 || self.catalogues.asked(tree) {
+            return;
+        }
+        let (kind, orphans, tree) = (RemedyKind::Adopt, OrphanKind::Uncatalogued, tree.clone());
+        let remedy = Remedy { kind, orphans, tree, which: Which::All };
+        let wish = RowWish::Change { job: None, who: GUARD.to_owned() };
+        let _ = self.catalogues.ask(RowWork { remedy, wish });
+    }
+}
+
+/// How far a remedy is, for the job that it belongs to.
+enum Change {
+    Chosen(usize, Bytes),
+    Kept(TreeId, RelPath, Bytes, String),
+    Settled(Vec<Settled>),
+    Reclaimed(Bytes),
+}
+
+/// An item of a job that is left as it is.
+pub(super) fn kept(tree: TreeId, path: RelPath, bytes: Bytes, why: String) -> ItemDone {
+    ItemDone { tree, path, bytes, outcome: Outcome::Kept, cause: None, detail: Some(why) }
+}
+
+/// What can be said of a tree at this moment.
+struct Now {
+    known: Result<Vec<Known>, CatalogueId>,
+    /// Streams of which something was told that no index holds yet.
+    undrained: Vec<String>,
+    clock_trusted: bool,
+    /// It was compared with its catalogues by this process.
+    compared: bool,
+}
+
+impl Now {
+    /// Why a recording is no orphan at this moment, whatever was found before.
+    fn catalogued(&self, tree: &TreeId, path: &RelPath, stream: &str) -> Option<String> {
+        match &self.known {
+            Err(name) => Some(format!("catalogue `{name}` is not trusted now")),
+            Ok(known) if !known.iter().any(|one| one.kind.proves_absence()) => {
+                Some("none of its catalogues can prove that it should not be there".to_owned())
+            }
+            Ok(_) if is_told_of(&self.undrained, stream) => {
+                Some("hook records of its stream wait to be read".to_owned())
+            }
+            Ok(known) => known.iter().find_map(|one| match one.index.rows_of(tree, path) {
+                Ok(rows) if rows.is_empty() => None,
+                Ok(_) => Some(format!("catalogue `{}` knows it now", one.name)),
+                Err(error) => Some(format!("catalogue `{}` cannot be asked: {error}", one.name)),
+            }),
+        }
+    }
+}
+
+/// Why an orphan may not go at this moment, if so.
+fn hindered(orphan: &Orphan, kind: RemedyKind, now: &Now) -> Option<String> {
+    if !orphan.verdict.proven() {
+        return Some(orphan.verdict.why_not().unwrap_or_else(|| "it is not proven".to_owned()));
+    }
+    if !now.clock_trusted {
+        return Some("the clock is not trusted".to_owned());
+    }
+    match orphan.kind {
+        OrphanKind::Leftover => match (kind, orphan.playable) {
+            (RemedyKind::Delete, Playable::Yes) => Some("it can be played: it is reported only".to_owned()),
+            (RemedyKind::Delete, Playable::Unknown) => {
+                Some("whether it can be played is not known: it is reported only".to_owned())
+            }
+            (RemedyKind::Delete, Playable::No)
+            | (RemedyKind::Adopt | RemedyKind::Quarantine | RemedyKind::Restore | RemedyKind::RemoveRows, _) => None,
+        },
+        OrphanKind::Uncatalogued if !now.compared => {
+            Some("its tree was not compared since the guard was started".to_owned())
+        }
+        OrphanKind::Uncatalogued => now.catalogued(&orphan.tree, &orphan.path, &orphan.stream),
+    }
+}
+
+fn target(orphan: &Orphan, rule: RuleKind, known: &[Known]) -> Target {
+    let witnesses: Vec<&str> = orphan.verdict.witnesses.iter().map(|witness| witness.as_str()).collect();
+    let said: Vec<String> = known.iter().map(|one| format!("{} as of {}", one.name, one.as_of)).collect();
+    let what = match orphan.kind {
+        OrphanKind::Uncatalogued => format!("no catalogue knows it ({})", said.join(", ")),
+        OrphanKind::Leftover => "unfinished, and nobody holds it".to_owned(),
+    };
+    Target {
+        tree: orphan.tree.clone(),
+        path: orphan.path.clone(),
+        stream: orphan.stream.clone(),
+        bytes: orphan.bytes,
+        inode: orphan.inode,
+        fingerprint: orphan.fingerprint,
+        rule,
+        trigger: match orphan.kind {
+            OrphanKind::Uncatalogued => Trigger::Orphan,
+            OrphanKind::Leftover => Trigger::Leftover,
+        },
+        reason: format!("{what}; first seen so {}; witnesses: {}", orphan.first_seen, witnesses.join(" ")),
+    }
+}

@@ -1,0 +1,247 @@
+//! What a journal adds up to.
+
+use super::*;
+use crate::domain::deletion::{Cause, RuleKind};
+use crate::domain::path::RelPath;
+
+fn intent(trigger: Trigger, retry_of: Option<u64>) -> Entry {
+    let target = Target {
+        tree: TreeId::new("t"),
+        path: RelPath::new(b"a").unwrap(),
+        stream: "s".to_owned(),
+        bytes: Bytes(10),
+        inode: 1,
+        fingerprint: 2,
+        rule: RuleKind::Pressure,
+        trigger,
+        reason: String::new(),
+    };
+    let retry_of = retry_of.map(Seq);
+    Entry::Intent(Intent { target, who: "guard".to_owned(), job: None, run: 3, retry_of })
+}
+
+fn outcome(intent: u64, attempt: Attempt) -> Entry {
+    Entry::Outcome { intent: Seq(intent), attempt }
+}
+
+fn note(kind: NoteKind, text: &str) -> Entry {
+    let tree = Some(TreeId::new("t"));
+    Entry::Note { kind, volume: None, tree, who: "ops".to_owned(), bytes: Bytes(7), number: 1, text: text.to_owned() }
+}
+
+fn history(entries: Vec<(i64, Entry)>) -> History {
+    let mut history = History::default();
+    for (seq, (at, entry)) in (1..).zip(entries) {
+        history.enter(&Recorded { seq: Seq(seq), at: Timestamp::from_secs(at), hash: [0; 32], entry });
+    }
+    history
+}
+
+fn failed() -> Attempt {
+    Attempt::Failed { cause: Cause::Locked, error: "no".to_owned(), holder: None }
+}
+
+fn verified(open: bool) -> Attempt {
+    Attempt::Verified { freed: Bytes(10), shared: Bytes::ZERO, open }
+}
+
+#[test]
+fn what_a_person_has_tried_again_counts_against_no_cap() {
+    for (who, counted) in [(GUARD, 10), ("root", 0)] {
+        let Entry::Intent(again) = intent(Trigger::Pressure, Some(1)) else { panic!("it is an intent") };
+        let again = Entry::Intent(Intent { who: who.to_owned(), ..again });
+        let first = vec![(1, intent(Trigger::Pressure, None)), (1, outcome(1, failed()))];
+        let found = history([first, vec![(2, again), (2, outcome(3, verified(false)))]].concat());
+        let deleted = found.deleted_within_a_day(&TreeId::new("t"), Timestamp::from_secs(3));
+        assert_eq!((deleted, found.failures.len()), (Bytes(counted), 0), "{who}");
+    }
+}
+
+#[test]
+fn what_is_shared_is_missed_until_the_volume_is_well() {
+    let shared = Attempt::Verified { freed: Bytes(10), shared: Bytes(9), open: false };
+    let stalled = vec![(1, intent(Trigger::Pressure, None)), (1, outcome(1, shared))];
+    let tree = TreeId::new("t");
+    assert_eq!(history(stalled.clone()).shared[&tree].bytes, Bytes(9));
+    let well = Entry::Note {
+        kind: NoteKind::Closed,
+        volume: None,
+        tree: Some(tree),
+        who: "guard".to_owned(),
+        bytes: Bytes(9),
+        number: 0,
+        text: String::new(),
+    };
+    assert!(history([stalled, vec![(2, well)]].concat()).shared.is_empty());
+}
+
+#[test]
+fn a_failure_lives_until_it_succeeds_or_is_closed() {
+    let twice = vec![
+        (1, intent(Trigger::Pressure, None)),
+        (2, outcome(1, failed())),
+        (3, intent(Trigger::Pressure, Some(1))),
+        (4, outcome(3, failed())),
+    ];
+    let found = history(twice.clone());
+    let failure = &found.failures[&1];
+    assert_eq!((failure.attempts, failure.since.secs(), found.open.len()), (2, 2, 0));
+    let more = |entries: Vec<(i64, Entry)>| history([twice.clone(), entries].concat());
+    assert!(more(vec![(5, note(NoteKind::FailureClosed, "gone by hand"))]).failures.is_empty());
+    let retried = vec![(5, intent(Trigger::Pressure, Some(1))), (6, outcome(5, verified(false)))];
+    assert!(more(retried).failures.is_empty());
+}
+
+#[test]
+fn own_deletions_of_a_day_count_and_those_of_persons_do_not() {
+    let found = history(vec![
+        (0, intent(Trigger::Pressure, None)),
+        (0, outcome(1, verified(false))),
+        (80_000, intent(Trigger::Retention, None)),
+        (80_000, outcome(3, verified(true))),
+        (80_001, intent(Trigger::Operator, None)),
+        (80_001, outcome(5, verified(false))),
+    ]);
+    let tree = TreeId::new("t");
+    assert_eq!(found.deleted_within_a_day(&tree, Timestamp::from_secs(80_002)), Bytes(20));
+    assert_eq!(found.deleted_within_a_day(&tree, Timestamp::from_secs(90_000)), Bytes(10));
+    assert_eq!(found.held_open(&[tree]), Bytes(10));
+    assert_eq!(found.last_run, 3);
+}
+
+#[test]
+fn a_cap_waits_for_a_person_and_their_leave_ends() {
+    let tripped = (5, note(NoteKind::CapTripped, "run_share 5 6"));
+    let found = history(vec![tripped.clone()]);
+    let trip = &found.caps[&(TreeId::new("t"), Cap::RunShare)];
+    assert_eq!((trip.wanted, trip.available, trip.allowed, trip.held), (Bytes(7), Bytes(1), Bytes(5), Bytes(6)));
+    let found = history(vec![tripped, (10, note(NoteKind::CapAcknowledged, "run_share"))]);
+    assert!(found.caps.is_empty());
+    let tree = TreeId::new("t");
+    assert_eq!(found.permitted(&tree, Cap::RunShare, Timestamp::from_secs(3000)), Some(Bytes(7)));
+    assert_eq!(found.permitted(&tree, Cap::RunShare, Timestamp::from_secs(4000)), None);
+    assert_eq!(found.permitted(&tree, Cap::OrphanShare, Timestamp::from_secs(3000)), None, "it is for one cap");
+}
+
+/// Fault 91: what is known of the clock outlives the process.
+#[test]
+fn a_clock_that_is_not_trusted_is_not_trusted_after_a_restart_either() {
+    let note = |text: String| {
+        let mut note = Entry::note(NoteKind::Clock, text);
+        let Entry::Note { volume, .. } = &mut note else { unreachable!() };
+        *volume = Some(VolumeId::new("v"));
+        (1, note)
+    };
+    let suspect = note(clock_text("jumped forward [by a lot]", &[-5, 0, 86_400_000]));
+    let found = history(vec![suspect.clone()]);
+    let (text, offsets) = &found.clocks[&VolumeId::new("v")];
+    assert_eq!((text.as_str(), offsets.as_slice()), ("jumped forward [by a lot]", &[-5, 0, 86_400_000][..]));
+    assert!(history(vec![suspect, note("the clock is trusted again".to_owned())]).clocks.is_empty());
+}
+
+/// Fault 81.
+#[test]
+fn three_starts_in_five_minutes_are_a_storm() {
+    let started = |times: &[i64]| {
+        let notes = times.iter().map(|at| (*at, Entry::note(NoteKind::Started, String::new())));
+        history(notes.collect()).restart_storm(Timestamp::from_secs(700))
+    };
+    assert!(!started(&[650]) && !started(&[300, 399, 650]));
+    assert!(started(&[600, 650]) && started(&[0, 400, 500]));
+}
+
+#[test]
+fn an_intent_without_outcome_stays_open() {
+    assert_eq!(history(vec![(1, intent(Trigger::Pressure, None))]).open.len(), 1);
+}
+
+/// An entry about one file: of an intent of this rule, by this person, for what has this number.
+fn of(rule: RuleKind, who: &str, retry_of: Option<u64>) -> Entry {
+    let Entry::Intent(mut intent) = intent(rule.trigger(), retry_of) else { unreachable!() };
+    (intent.target.rule, intent.who) = (rule, who.to_owned());
+    Entry::Intent(intent)
+}
+
+fn restored(number: u64) -> Entry {
+    let Entry::Intent(intent) = of(RuleKind::Quarantine, GUARD, None) else { unreachable!() };
+    Entry::restored(Seq(number), &intent.target, "ops", None)
+}
+
+/// Promises 4 and 8: to be set aside is no deletion, and to fail at it no failed deletion.
+#[test]
+fn what_is_set_aside_is_known_until_it_is_deleted_or_put_back() {
+    let aside = vec![(1, of(RuleKind::Quarantine, GUARD, None)), (2, outcome(1, Attempt::quarantined()))];
+    let after = |more: Vec<Entry>| {
+        let found = history([aside.clone(), more.into_iter().map(|entry| (3, entry)).collect()].concat());
+        (
+            found.quarantined.len(),
+            found.failures.len(),
+            found.deleted_within_a_day(&TreeId::new("t"), Timestamp::from_secs(4)),
+        )
+    };
+    assert_eq!(after(vec![]), (1, 0, Bytes::ZERO));
+    let expiry = of(RuleKind::Orphan, GUARD, Some(1));
+    assert_eq!(after(vec![expiry.clone(), outcome(3, failed())]), (1, 1, Bytes::ZERO));
+    assert_eq!(
+        after(vec![expiry.clone(), outcome(3, Attempt::Kept { why: "protected".to_owned() })]),
+        (1, 0, Bytes::ZERO)
+    );
+    assert_eq!(after(vec![expiry.clone(), outcome(3, verified(false))]), (0, 0, Bytes(10)));
+    assert_eq!(after(vec![expiry.clone(), outcome(3, Attempt::AlreadyGone)]), (0, 0, Bytes::ZERO));
+    assert_eq!(after(vec![expiry, outcome(3, failed()), restored(1)]), (0, 0, Bytes::ZERO));
+    // A person who deletes orphans by name is no guard, whose cap counts.
+    let by_name = of(RuleKind::Orphan, "ops", Some(1));
+    assert_eq!(after(vec![by_name, outcome(3, verified(false))]), (0, 0, Bytes::ZERO));
+    for attempt in [failed(), Attempt::AlreadyGone, Attempt::Kept { why: "hold".to_owned() }] {
+        let found = history(vec![(1, of(RuleKind::Quarantine, GUARD, None)), (2, outcome(1, attempt.clone()))]);
+        assert_eq!((found.quarantined.len(), found.failures.len(), found.open.len()), (0, 0, 0), "{attempt:?}");
+    }
+}
+
+#[test]
+fn what_has_been_in_quarantine_long_enough_is_due_once_and_only_by_a_clock_that_is_trusted() {
+    let aside = vec![(1, of(RuleKind::Quarantine, GUARD, None)), (100, outcome(1, Attempt::quarantined()))];
+    let due = |more: Vec<Entry>, now: i64| {
+        let found = history([aside.clone(), more.into_iter().map(|entry| (101, entry)).collect()].concat());
+        let moment = Moment::trusted(Timestamp::from_secs(now));
+        let mut suspect = moment;
+        suspect.trusted = false;
+        assert!(found.past_quarantine(&TreeId::new("t"), Duration::ZERO, &suspect).is_empty());
+        assert!(found.past_quarantine(&TreeId::new("other"), Duration::ZERO, &moment).is_empty());
+        found.past_quarantine(&TreeId::new("t"), Duration::from_secs(60), &moment)
+    };
+    assert_eq!(due(vec![], 159), []);
+    assert_eq!(due(vec![], 160), [Seq(1)]);
+    let expiry = of(RuleKind::Orphan, GUARD, Some(1));
+    assert_eq!(due(vec![expiry.clone()], 160), [], "it is being deleted");
+    assert_eq!(due(vec![expiry.clone(), outcome(3, failed())], 160), [], "it is tried again by itself");
+    let closed = note(NoteKind::FailureClosed, "let it be");
+    assert_eq!(due(vec![expiry, outcome(3, failed()), closed], 160), [], "a person closed it");
+}
+
+/// Promise 9.
+#[test]
+fn acknowledging_one_cap_permits_nothing_of_the_other_and_one_run_of_orphans() {
+    let tree = TreeId::new("t");
+    let permitted = |entries: Vec<Entry>| {
+        let found = history(entries.into_iter().map(|entry| (10, entry)).collect());
+        let of = |cap| found.permitted(&tree, cap, Timestamp::from_secs(20)).map(|bytes| bytes.0);
+        (of(Cap::RunShare), of(Cap::OrphanShare))
+    };
+    let acknowledged = |cap: Cap| note(NoteKind::CapAcknowledged, cap.as_str());
+    let both = || vec![acknowledged(Cap::RunShare), acknowledged(Cap::OrphanShare)];
+    let with = |more: Entry| permitted([both(), vec![more]].concat());
+    assert_eq!(permitted(vec![acknowledged(Cap::OrphanShare)]), (None, Some(7)));
+    assert_eq!(permitted(both()), (Some(7), Some(7)));
+    for rule in [RuleKind::Orphan, RuleKind::Leftover, RuleKind::Quarantine] {
+        assert_eq!(with(of(rule, GUARD, None)), (Some(7), None), "{rule}: the run begins");
+    }
+    assert_eq!(
+        with(of(RuleKind::Orphan, GUARD, Some(1))),
+        (Some(7), Some(7)),
+        "what is in quarantine was capped before"
+    );
+    assert_eq!(with(of(RuleKind::MaxAge, GUARD, None)), (Some(7), Some(7)));
+    assert_eq!(with(note(NoteKind::CapTripped, "orphan_share 5 6")), (Some(7), None));
+    assert_eq!(with(note(NoteKind::CapTripped, "run_share 5 6")), (None, Some(7)));
+}

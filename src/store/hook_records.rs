@@ -1,0 +1,274 @@
+//! Hook records: what the media server told of recordings. Durable before it is answered; the same recording is one record, however often
+//! and in whatever order it is told of.
+//!
+//! A record proves that a recording should be there, and nothing else: no record, and no lack of one, ever lets a file go.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::database::{Database, DatabaseError};
+use crate::domain::catalogue::{CatalogueRow, RowId};
+use crate::domain::units::Timestamp;
+
+/// More records than this are not kept: the state's disk is no media server's to fill.
+const MOST: u64 = 3_000_000;
+
+/// What a media server told of one recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookRecord {
+    /// Where it is, as the media server sees it; with `start` and the media server, what the record is known by.
+    pub path: Vec<u8>,
+    /// When it begins.
+    pub start: Timestamp,
+    /// The media server.
+    pub media_server: String,
+    /// `app/stream`.
+    pub stream: String,
+    /// Its size, as the media server says.
+    pub size: u64,
+    /// How long it is, in milliseconds, as the media server says.
+    pub length: u64,
+}
+
+impl Database {
+    /// Keeps records; gives for each whether it is new. They are on the disk when this returns.
+    ///
+    /// # Errors
+    /// What SQLite says, or that there are too many already, which is told as a full disk is: then none was kept.
+    pub fn keep_hooks(&self, records: &[HookRecord], at: Timestamp) -> Result<Vec<bool>, DatabaseError> {
+        self.keep_hooks_up_to(records, at, MOST)
+    }
+
+    fn keep_hooks_up_to(&self, records: &[HookRecord], at: Timestamp, most: u64) -> Result<Vec<bool>, DatabaseError> {
+        self.with("keep hook records", |connection| {
+            // What is answered must not be lost with the power; everything else in this database may be.
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            let kept = keep(connection, records, at, most);
+            connection.pragma_update(None, "synchronous", "NORMAL")?;
+            kept
+        })
+    }
+
+    /// Records after a number, by rising number: `limit` of them at most.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn hooks_after(&self, number: i64, limit: usize) -> Result<Vec<CatalogueRow>, DatabaseError> {
+        self.with("read hook records", |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT number, path, media_server, start FROM hook_records WHERE number > ?1 ORDER BY number LIMIT ?2",
+            )?;
+            statement.query_map(params![number, i64::try_from(limit).unwrap_or(i64::MAX)], row_of)?.collect()
+        })
+    }
+
+    /// The highest number that a record ever had; 0 before the first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn last_hook(&self) -> Result<i64, DatabaseError> {
+        self.with("read hook records", |connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'hook_records'")?;
+            Ok(statement.query_row([], |row| row.get(0)).optional()?.unwrap_or(0))
+        })
+    }
+
+    /// Streams of a media server (of any, if none is said) with records after a number: what is not in the index yet.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn hook_streams_after(&self, number: i64, media_server: Option<&str>) -> Result<Vec<String>, DatabaseError> {
+        self.with("read hook records", |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT DISTINCT stream FROM hook_records
+                 WHERE number > ?1 AND (?2 IS NULL OR media_server IN (?2, '')) ORDER BY stream",
+            )?;
+            statement.query_map(params![number, media_server], |row| row.get(0))?.collect()
+        })
+    }
+
+    /// The paths of records; one that is forgotten is left out.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn hook_paths(&self, numbers: &[i64]) -> Result<Vec<(i64, Vec<u8>)>, DatabaseError> {
+        self.with("read hook records", |connection| {
+            let mut statement = connection.prepare_cached("SELECT path FROM hook_records WHERE number = ?1")?;
+            let path = |number: &i64| {
+                Ok(statement.query_row([number], |row| row.get(0)).optional()?.map(|path| (*number, path)))
+            };
+            numbers.iter().map(path).filter_map(Result::transpose).collect()
+        })
+    }
+
+    /// Forgets records whose recordings are gone from disk and were deleted by us.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn forget_hooks(&self, numbers: &[i64]) -> Result<(), DatabaseError> {
+        self.with("forget hook records", |connection| {
+            let transaction = connection.transaction()?;
+            {
+                let mut statement = transaction.prepare_cached("DELETE FROM hook_records WHERE number = ?1")?;
+                for number in numbers {
+                    statement.execute([number])?;
+                }
+            }
+            transaction.commit()
+        })
+    }
+}
+
+fn keep(connection: &mut Connection, records: &[HookRecord], at: Timestamp, most: u64) -> rusqlite::Result<Vec<bool>> {
+    let transaction = connection.transaction()?;
+    let mut new = Vec::with_capacity(records.len());
+    {
+        // It is looked for first: an insert that is ignored would use up a number, and be a write.
+        let mut known = transaction
+            .prepare_cached("SELECT 1 FROM hook_records WHERE path = ?1 AND start = ?2 AND media_server = ?3")?;
+        let mut insert = transaction.prepare_cached(
+            "INSERT INTO hook_records(path, start, media_server, stream, size, length, at)
+             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?;
+        for record in records {
+            let HookRecord { path, start, media_server, stream, size, length } = record;
+            if known.exists(params![path, start.millis(), media_server])? {
+                new.push(false);
+                continue;
+            }
+            let (size, length) = (i64::try_from(*size).unwrap_or(i64::MAX), i64::try_from(*length).unwrap_or(i64::MAX));
+            insert.execute(params![path, start.millis(), media_server, stream, size, length, at.millis()])?;
+            new.push(true);
+        }
+    }
+    if new.contains(&true) {
+        let held: i64 = transaction.query_row("SELECT value FROM hook_count", [], |row| row.get(0))?;
+        if u64::try_from(held).unwrap_or(0) > most {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+            let text = format!(
+                "{most} hook records are kept already, and no more are; those whose recordings were deleted are forgotten"
+            );
+            return Err(rusqlite::Error::SqliteFailure(code, Some(text)));
+        }
+    }
+    transaction.commit()?;
+    Ok(new)
+}
+
+fn row_of(row: &Row<'_>) -> rusqlite::Result<CatalogueRow> {
+    Ok(CatalogueRow {
+        id: RowId::Number(row.get(0)?),
+        path: Some(row.get(1)?),
+        media_server: Some(row.get(2)?),
+        collect: false,
+        start: Some(Timestamp::from_millis(row.get(3)?)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(path: &str, start: i64, server: &str) -> HookRecord {
+        HookRecord {
+            path: path.as_bytes().to_vec(),
+            start: Timestamp::from_secs(start),
+            media_server: server.to_owned(),
+            stream: path.split('/').nth(1).unwrap_or_default().to_owned(),
+            size: 7,
+            length: 1500,
+        }
+    }
+
+    fn keep(database: &Database, records: &[HookRecord]) -> Vec<bool> {
+        database.keep_hooks(records, Timestamp::from_secs(99)).unwrap()
+    }
+
+    fn numbers(database: &Database, after: i64) -> Vec<RowId> {
+        database.hooks_after(after, 100).unwrap().into_iter().map(|row| row.id).collect()
+    }
+
+    /// Faults 22, 110.
+    #[test]
+    fn a_recording_is_one_record_however_often_and_in_whatever_order_it_is_told_of() {
+        let database = Database::memory().unwrap();
+        let (first, second) = (told("/a/0.mp4", 10, "zlm-1"), told("/a/1.mp4", 20, "zlm-1"));
+        assert_eq!(keep(&database, &[second.clone(), first.clone(), second.clone()]), [true, true, false]);
+        assert_eq!(keep(&database, &[first.clone(), HookRecord { size: 9, ..second }]), [false, false]);
+        assert_eq!(keep(&database, &[HookRecord { start: Timestamp::from_secs(11), ..first }]), [true]);
+        assert_eq!(numbers(&database, 0), [RowId::Number(1), RowId::Number(2), RowId::Number(3)]);
+    }
+
+    /// Fault 110: who claims a path for another server must not stand in the way of the one that made it.
+    #[test]
+    fn what_another_server_claims_of_a_path_hides_nothing() {
+        let database = Database::memory().unwrap();
+        assert_eq!(keep(&database, &[told("/a/0.mp4", 10, "evil")]), [true]);
+        assert_eq!(keep(&database, &[told("/a/0.mp4", 10, "zlm-1")]), [true]);
+        let servers: Vec<_> = database.hooks_after(0, 9).unwrap().into_iter().map(|row| row.media_server).collect();
+        assert_eq!(servers, [Some("evil".to_owned()), Some("zlm-1".to_owned())]);
+    }
+
+    #[test]
+    fn numbers_rise_and_are_never_given_again() {
+        let database = Database::memory().unwrap();
+        assert_eq!(database.last_hook().unwrap(), 0);
+        keep(&database, &[told("/a/0.mp4", 10, "zlm-1"), told("/b/0.mp4", 10, "zlm-1")]);
+        assert_eq!(database.hook_paths(&[1, 2, 3]).unwrap().len(), 2);
+        database.forget_hooks(&[2, 7]).unwrap();
+        assert_eq!((numbers(&database, 0), database.last_hook().unwrap()), (vec![RowId::Number(1)], 2));
+        keep(&database, &[told("/b/0.mp4", 10, "zlm-1")]);
+        assert_eq!(numbers(&database, 1), [RowId::Number(3)]);
+    }
+
+    #[test]
+    fn streams_with_news_are_those_of_the_media_server_and_of_whoever_bears_no_name() {
+        let database = Database::memory().unwrap();
+        keep(&database, &[told("/a/0.mp4", 1, "zlm-1"), told("/b/0.mp4", 2, "zlm-2"), told("/c/0.mp4", 3, "")]);
+        keep(&database, &[told("/a/1.mp4", 4, "zlm-1")]);
+        for (after, server, expected) in [
+            (0, None, &["a", "b", "c"][..]),
+            (0, Some("zlm-1"), &["a", "c"]),
+            (1, Some("zlm-1"), &["a", "c"]),
+            (3, Some("zlm-2"), &[]),
+            (4, None, &[]),
+        ] {
+            assert_eq!(database.hook_streams_after(after, server).unwrap(), expected, "{after} {server:?}");
+        }
+    }
+
+    #[test]
+    fn records_are_bounded_and_what_is_forgotten_makes_room() {
+        let database = Database::memory().unwrap();
+        let keep = |path: &str| database.keep_hooks_up_to(&[told(path, 1, "zlm-1")], Timestamp::default(), 2);
+        keep("/a/0.mp4").unwrap();
+        keep("/a/1.mp4").unwrap();
+        assert!(keep("/a/2.mp4").unwrap_err().full());
+        assert_eq!(keep("/a/1.mp4").unwrap(), [false], "what is known is answered");
+        database.forget_hooks(&[1, 1, 5]).unwrap();
+        assert_eq!(keep("/a/2.mp4").unwrap(), [true]);
+    }
+
+    #[test]
+    fn a_disk_that_refuses_keeps_none() {
+        let database = Database::memory().unwrap();
+        database.refuse_writes(true);
+        assert!(database.keep_hooks(&[told("/a/0.mp4", 1, "zlm-1")], Timestamp::default()).is_err());
+        database.refuse_writes(false);
+        assert_eq!(numbers(&database, 0), []);
+    }
+
+    #[test]
+    fn a_record_survives_and_its_path_need_not_be_text() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("guard.db");
+        let database = Database::open(&path).unwrap().database;
+        keep(&database, &[HookRecord { path: b"/\xff/a\nb.mp4".to_vec(), ..told("/a/0.mp4", 5, "zlm-1") }]);
+        let normal: i64 = database.with("test", |c| c.query_row("PRAGMA synchronous", [], |row| row.get(0))).unwrap();
+        assert_eq!(normal, 1, "what else is written waits for no disk");
+        drop(database);
+        let rows = Database::open(&path).unwrap().database.hooks_after(0, 9).unwrap();
+        assert_eq!(rows[0].path.as_deref(), Some(&b"/\xff/a\nb.mp4"[..]));
+        assert_eq!(rows[0].start, Some(Timestamp::from_secs(5)));
+    }
+}
