@@ -210,11 +210,11 @@ fn database(state: Option<&StateDir>, access: Access) -> Result<Arc<Database>, F
             opened.rebuilt.iter().for_each(|text| complain(text));
             Ok(Arc::new(opened.database))
         }
-        Err(error) if error.full() => {
+        // Cleaning does not wait for a database: what it keeps is told and remembered, and decides no deletion.
+        Err(error) => {
             complain(&format!("{error}; alerts and silences are not kept"));
             Ok(Arc::new(Database::memory()?))
         }
-        Err(error) => Err(error.into()),
     }
 }
 
