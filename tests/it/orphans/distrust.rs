@@ -7,10 +7,10 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::site::{DATABASE, ORPHAN_FILES, OUTSIDE, Site, all, catalogue, gauge};
+use super::site::{DATABASE, OUTSIDE, Site, all};
+use crate::hygiene::{MISSING, UNCATALOGUED, catalogue, metric, scans};
 use crate::support::{Daemon, MariaDb, PASSWORD, Postgres, Server, run, wait_for};
 
-const MISSING: &str = "storage_guard_missing_files{tree=\"live\"}";
 const ROWS: &str = "storage_guard_catalogue_rows{catalogue=\"wvp\"}";
 const TRUSTED: &str = "storage_guard_catalogue_trusted{catalogue=\"wvp\"}";
 /// Recordings; of these, the oldest that a person wants kept, then those that a pattern keeps and no row knows, then rows without a file.
@@ -26,7 +26,8 @@ fn a_mariadb_that_cannot_be_believed_lets_nothing_go() {
     let home = tempfile::tempdir().unwrap();
     let server = MariaDb::start(home.path());
     let trial = Trial::new(&server);
-    trial.site.sql("create table kept as select * from wvp_cloud_record;");
+    trial.killed("kill user reader;", "information_schema.processlist where user = 'reader'");
+    trial.wrong();
     trial.cleaned();
     trial.accepted();
 }
@@ -87,27 +88,19 @@ impl<'a> Trial<'a> {
         let daemon = Daemon::start(&config, &site.state());
         let trial = Self { site, daemon };
         trial.believed();
+        trial.site.sql("create table kept as select * from wvp_cloud_record;");
         trial
     }
 
     fn says(&self, series: &str) -> String {
-        gauge(&self.daemon, series).unwrap_or_default()
+        metric(&self.daemon, series)
     }
 
     /// Waits until it is believed, and all that was found before is found.
     fn believed(&self) {
         wait_for("it is believed", || {
-            let found = [TRUSTED, ORPHAN_FILES, MISSING].map(|series| self.says(series));
+            let found = [TRUSTED, UNCATALOGUED, MISSING].map(|series| self.says(series));
             found == ["1".to_owned(), ORPHANS.to_string(), GONE.to_string()]
-        });
-    }
-
-    /// So many scans begin and end.
-    fn scans(&self, count: usize) {
-        let mut seen = BTreeSet::new();
-        wait_for("the tree is scanned", || {
-            seen.insert(self.daemon.status().unwrap()["trees"][0]["last_scan"].as_str().unwrap().to_owned());
-            seen.len() > count
         });
     }
 
@@ -118,8 +111,7 @@ impl<'a> Trial<'a> {
             listed = catalogue(&self.daemon);
             listed["trusted"] == false && parts.iter().all(|part| listed["reason"].as_str().unwrap().contains(part))
         });
-        let rows = self.says(ROWS);
-        self.scans(3);
+        scans(&self.daemon, 3);
         wait_for("it fires", || {
             let alerts = all(&self.daemon, "/api/v1/alerts?");
             let ours = alerts.iter().filter(|alert| alert["alert"] == "CatalogueUntrusted" && alert["ended"].is_null());
@@ -128,9 +120,9 @@ impl<'a> Trial<'a> {
             ours.iter().any(|alert| alert["state"] == "firing")
         });
         assert_eq!(self.says(TRUSTED), "0");
-        assert_eq!(self.says(ORPHAN_FILES), ORPHANS.to_string());
+        assert_eq!(self.says(UNCATALOGUED), ORPHANS.to_string());
         assert_eq!(self.says(MISSING), GONE.to_string());
-        assert_eq!(self.says(ROWS), rows);
+        assert_eq!(self.says(ROWS), RECORDINGS.to_string(), "as it was last believed");
         assert_eq!(self.site.on_disk(), *before);
         let said = self.site.said(&["catalogue", "list"]);
         assert!(said.contains("NOT TRUSTED") && parts.iter().all(|part| said.contains(part)), "{said}");
@@ -189,7 +181,6 @@ impl<'a> Trial<'a> {
     /// It answers, and what it says is wrong.
     fn wrong(&self) {
         let before = self.site.on_disk();
-        self.site.sql("create table kept as select * from wvp_cloud_record;");
         let back = "delete from wvp_cloud_record; insert into wvp_cloud_record select * from kept;";
         let half: Vec<String> = self.site.clips[RECORDINGS / 2..RECORDINGS]
             .iter()
@@ -279,7 +270,7 @@ impl<'a> Trial<'a> {
         // Now it knows nothing at all.
         self.site.sql("delete from wvp_cloud_record;");
         wait_for("it is not believed", || self.says(TRUSTED) == "0");
-        self.scans(3);
+        scans(&self.daemon, 3);
         assert_eq!(self.site.on_disk(), kept);
         self.site.said(&["catalogue", "accept", "wvp"]);
         wait_for("all go but what a pattern keeps", || self.site.on_disk().len() == ORPHANS);

@@ -1,6 +1,7 @@
 //! Rows that name no recording of ours: counted, and never acted on.
 
-use super::site::{DATABASE, ORPHAN_FILES, OUTSIDE, Site, catalogue, gauge, settled};
+use super::site::{DATABASE, OUTSIDE, Site, settled};
+use crate::hygiene::{MISSING, UNCATALOGUED, catalogue, metric};
 use crate::support::{Daemon, MariaDb, Postgres, Server, run, wait_for};
 
 #[test]
@@ -69,7 +70,7 @@ fn odd(server: &dyn Server) {
     let said = site.said(&["catalogue", "list"]);
     let counted = format!("{} in no tree of ours, {} without a usable path", outside.len() + 1, bad.len());
     assert!(said.contains(&counted), "{said}");
-    assert_eq!(gauge(&daemon, "storage_guard_missing_files{tree=\"live\"}").unwrap(), "0");
+    assert_eq!(metric(&daemon, MISSING), "0");
     // Nothing of it is missing, so nothing can be removed.
     let removed = site.guard(&["missing", "remove", "live", "--all"]);
     let removed = String::from_utf8_lossy(&[removed.stdout, removed.stderr].concat()).into_owned();
@@ -78,5 +79,5 @@ fn odd(server: &dyn Server) {
     settled(&daemon, 0);
     assert_eq!((table(server), site.on_disk()), before, "{removed}");
     assert!(upwards.symlink_metadata().is_ok());
-    assert_eq!(gauge(&daemon, ORPHAN_FILES).unwrap(), "0");
+    assert_eq!(metric(&daemon, UNCATALOGUED), "0");
 }

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 use storage_guard::testkit::mp4::Film;
 
+use crate::hygiene::{UNCATALOGUED, catalogue, metric};
 use crate::support::{Daemon, May, Mounted, PASSWORD, Server, Wvp, guard, wait_for};
 
 /// What the media server tells the platform of a recording, as it was captured.
@@ -244,25 +245,9 @@ pub(super) fn orphans(daemon: &Daemon) -> Vec<Value> {
     all(daemon, "/api/v1/orphans?tree=live&")
 }
 
-/// A figure of the only series that begins so.
-pub(super) fn gauge(daemon: &Daemon, series: &str) -> Option<String> {
-    let metrics = daemon.get("/metrics");
-    let line = metrics.lines().find(|line| line.starts_with(series))?;
-    Some(line.rsplit(' ').next().unwrap().to_owned())
-}
-
-/// How the catalogue stands.
-pub(super) fn catalogue(daemon: &Daemon) -> Value {
-    ask(daemon, "/api/v1/catalogues")["items"][0].clone()
-}
-
 /// Waits until the catalogue is believed, and was compared: this many orphans are known.
 pub(super) fn settled(daemon: &Daemon, orphans: u64) {
     wait_for("the catalogue is believed and compared", || {
-        catalogue(daemon)["trusted"] == true
-            && gauge(daemon, ORPHAN_FILES).is_some_and(|value| value == orphans.to_string())
+        catalogue(daemon)["trusted"] == true && metric(daemon, UNCATALOGUED) == orphans.to_string()
     });
 }
-
-/// The gauge of orphans.
-pub(super) const ORPHAN_FILES: &str = "storage_guard_orphan_files{tree=\"live\",kind=\"uncatalogued\"}";

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::site::{ORPHAN_FILES, Site, all, catalogue, gauge, orphans, settled};
+use super::site::{Site, all, orphans, settled};
+use crate::hygiene::{MISSING, UNCATALOGUED, catalogue, metric};
 use crate::support::{Daemon, MariaDb, Postgres, Server, pause, wait_for};
 
 const RECORDINGS: usize = 16_000;
@@ -15,9 +16,13 @@ const NIGHTLY: usize = 5_000;
 const KEPT: usize = 1_000;
 const GRACE: Duration = Duration::from_secs(6);
 
-/// Now, as the guard writes times.
-fn stamp() -> String {
-    jiff::Timestamp::try_from(crate::support::now()).unwrap().to_string()
+fn instant() -> jiff::Timestamp {
+    jiff::Timestamp::try_from(crate::support::now()).unwrap()
+}
+
+/// A time as the guard writes it: as a text, a fraction would come before none.
+fn time(value: &Value) -> jiff::Timestamp {
+    value.as_str().unwrap().parse().unwrap()
 }
 
 #[test]
@@ -42,8 +47,7 @@ fn listed(items: &[Value]) -> BTreeMap<String, u64> {
 fn replay(server: &dyn Server) {
     let site = Site::new(server, 300, RECORDINGS, 8);
     let tree = format!("    orphans: {{ action: report, grace: {}s }}\n", GRACE.as_secs());
-    site.config("writer", &tree, "    interval: 1s\n    full: 2s\n", "scan_interval: 2s\n");
-    let config = site.state().with_file_name("guard.yaml");
+    let config = site.config("writer", &tree, "    interval: 1s\n    full: 2s\n", "scan_interval: 2s\n");
     let daemon = Daemon::start(&config, &site.state());
     settled(&daemon, 0);
     assert_eq!(orphans(&daemon), Vec::<Value>::new());
@@ -57,13 +61,13 @@ fn replay(server: &dyn Server) {
     site.remove_files(KEPT..NIGHTLY);
     site.drop_rows(0..NIGHTLY);
 
-    let dropped = stamp();
+    let dropped = instant();
     let mut scans = BTreeSet::new();
     wait_for("what was forgotten is listed", || {
         let status = daemon.status().unwrap();
         let scan = status["trees"][0]["last_scan"].as_str().unwrap().to_owned();
         // A scan before the catalogue was read again cannot know.
-        if catalogue(&daemon)["read_at"].as_str().unwrap() > dropped.as_str() {
+        if time(&catalogue(&daemon)["read_at"]) > dropped {
             scans.insert(scan);
         }
         orphans(&daemon).len() == KEPT
@@ -78,14 +82,12 @@ fn replay(server: &dyn Server) {
     let expected: BTreeMap<String, u64> = left.iter().map(|path| (path.clone(), allocated(path))).collect();
     assert_eq!(listed(&found), expected);
     assert_eq!(found.len(), KEPT);
-    let first_seen: jiff::Timestamp =
-        found.iter().map(|item| item["first_seen"].as_str().unwrap()).min().unwrap().parse().unwrap();
-    let over = first_seen + GRACE;
+    let over = found.iter().map(|item| time(&item["first_seen"])).min().unwrap() + GRACE;
     let proven = || all(&daemon, "/api/v1/orphans?tree=live&proven=true&").len();
     let mut asked = 0;
     loop {
-        let (listed, told) = (proven(), gauge(&daemon, ORPHAN_FILES).unwrap());
-        if stamp() >= over.to_string() {
+        let (listed, told) = (proven(), metric(&daemon, UNCATALOGUED));
+        if instant() >= over {
             break;
         }
         assert_eq!((listed, told.as_str()), (0, "0"), "the grace is not over");
@@ -94,10 +96,10 @@ fn replay(server: &dyn Server) {
     }
     assert!(asked > 0, "the grace was over before it could be asked");
     wait_for("all are proven", || proven() == KEPT);
-    wait_for("the gauge says so", || gauge(&daemon, ORPHAN_FILES).is_some_and(|told| told == KEPT.to_string()));
-    let bytes = gauge(&daemon, "storage_guard_orphan_bytes{tree=\"live\",kind=\"uncatalogued\"}").unwrap();
+    wait_for("the gauge says so", || metric(&daemon, UNCATALOGUED) == KEPT.to_string());
+    let bytes = metric(&daemon, "storage_guard_orphan_bytes{tree=\"live\",kind=\"uncatalogued\"}");
     assert_eq!(bytes, expected.values().sum::<u64>().to_string());
-    assert_eq!(gauge(&daemon, "storage_guard_missing_files{tree=\"live\"}").unwrap(), "0");
+    assert_eq!(metric(&daemon, MISSING), "0");
     assert!(orphans(&daemon).iter().all(|item| item["playable"] == true && item["kind"] == "uncatalogued"));
 
     adopt(&site, &daemon, &sorted, &originals);
@@ -119,7 +121,7 @@ fn adopt(site: &Site<'_>, daemon: &Daemon, sorted: &[String], originals: &[Strin
     assert!(!again.status.success() && why.contains("these are not recordings that no catalogue knows"), "{why}");
     assert_eq!(site.count(), before + 10, "nothing is inserted twice");
     let rest = (sorted.len() - 10).to_string();
-    wait_for("the ten are no orphans any more", || gauge(daemon, ORPHAN_FILES).is_some_and(|value| value == rest));
+    wait_for("the ten are no orphans any more", || metric(daemon, UNCATALOGUED) == rest);
 }
 
 /// The others go, verified, and nothing else.
@@ -130,7 +132,7 @@ fn delete(site: &Site<'_>, daemon: &Daemon, others: &[String]) {
     assert!(said.contains(&format!("{0} of {0} files deleted and looked for", others.len())), "{said}");
     let gone: BTreeSet<String> = before.difference(&site.on_disk()).cloned().collect();
     assert_eq!(gone, others.iter().cloned().collect());
-    wait_for("no orphan is left", || gauge(daemon, ORPHAN_FILES).is_some_and(|value| value == "0"));
+    wait_for("no orphan is left", || metric(daemon, UNCATALOGUED) == "0");
     assert_eq!(orphans(daemon), Vec::<Value>::new());
     assert_eq!(site.count(), rows);
     let on_record: Value =
@@ -150,5 +152,5 @@ fn delete(site: &Site<'_>, daemon: &Daemon, others: &[String]) {
             assert!(told.contains(part), "{part} is not in: {told}");
         }
     }
-    assert_eq!(gauge(daemon, "storage_guard_missing_files{tree=\"live\"}").unwrap(), "0");
+    assert_eq!(metric(daemon, MISSING), "0");
 }
