@@ -10,9 +10,9 @@ use serde_json::Value;
 use storage_guard::system::{Clock as _, SystemClock};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::notify::{KEY, MailServer, Seen, certificate, receiver};
+use crate::notify::{KEY, MailServer, Seen, receiver};
 use crate::reclaim::Bed;
-use crate::support::{Alertmanager, Daemon, Mounted, Prometheus, recording, run, total, wait_for};
+use crate::support::{Alertmanager, Daemon, Mounted, Prometheus, certificate, recording, run, total, wait_for};
 
 const ALERT: &str = "RecordingLocked";
 /// The recording that cannot be deleted, one of the oldest.

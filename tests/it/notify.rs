@@ -5,7 +5,7 @@ mod peers;
 mod robots;
 
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -32,7 +32,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
-use crate::support::{Mounted, run};
+use crate::support::{Mounted, certificate};
 
 pub(crate) const KEY: &[u8] = b"twenty-four bytes of key";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -381,24 +381,6 @@ impl Drop for MailServer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// An authority, and a certificate of it for this machine: authority, certificate, key.
-#[expect(clippy::disallowed_methods, reason = "it makes the test's own file")]
-pub(crate) fn certificate(home: &Path) -> [PathBuf; 3] {
-    let [ca, ca_key, request, key, certificate, extensions] =
-        ["ca.pem", "ca.key", "request.pem", "key.pem", "cert.pem", "extensions"].map(|name| home.join(name));
-    let path = |path: &Path| path.to_str().unwrap().to_owned();
-    let new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-    let openssl = |args: &[&str]| run("openssl", args);
-    let made = ["-x509", "-days", "2", "-subj", "/CN=test authority", "-keyout", &path(&ca_key), "-out", &path(&ca)];
-    openssl(&[&new[..], &made].concat());
-    openssl(&[&new[..], &["-subj", "/CN=localhost", "-keyout", &path(&key), "-out", &path(&request)]].concat());
-    std::fs::write(&extensions, "subjectAltName=DNS:localhost,IP:127.0.0.1\n").unwrap();
-    let signed = ["x509", "-req", "-days", "2", "-CAcreateserial", "-in", &path(&request), "-CA", &path(&ca)];
-    let rest = ["-CAkey", &path(&ca_key), "-extfile", &path(&extensions), "-out", &path(&certificate)];
-    openssl(&[&signed[..], &rest].concat());
-    [ca, certificate, key]
 }
 
 fn mail(port: u16, tls: MailTls, ca_file: Option<&Path>, password: Option<&str>) -> ChannelSettings {

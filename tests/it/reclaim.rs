@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 
-use crate::notify::{KEY, MailServer, certificate, receiver};
-use crate::support::{Daemon, Mounted, guard, pause, recording, run, wait_for};
+use crate::notify::{KEY, MailServer, receiver};
+use crate::support::{Daemon, Mounted, certificate, guard, pause, recording, run, wait_for};
 
 const MIB: usize = 1 << 20;
 const HOUR: Duration = Duration::from_secs(3600);
@@ -99,10 +99,10 @@ impl Bed {
 }
 
 /// A process that has a file open, ended when dropped.
-struct Holder(Child);
+pub(crate) struct Holder(Child);
 
 impl Holder {
-    fn new(path: &Path, writes: bool) -> Self {
+    pub(crate) fn new(path: &Path, writes: bool) -> Self {
         let file = std::fs::File::options().read(!writes).append(writes).open(path).unwrap();
         let mut command = Command::new("sleep");
         command.arg("600");

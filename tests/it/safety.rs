@@ -5,11 +5,6 @@ use std::time::Duration;
 use crate::reclaim::Bed;
 use crate::support::{Daemon, Mounted, guard, pause, recording, run, wait_for};
 
-/// A run has ended at the low mark; before the first look there is no pressure either.
-fn reached_low(daemon: &Daemon) -> bool {
-    daemon.status().is_some_and(|status| status["volumes"][0]["last_run"]["result"] == "reached_low")
-}
-
 fn code(args: &[&str]) -> (Option<i32>, String) {
     let output = guard(args);
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -113,7 +108,7 @@ fn with_a_cap_in_its_way_the_disk_still_never_fills() {
     let state = bed.state();
     let acknowledged = guard(&["cap", "acknowledge", "live", "run_share", "--state", state.to_str().unwrap()]);
     assert!(acknowledged.status.success(), "{}", String::from_utf8_lossy(&acknowledged.stderr));
-    wait_for("the low mark is reached", || reached_low(&daemon));
+    wait_for("the low mark is reached", || daemon.reached_low());
 }
 
 #[test]
@@ -193,7 +188,7 @@ fn what_was_locked_does_not_all_go_when_nobody_needs_it_any_more() {
     let all: Vec<&str> = locked.iter().map(String::as_str).collect();
     run("chattr", &[&["+i"], &all[..]].concat());
     let daemon = Daemon::start(&config, &bed.state());
-    wait_for("the low mark is reached", || reached_low(&daemon));
+    wait_for("the low mark is reached", || daemon.reached_low());
     let open = || {
         let failures: serde_json::Value = serde_json::from_str(&daemon.get("/api/v1/failures?limit=1000")).unwrap();
         failures["items"].as_array().unwrap().len()
@@ -221,7 +216,7 @@ fn what_still_fails_does_not_lapse() {
     let all: Vec<&str> = locked.iter().map(String::as_str).collect();
     run("chattr", &[&["+i", refusing.to_str().unwrap()], &all[..]].concat());
     let daemon = Daemon::start(&bed.config("", ""), &bed.state());
-    wait_for("the low mark is reached", || reached_low(&daemon));
+    wait_for("the low mark is reached", || daemon.reached_low());
     run("chattr", &[&["-i"], &all[..]].concat());
     let causes = || {
         let failures: serde_json::Value = serde_json::from_str(&daemon.get("/api/v1/failures?limit=1000")).unwrap();
@@ -246,7 +241,7 @@ fn failures_that_are_protected_now_keep_no_others_waiting() {
     let all: Vec<&str> = locked.iter().map(String::as_str).collect();
     run("chattr", &[&["+i"], &all[..]].concat());
     let daemon = Daemon::start(&config, &bed.state());
-    wait_for("the low mark is reached", || reached_low(&daemon));
+    wait_for("the low mark is reached", || daemon.reached_low());
     let protected = std::fs::read_to_string(&config).unwrap() + "    protect: [\"live/a/**\"]\n";
     std::fs::write(&config, protected).unwrap();
     run("kill", &["-HUP", &daemon.pid().to_string()]);
@@ -279,7 +274,7 @@ fn what_was_locked_goes_when_a_person_asks_for_it() {
     let all: Vec<&str> = locked.iter().map(String::as_str).collect();
     run("chattr", &[&["+i"], &all[..]].concat());
     let daemon = Daemon::start(&config, &bed.state());
-    wait_for("the low mark is reached", || reached_low(&daemon));
+    wait_for("the low mark is reached", || daemon.reached_low());
     run("chattr", &[&["-i"], &all[..]].concat());
     let retry = guard(&["failures", "retry", "--state", bed.state().to_str().unwrap()]);
     assert_eq!(retry.status.code(), Some(0), "{}", String::from_utf8_lossy(&retry.stderr));

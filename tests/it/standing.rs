@@ -22,15 +22,11 @@ use storage_guard::system::{Clock, SystemClock};
 use tokio::sync::watch;
 
 use crate::notify::receiver;
-use crate::support::{Daemon, guard, pause, recording, wait_for};
+use crate::support::{Daemon, free_port, guard, pause, recording, wait_for};
 
 /// The login of the test's Alertmanager, and its bcrypt.
 const LOGIN: &str = "guard:hunter22";
 const USERS: &str = "basic_auth_users: { guard: \"$2b$04$abcdefghijklmnopqrstuunBMgByaIAZYuFgMUjBx8aaeU/9We5xa\" }\n";
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 #[expect(clippy::disallowed_methods, reason = "it makes the test's own file")]
 fn write(path: &Path, text: &str) {

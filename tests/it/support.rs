@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
-pub(crate) use databases::{MariaDb, May, PASSWORD, Postgres, Server, Wvp};
+pub(crate) use databases::{MariaDb, May, PASSWORD, Postgres, Server, Wvp, free_port};
 pub(crate) use monitoring::{Alertmanager, Prometheus};
 
 #[expect(clippy::disallowed_methods, reason = "files of a test are as old as the test says, counted from now")]
@@ -133,6 +133,11 @@ impl Daemon {
         self.status().map_or_else(String::new, |status| status["volumes"][0]["pressure"].as_str().unwrap().to_owned())
     }
 
+    /// A run has ended at the low mark; before the first look there is no pressure either.
+    pub(crate) fn reached_low(&self) -> bool {
+        self.status().is_some_and(|status| status["volumes"][0]["last_run"]["result"] == "reached_low")
+    }
+
     /// Waits until it has ended by itself.
     pub(crate) fn ended(&mut self) -> std::process::ExitStatus {
         let mut status = None;
@@ -186,4 +191,22 @@ pub(crate) fn scale(short: u64, long: u64) -> u64 {
 #[expect(clippy::print_stdout, reason = "the totals are read from the tests' output")]
 pub(crate) fn total(what: &str, count: u64) {
     println!("TOTAL {what}: {count}");
+}
+
+/// An authority, and a certificate of it for this machine: authority, certificate, key.
+#[expect(clippy::disallowed_methods, reason = "it makes the test's own file")]
+pub(crate) fn certificate(home: &Path) -> [PathBuf; 3] {
+    let [ca, ca_key, request, key, certificate, extensions] =
+        ["ca.pem", "ca.key", "request.pem", "key.pem", "cert.pem", "extensions"].map(|name| home.join(name));
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    let new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+    let openssl = |args: &[&str]| run("openssl", args);
+    let made = ["-x509", "-days", "2", "-subj", "/CN=test authority", "-keyout", &path(&ca_key), "-out", &path(&ca)];
+    openssl(&[&new[..], &made].concat());
+    openssl(&[&new[..], &["-subj", "/CN=localhost", "-keyout", &path(&key), "-out", &path(&request)]].concat());
+    std::fs::write(&extensions, "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n").unwrap();
+    let signed = ["x509", "-req", "-days", "2", "-CAcreateserial", "-in", &path(&request), "-CA", &path(&ca)];
+    let rest = ["-CAkey", &path(&ca_key), "-extfile", &path(&extensions), "-out", &path(&certificate)];
+    openssl(&[&signed[..], &rest].concat());
+    [ca, certificate, key]
 }

@@ -108,9 +108,7 @@ async fn every_panel_is_drawn_with_data() {
         }
         pause(Duration::from_millis(300 * minutes));
     }
-    wait_for("a run has reached the low mark", || {
-        busy.daemon.status().is_some_and(|status| status["volumes"][0]["last_run"]["result"] == "reached_low")
-    });
+    wait_for("a run has reached the low mark", || busy.daemon.reached_low());
 
     let output = draw(&prometheus, &pictures, minutes, "cam-01");
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);

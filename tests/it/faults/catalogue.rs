@@ -1,13 +1,13 @@
 //! Faults that meet what should exist: catalogues, orphans and leftovers, with the daemon running and a policy that deletes.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use storage_guard::testkit::mp4::Film;
 
 use crate::hygiene::{MISSING, Site, UNCATALOGUED, catalogue, items, metric, proven, scans};
 use crate::misbehaving::{Op, Stage, Trouble};
+use crate::reclaim::Holder;
 use crate::support::{now, recording, run, wait_for};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -44,23 +44,6 @@ fn what_is_no_recording_is_no_orphan_though_no_catalogue_knows_it() {
     assert!(lost.is_empty(), "{lost:?}");
 }
 
-/// A process that has a file open to write.
-struct Writer(Child);
-
-impl Writer {
-    fn new(path: &Path) -> Self {
-        let file = std::fs::File::options().append(true).open(path).unwrap();
-        Self(Command::new("sleep").arg("600").stdin(Stdio::null()).stdout(file).spawn().unwrap())
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Fault 35: only what is unplayable, unheld and older than the longest slice and ten minutes goes.
 #[test]
 #[ignore = "needs root and a loop device"]
@@ -82,7 +65,7 @@ fn a_stale_unfinished_file_goes_by_policy_unless_it_plays_is_held_or_is_young() 
     let torn = film.killed();
     let (stale, held) = (hidden("live/d", 3 * DAY, &torn), hidden("live/e", 3 * DAY, &torn));
     let (young, plays) = (hidden("live/f", Duration::from_secs(120), &torn), hidden("live/g", 3 * DAY, &whole));
-    let _writer = Writer::new(&held);
+    let _writer = Holder::new(&held, true);
     let daemon = site.start(&site.by_manifest("    leftovers: { action: delete, grace: 1s }\n"));
     site.wait(&daemon, "the stale one goes", || !stale.exists());
     scans(&daemon, 3);

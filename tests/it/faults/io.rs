@@ -33,10 +33,6 @@ fn verified(stage: &Stage) -> u64 {
     metric(&stage.state(), "storage_guard_deletions_total", "outcome=\"verified\"")
 }
 
-fn ran(daemon: &Daemon) -> bool {
-    daemon.status().is_some_and(|status| status["volumes"][0]["last_run"]["result"] == "reached_low")
-}
-
 fn pressure(daemon: &Daemon) -> String {
     daemon.status().map_or_else(String::new, |status| status["volumes"][0]["pressure"].as_str().unwrap().to_owned())
 }
@@ -48,7 +44,7 @@ fn a_deletion_that_fails_is_tried_again_and_the_others_go_on() {
     let stage = Stage::new(32, 100);
     stage.disk.set(Op::Unlink, Trouble::Fails(libc::EIO), Some(stage.inode(0)));
     let daemon = stage.daemon("");
-    wait_for("the low mark is reached without it", || ran(&daemon));
+    wait_for("the low mark is reached without it", || daemon.reached_low());
     assert!(stage.exists(0), "it stands under its own name");
     let failures = stage.failures();
     assert_eq!((failures.len(), &failures[0]["path"]), (1, &stage.made[0].as_str().into()));
@@ -72,7 +68,7 @@ fn what_can_neither_be_deleted_nor_put_back_is_not_forgotten() {
     stage.disk.set(Op::Unlink, Trouble::Fails(libc::EIO), Some(inode));
     stage.disk.set(Op::PutBack, Trouble::Fails(libc::EIO), Some(inode));
     let daemon = stage.daemon("");
-    wait_for("the low mark is reached without it", || ran(&daemon));
+    wait_for("the low mark is reached without it", || daemon.reached_low());
     wait_for("it is tried again", || stage.failures().first().is_none_or(|one| one["attempts"].as_u64() > Some(2)));
     let failures = stage.failures();
     assert_eq!(failures.len(), 1, "it is set aside as {:?}, and that shows", stage.aside());
@@ -89,7 +85,7 @@ fn a_filesystem_that_says_deleted_and_keeps_the_file_is_not_believed() {
     let stage = Stage::new(32, 100);
     stage.disk.set(Op::Unlink, Trouble::Lies, Some(stage.inode(0)));
     let daemon = stage.daemon("");
-    wait_for("the low mark is reached without it", || ran(&daemon));
+    wait_for("the low mark is reached without it", || daemon.reached_low());
     assert!(stage.exists(0), "it stands under its own name");
     let failures = stage.failures();
     assert_eq!((failures.len(), &failures[0]["path"]), (1, &stage.made[0].as_str().into()));
@@ -111,7 +107,7 @@ fn what_cannot_be_synced_does_not_count_as_deleted() {
     let unsynced = (0..stage.made.len()).filter(there).count() as u64;
     stage.disk.set(Op::Fsyncdir, Trouble::Fails(libc::EIO), Some(std::fs::metadata(&dir).unwrap().ino()));
     let daemon = stage.daemon("");
-    wait_for("the low mark is reached", || ran(&daemon));
+    wait_for("the low mark is reached", || daemon.reached_low());
     let (gone, sure) = (stage.gone() as u64, verified(&stage));
     assert_eq!(sure, gone - unsynced, "{unsynced} of {gone} may come back after a power loss");
     let failed = metric(&stage.state(), "storage_guard_deletions_total", "outcome=\"failed\"");
@@ -145,7 +141,7 @@ fn a_filesystem_that_is_gone_is_blind_and_guarded_again_when_it_is_back() {
         assert!(stage.failures().is_empty() && stage.disk.calls(Op::Unlink) == 0);
     }
     stage.disk.behave();
-    wait_for("the low mark is reached", || ran(&daemon));
+    wait_for("the low mark is reached", || daemon.reached_low());
     assert!(stage.gone() > 0 && stage.failures().is_empty());
     let checked = guard(&["journal", "verify", "--state", stage.state().to_str().unwrap()]);
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
@@ -226,7 +222,7 @@ fn a_hung_disk_that_nobody_guards_does_not_keep_the_guard_from_starting() {
     let config = bed.config("", "");
     hung.set_all(Trouble::Hangs);
     let daemon = hung.daemon(&config, &bed.state());
-    wait_for("the low mark is reached", || ran(&daemon));
+    wait_for("the low mark is reached", || daemon.reached_low());
     run("kill", &[&daemon.pid().to_string()]);
     let state = Path::new("/proc").join(daemon.pid().to_string()).join("stat");
     wait_for("it ends, though the disk still hangs", || {
@@ -253,7 +249,7 @@ fn a_deletion_that_hangs_leaves_the_api_alone_and_goes_on_when_the_disk_does() {
     }
     assert!(stage.exists(3));
     stage.disk.behave();
-    wait_for("the low mark is reached", || ran(&daemon));
+    wait_for("the low mark is reached", || daemon.reached_low());
     assert_eq!(verified(&stage), stage.gone() as u64);
     assert!(!stage.exists(3) && stage.aside().is_empty());
 }
@@ -278,7 +274,7 @@ fn a_slow_filesystem_is_scanned_and_reclaimed_all_the_same() {
         let volume = &status["volumes"][0];
         volume["running_since"].is_string() || volume["last_run"].is_object()
     });
-    tree("the low mark is reached", &|_| ran(&daemon));
+    tree("the low mark is reached", &|_| daemon.reached_low());
     assert!(slowest < Duration::from_secs(5), "the slowest answer took {slowest:?}");
     assert!(stage.gone() > 0 && stage.failures().is_empty());
 }
@@ -290,7 +286,7 @@ fn a_directory_that_is_busy_stays_and_is_no_failure() {
     let stage = Stage::new(32, 100);
     stage.disk.set(Op::Rmdir, Trouble::Fails(libc::EBUSY), None);
     let daemon = stage.daemon("");
-    wait_for("the low mark is reached", || ran(&daemon));
+    wait_for("the low mark is reached", || daemon.reached_low());
     assert!(stage.disk.calls(Op::Rmdir) > 0, "an empty directory was tried");
     assert!(stage.file(0).parent().unwrap().is_dir() && stage.failures().is_empty());
 }

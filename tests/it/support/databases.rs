@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{run, wait_for};
+use super::{certificate, run, wait_for};
 
 /// What an administrator of the test logs in with.
 const ADMIN: &str = "administrator";
@@ -113,27 +113,9 @@ pub(crate) trait Server: Sync {
     }
 }
 
-fn free_port() -> u16 {
+/// A port that nobody listens on now.
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// A certificate for loopback, and the authority that signed it.
-fn certificates(at: &Path) {
-    let path = |name: &str| at.join(name).to_str().unwrap().to_owned();
-    let new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650"];
-    let authority = ["-x509", "-subj", "/CN=authority", "-keyout", &path("ca.key"), "-out", &path("ca.pem")];
-    run("openssl", &[&new[..], &authority].concat());
-    run(
-        "openssl",
-        &[&new[..], &["-subj", "/CN=database", "-keyout", &path("key.pem"), "-out", &path("request")]].concat(),
-    );
-    file(&at.join("extensions"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n");
-    let sign =
-        ["x509", "-req", "-days", "3650", "-in", &path("request"), "-CA", &path("ca.pem"), "-CAkey", &path("ca.key")];
-    run(
-        "openssl",
-        &[&sign[..], &["-CAcreateserial", "-extfile", &path("extensions"), "-out", &path("cert.pem")]].concat(),
-    );
 }
 
 #[expect(clippy::disallowed_methods, reason = "it makes the test's own file")]
@@ -177,7 +159,7 @@ impl MariaDb {
     pub(crate) fn start(home: &Path) -> Self {
         let home = home.join("mariadb");
         std::fs::create_dir(&home).unwrap();
-        certificates(&home);
+        certificate(&home);
         let data = format!("--datadir={}", home.join("data").display());
         let install = ["--no-defaults", "--user=root", "--skip-test-db", "--auth-root-authentication-method=normal"];
         // Two that are made at once take each other's temporary tables away where they share the folder.
@@ -305,7 +287,7 @@ impl Postgres {
         std::fs::set_permissions(home, std::fs::Permissions::from_mode(0o711)).unwrap();
         let home = home.join("postgres");
         std::fs::create_dir(&home).unwrap();
-        certificates(&home);
+        certificate(&home);
         file(&home.join("password"), ADMIN);
         let (user, group) = unprivileged();
         for entry in std::fs::read_dir(&home).unwrap() {
