@@ -12,16 +12,13 @@ use super::client::Client;
 use super::exit::{Failure, complain, print, print_json};
 use super::reclaim::who;
 use super::records::word;
-use super::source::{Access, Local, Source, call, configuration, escaped, failure, state_of};
+use super::source::{Access, Local, PAGE, Source, call, configuration, escaped, failure, state_of};
 use crate::config::duration;
 use crate::daemon::{Alerts as Book, Hub};
 use crate::domain::units::Timestamp;
 use crate::server::records::{ChannelTest, NewSilence};
 use crate::store::{Database, Journal};
 use crate::system::{Clock as _, SystemClock};
-
-/// Items that are asked for at once.
-const PAGE: usize = 1000;
 
 /// How long a channel may take that is tried: longer than the daemon's own deadline for it.
 const TRY: Duration = Duration::from_secs(120);
@@ -42,9 +39,19 @@ pub(super) fn alerts(command: Alerts) -> Result<(), Failure> {
 
 /// The alerts of a state that no guard has open.
 fn book(local: &Local) -> Book {
-    let book = Book::new(local.hub.clone(), &local.notify, local.database.clone(), "guard.db".into());
+    let book = Book::new(local.hub.clone(), &local.config.notify, local.database.clone(), "guard.db".into());
     book.set_homes(local.guard.homes());
     book
+}
+
+/// What this process would keep in memory alone ends with it.
+fn durable(local: &Local) -> Result<(), Failure> {
+    if local.database.in_memory() {
+        return Err(Failure::failed(
+            "the database of the state cannot be used now, so no silence can be kept or ended",
+        ));
+    }
+    Ok(())
 }
 
 /// The items of a list, of the running guard or of the state.
@@ -135,6 +142,7 @@ fn make(look: &Look, wanted: &NewSilence) -> Result<(), Failure> {
     let made: Value = match Source::open(&look.place, Access::Write)? {
         Source::Remote(client) => call(&client, Method::POST, "/api/v1/silences", Some(serde_json::to_value(wanted)?))?,
         Source::Local(local) => {
+            durable(&local)?;
             let made = book(&local).silence(wanted, &who());
             serde_json::to_value(made.map_err(|refusal| failure(refusal.status, refusal.message))?)?
         }
@@ -154,6 +162,7 @@ fn remove(look: &Look, id: u64) -> Result<(), Failure> {
             let _: Value = call(&client, Method::DELETE, &format!("/api/v1/silences/{id}"), None)?;
         }
         Source::Local(local) => {
+            durable(&local)?;
             let ended = book(&local).end_silence(id, &who());
             ended.map_err(|refusal| failure(refusal.status, refusal.message))?;
         }

@@ -85,7 +85,8 @@ pub(super) fn complain(sentence: &str) {
 
 /// Prints a text for people: names of files can neither turn it round nor hide in it.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
-    write(&text.replace(steers, "\u{fffd}"))
+    // A tab or an escape of somebody's name or database steers a terminal too; a new line is ours.
+    write(&text.replace(|c| steers(c) || (c.is_control() && c != '\n'), "\u{fffd}"))
 }
 
 fn write(text: &str) -> Result<(), Failure> {

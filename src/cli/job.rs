@@ -15,6 +15,7 @@ use super::source::{Local, call};
 use crate::domain::deletion::Outcome;
 use crate::domain::units::Bytes;
 use crate::server::PageQuery;
+use crate::system::{Clock as _, SystemClock};
 
 /// Between two looks at a job.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -30,21 +31,33 @@ pub(super) struct Ended {
     kept: Vec<Value>,
 }
 
+/// The job that an answer of the guard names.
+pub(super) fn begun(answer: &Value) -> Result<u64, Failure> {
+    answer["job"].as_u64().ok_or_else(|| Failure::failed("the guard's answer names no job"))
+}
+
+/// The job once it is over, or its retries alone are left; until then `seen` is shown how it stands.
+pub(super) fn over(client: &Client, id: u64, seen: impl Fn(&Value)) -> Result<Value, Failure> {
+    loop {
+        let job: Value = call(client, Method::GET, &format!("/api/v1/jobs/{id}"), None)?;
+        if !matches!(word(&job, "state"), "queued" | "running") {
+            return Ok(job);
+        }
+        seen(&job);
+        SystemClock.sleep(PAUSE);
+    }
+}
+
 /// Waits for a job of the running guard, with a progress bar where somebody can see it.
 pub(super) fn wait(client: &Client, id: u64) -> Result<Ended, Failure> {
     let bar = if std::io::stderr().is_terminal() { ProgressBar::no_length() } else { ProgressBar::hidden() };
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len}, {eta} left") {
         bar.set_style(style);
     }
-    let job = loop {
-        let job: Value = call(client, Method::GET, &format!("/api/v1/jobs/{id}"), None)?;
-        if !matches!(word(&job, "state"), "queued" | "running") {
-            break job;
-        }
-        bar.set_length(number(&job, "total"));
-        bar.set_position(done(&job));
-        crate::system::Clock::sleep(&crate::system::SystemClock, PAUSE);
-    };
+    let job = over(client, id, |job| {
+        bar.set_length(number(job, "total"));
+        bar.set_position(done(job));
+    })?;
     bar.finish_and_clear();
     let items = |outcome: Outcome| -> Result<Vec<Value>, Failure> {
         let path = format!("/api/v1/jobs/{id}/items?outcome={outcome}&limit={NAMED}");
@@ -66,7 +79,7 @@ pub(super) fn ended(local: &Local, id: u64) -> Result<Ended, Failure> {
     Ok(Ended { failed: items(Outcome::Failed)?, kept: items(Outcome::Kept)?, job })
 }
 
-fn number(job: &Value, name: &str) -> u64 {
+pub(super) fn number(job: &Value, name: &str) -> u64 {
     job[name].as_u64().unwrap_or(0)
 }
 

@@ -12,7 +12,7 @@ use super::exit::{Failure, print, print_json};
 use super::job;
 use super::reclaim::who;
 use super::records::word;
-use super::source::{Access, Local, Source, call, escaped, failure};
+use super::source::{Access, Local, PAGE, Source, call, escaped, failure};
 use crate::domain::orphan::OrphanKind;
 use crate::domain::path::RelPath;
 use crate::domain::remedy::RemedyKind;
@@ -21,9 +21,6 @@ use crate::server::orphans::{NamedPath, OrphansWanted, RemedyRequest};
 use crate::server::shapes::Path;
 use crate::server::{PageQuery, Refusal};
 use crate::system::{Clock as _, SystemClock};
-
-/// Items that are asked for at once.
-const PAGE: usize = 1000;
 
 /// `orphans`.
 pub(super) fn orphans(command: &Orphans) -> Result<(), Failure> {
@@ -73,7 +70,7 @@ fn refused(refusal: Refusal) -> Failure {
     failure(refusal.status, refusal.message)
 }
 
-/// Gives every page of a list to `each`, and only one of them is in memory.
+/// Gives what was asked for of every page of a list to `each`.
 fn pages(
     which: &Which,
     path: &str,
@@ -84,27 +81,12 @@ fn pages(
     if let Source::Local(local) = &mut source {
         local.look()?;
     }
-    let wanted = paths(which)?.unwrap_or_default();
+    let wanted: Vec<Path> = paths(which)?.unwrap_or_default().iter().map(Path::from).collect();
     let named = |item: &Value| {
         let shown = Path { path: word(item, "path").to_owned(), encoded: item["encoded"] == true };
-        wanted.is_empty() || wanted.iter().any(|path| Path::from(path) == shown)
+        wanted.is_empty() || wanted.contains(&shown)
     };
-    let mut cursor: Option<String> = None;
-    loop {
-        let page = match &source {
-            Source::Remote(client) => {
-                let after = cursor.as_ref().map(|cursor| format!("&cursor={}", escaped(cursor))).unwrap_or_default();
-                call(client, Method::GET, &format!("{path}limit={PAGE}{after}"), None)?
-            }
-            Source::Local(local) => of(local, &PageQuery { limit: PAGE, cursor: cursor.take() })?,
-        };
-        let items = page["items"].as_array().cloned().unwrap_or_default();
-        each(items.into_iter().filter(named).collect())?;
-        cursor = page["next"].as_str().map(str::to_owned);
-        if cursor.is_none() {
-            return Ok(());
-        }
-    }
+    source.pages(path, of, |items| each(items.into_iter().filter(named).collect()))
 }
 
 fn of_tree(which: &Which) -> String {
@@ -318,8 +300,7 @@ fn remedy(kind: RemedyKind, which: &Which, of: Option<&Kind>, dry_run: bool) -> 
             if dry_run {
                 return rehearsed(which, &answer);
             }
-            let id = answer["job"].as_u64().ok_or_else(|| Failure::failed("the guard's answer names no job"))?;
-            job::wait(&client, id)?.tell(which.look.json)
+            job::wait(&client, job::begun(&answer)?)?.tell(which.look.json)
         }
         Source::Local(mut local) => {
             local.look()?;

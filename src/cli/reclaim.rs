@@ -1,14 +1,12 @@
 //! `reclaim`: carries a plan out once.
 
-use std::time::Duration;
-
 use http::Method;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::args::Look;
 use super::client::Client;
 use super::exit::{Failure, print, print_json};
+use super::job;
 use super::look;
 use super::screen;
 use super::source::{Access, Local, Source, call, escaped};
@@ -17,7 +15,6 @@ use crate::domain::deletion::{Attempt, RunResult, SparedReason};
 use crate::domain::plan::Spared;
 use crate::domain::units::Bytes;
 use crate::server::shapes::Plan;
-use crate::system::{Clock as _, SystemClock};
 
 /// What became of one plan.
 #[derive(Debug, Serialize)]
@@ -169,16 +166,10 @@ fn show(reports: &[Report]) -> String {
 fn remote(client: &Client, plans: &[Plan], wanted: Option<&str>) -> Result<Vec<Report>, Failure> {
     let mut out = Vec::new();
     for plan in plans.iter().filter(|plan| wanted.is_none_or(|id| plan.id == id) && !plan.items.is_empty()) {
-        let job: Value = call(client, Method::POST, &format!("/api/v1/plans/{}/apply", escaped(&plan.id)), None)?;
-        let id = job["job"].as_u64().ok_or_else(|| Failure::failed("the guard's answer names no job"))?;
-        let job = loop {
-            let job: Value = call(client, Method::GET, &format!("/api/v1/jobs/{id}"), None)?;
-            if !matches!(job["state"].as_str(), Some("queued" | "running")) {
-                break job;
-            }
-            SystemClock.sleep(Duration::from_millis(200));
-        };
-        let number = |name: &str| job[name].as_u64().unwrap_or(0);
+        let answer = call(client, Method::POST, &format!("/api/v1/plans/{}/apply", escaped(&plan.id)), None)?;
+        let id = job::begun(&answer)?;
+        let job = job::over(client, id, |_| ())?;
+        let number = |name| job::number(&job, name);
         let failed = number("failed") + number("waiting");
         let done = number("verified") + failed + number("kept");
         let whole = done > 0 && plan.shortfall_bytes == 0 && failed == 0;

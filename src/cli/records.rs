@@ -8,14 +8,12 @@ use serde_json::{Value, json};
 use super::args::{Cap, Failures, Journal, Look};
 use super::exit::{Failure, complain, print, print_json};
 use super::reclaim::who;
-use super::source::{Access, Source, call, escaped};
+use super::source::{Access, Local, PAGE, Source, call, escaped};
 use crate::domain::deletion::{Outcome, Seq};
 use crate::domain::journal::JournalQuery;
 use crate::domain::units::{Bytes, Timestamp};
 use crate::server::PageQuery;
 
-/// Entries that are asked for at once.
-const PAGE: usize = 1000;
 /// Around a time, `journal explain` looks so far.
 const AROUND: std::time::Duration = std::time::Duration::from_secs(3600);
 
@@ -102,27 +100,22 @@ fn list(entries: &[Value]) -> String {
                     word(entry, "note")
                 )
             }
-            "deletion" if word(entry, "rule") == "quarantine" => format!(
-                "quarantine {}: `{}` in {}, {}, {}",
-                match entry["outcome"].as_str() {
-                    Some("kept") if word(entry, "note") == "quarantined" => "set aside",
-                    Some(outcome) => outcome,
-                    None => "open",
-                },
-                word(entry, "path"),
-                word(entry, "tree"),
-                Bytes(entry["bytes"].as_u64().unwrap_or(0)),
-                word(entry, "reason")
-            ),
-            "deletion" => format!(
-                "{} {}: `{}` in {}, {}, {}",
-                word(entry, "trigger"),
-                entry["outcome"].as_str().unwrap_or("open"),
-                word(entry, "path"),
-                word(entry, "tree"),
-                Bytes(entry["bytes"].as_u64().unwrap_or(0)),
-                word(entry, "reason")
-            ),
+            "deletion" => {
+                let aside = word(entry, "rule") == "quarantine";
+                format!(
+                    "{} {}: `{}` in {}, {}, {}",
+                    if aside { "quarantine" } else { word(entry, "trigger") },
+                    match entry["outcome"].as_str() {
+                        Some("kept") if aside && word(entry, "note") == "quarantined" => "set aside",
+                        Some(outcome) => outcome,
+                        None => "open",
+                    },
+                    word(entry, "path"),
+                    word(entry, "tree"),
+                    Bytes(entry["bytes"].as_u64().unwrap_or(0)),
+                    word(entry, "reason")
+                )
+            }
             kind => format!("{kind}: {}", word(entry, "note")),
         };
         let cause =
@@ -278,25 +271,15 @@ pub(super) fn failures(command: Failures) -> Result<(), Failure> {
 
 fn list_failures(source: &Source) -> Result<Vec<Value>, Failure> {
     let mut out = Vec::new();
-    let mut cursor: Option<String> = None;
-    loop {
-        let page: Value = match source {
-            Source::Remote(client) => {
-                let after = cursor.as_ref().map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
-                call(client, Method::GET, &format!("/api/v1/failures?limit={PAGE}{after}"), None)?
-            }
-            Source::Local(local) => {
-                let query = PageQuery { limit: PAGE, cursor: cursor.clone() };
-                let page = local.hub.failures(&query).map_err(|refusal| Failure::failed(refusal.message))?;
-                serde_json::to_value(page)?
-            }
-        };
-        out.extend(page["items"].as_array().cloned().unwrap_or_default());
-        cursor = page["next"].as_str().map(str::to_owned);
-        if cursor.is_none() {
-            return Ok(out);
-        }
-    }
+    let of = |local: &Local, page: &PageQuery| {
+        let page = local.hub.failures(page).map_err(|refusal| Failure::failed(refusal.message))?;
+        Ok(serde_json::to_value(page)?)
+    };
+    source.pages("/api/v1/failures?", of, |items| {
+        out.extend(items);
+        Ok(())
+    })?;
+    Ok(out)
 }
 
 fn retry(look: &Look, ids: &[u64]) -> Result<(), Failure> {

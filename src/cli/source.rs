@@ -16,12 +16,15 @@ use super::exit::{Failure, complain};
 use crate::config::{self, Config, Flags, Problem, ProblemKind};
 use crate::daemon::{Catalogues, Guard, Hub, Parts, read_catalogues};
 use crate::domain::event::Event;
-use crate::domain::settings::NotifySettings;
+use crate::server::PageQuery;
 use crate::store::{Database, Journal, StateDir, open_state};
 use crate::system::{Clock, Isolating, Kernel, ProcHolders, SystemClock, survive_lease_breaks};
 
 /// The configuration where nothing else is said.
 const USUAL: &str = "/etc/storage-guard/storage-guard.yaml";
+
+/// Items that are asked for at once.
+pub(super) const PAGE: usize = 1000;
 
 /// What answers a command.
 pub(super) enum Source {
@@ -39,9 +42,7 @@ pub(super) struct Local {
     _state: Option<Arc<StateDir>>,
     /// The database of the state; in memory where there is none.
     pub(super) database: Arc<Database>,
-    /// How alerts are delivered.
-    pub(super) notify: NotifySettings,
-    config: Config,
+    pub(super) config: Config,
     parts: Parts,
 }
 
@@ -115,6 +116,32 @@ pub(super) fn state_of(place: &Place) -> Result<(PathBuf, Option<Config>), Failu
 }
 
 impl Source {
+    /// Gives every page of a list to `each`, and only one of them is in memory. `path` is the call, up to its last `?` or `&`; `of` is the
+    /// page where no daemon runs.
+    pub(super) fn pages(
+        &self,
+        path: &str,
+        of: impl Fn(&Local, &PageQuery) -> Result<Value, Failure>,
+        mut each: impl FnMut(Vec<Value>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut cursor: Option<String> = None;
+        loop {
+            let page: Value = match self {
+                Self::Remote(client) => {
+                    let after =
+                        cursor.as_ref().map(|cursor| format!("&cursor={}", escaped(cursor))).unwrap_or_default();
+                    call(client, Method::GET, &format!("{path}limit={PAGE}{after}"), None)?
+                }
+                Self::Local(local) => of(local, &PageQuery { limit: PAGE, cursor: cursor.take() })?,
+            };
+            each(page["items"].as_array().cloned().unwrap_or_default())?;
+            cursor = page["next"].as_str().map(str::to_owned);
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
     /// The running daemon, or the trees and the state.
     pub(super) fn open(place: &Place, access: Access) -> Result<Self, Failure> {
         let (state, config) = state_of(place)?;
@@ -171,7 +198,7 @@ impl Local {
             running: false,
         };
         let guard = Guard::open(config, &parts)?;
-        Ok(Self { guard, hub, database, notify: config.notify.clone(), config: config.clone(), parts, _state: state })
+        Ok(Self { guard, hub, database, config: config.clone(), parts, _state: state })
     }
 
     /// Looks once, with a progress bar where somebody can see it, and lets the hub know.
@@ -198,7 +225,7 @@ impl Local {
     }
 }
 
-/// The database of the state. Where nothing is written none is made, and what only reads does without one that cannot be used.
+/// The database of the state. Where nothing is written none is made, and one that cannot be used is done without.
 fn database(state: Option<&StateDir>, access: Access) -> Result<Arc<Database>, Failure> {
     let Some(state) = state else { return Ok(Arc::new(Database::memory()?)) };
     let path = state.path().join("guard.db");
