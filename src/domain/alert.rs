@@ -104,13 +104,24 @@ pub enum Subject {
     Catalogue(CatalogueId),
 }
 
+impl Subject {
+    /// Its label and the value of that; the guard as a whole has none.
+    #[must_use]
+    pub fn label(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Self::Guard => None,
+            Self::Volume(name) => Some(("volume", name.as_str())),
+            Self::Tree(name) => Some(("tree", name.as_str())),
+            Self::Catalogue(name) => Some(("catalogue", name.as_str())),
+        }
+    }
+}
+
 impl std::fmt::Display for Subject {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Guard => f.write_str("the guard"),
-            Self::Volume(name) => write!(f, "volume {name}"),
-            Self::Tree(name) => write!(f, "tree {name}"),
-            Self::Catalogue(name) => write!(f, "catalogue {name}"),
+        match self.label() {
+            None => f.write_str("the guard"),
+            Some((label, name)) => write!(f, "{label} {name}"),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::template::Templates;
-use crate::domain::alert::{Condition, ITEMS, Subject, UnreclaimedItem, Wording};
+use crate::domain::alert::{Condition, ITEMS, UnreclaimedItem, Wording};
 use crate::domain::text::steers;
 use crate::domain::units::Timestamp;
 use crate::system::host_name;
@@ -78,12 +78,8 @@ impl Body {
         templates: &Templates,
     ) -> Self {
         let Wording { summary, description } = templates.wording(condition);
-        let labels = match &condition.subject {
-            Subject::Guard => BTreeMap::new(),
-            Subject::Volume(name) => BTreeMap::from([("volume".to_owned(), name.to_string())]),
-            Subject::Tree(name) => BTreeMap::from([("tree".to_owned(), name.to_string())]),
-            Subject::Catalogue(name) => BTreeMap::from([("catalogue".to_owned(), name.to_string())]),
-        };
+        let label = condition.subject.label();
+        let labels = label.into_iter().map(|(label, name)| (label.to_owned(), name.to_owned())).collect();
         Self {
             kind: kind.to_owned(),
             timestamp: now.to_string(),
@@ -180,7 +176,7 @@ pub(super) fn one_line(text: &str, limit: usize) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::domain::alert::{AlertName, Case};
+    use crate::domain::alert::{AlertName, Case, Subject};
     use crate::domain::deletion::{Cause, Unreclaimed as Why};
     use crate::domain::fact::Facts;
     use crate::domain::names::{TreeId, VolumeId};

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::body::{Item, clean, item, one_line};
 use super::template::Templates;
-use crate::domain::alert::{Condition, ITEMS, Subject, Wording};
+use crate::domain::alert::{Condition, ITEMS, Wording};
 use crate::domain::fact::{Fact, Facts};
 
 /// A name, a path or what the system said is no longer.
@@ -64,12 +64,8 @@ struct Why {
 impl Situation {
     /// All texts are on one line and without what steers, so that none can end the summary or begin anything.
     pub(super) fn new(condition: &Condition) -> Self {
-        let (about, name) = match &condition.subject {
-            Subject::Guard => ("guard", String::new()),
-            Subject::Volume(name) => ("volume", text(name.as_str())),
-            Subject::Tree(name) => ("tree", text(name.as_str())),
-            Subject::Catalogue(name) => ("catalogue", text(name.as_str())),
-        };
+        let label = condition.subject.label();
+        let (about, name) = label.map_or(("guard", String::new()), |(label, name)| (label, text(name)));
         Self {
             alert: condition.alert.as_str(),
             severity: condition.severity.as_str(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::body::Body;
 use super::super::sample::{samples, untrusted};
 use super::*;
-use crate::domain::alert::{AlertName, Case};
+use crate::domain::alert::{AlertName, Case, Subject};
 use crate::domain::canary::ProbeFault;
 use crate::domain::catalogue::{CatalogueKind, Distrust};
 use crate::domain::conditions::condition;

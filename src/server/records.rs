@@ -342,12 +342,7 @@ pub struct ChannelTest {
 /// What an alert is about, as labels.
 #[must_use]
 pub fn labels(subject: &Subject) -> BTreeMap<&'static str, String> {
-    match subject {
-        Subject::Guard => BTreeMap::new(),
-        Subject::Volume(volume) => BTreeMap::from([("volume", volume.to_string())]),
-        Subject::Tree(tree) => BTreeMap::from([("tree", tree.to_string())]),
-        Subject::Catalogue(catalogue) => BTreeMap::from([("catalogue", catalogue.to_string())]),
-    }
+    subject.label().into_iter().map(|(label, name)| (label, name.to_owned())).collect()
 }
 
 impl Alert {
@@ -464,7 +459,7 @@ impl From<&JournalLine> for JournalEntry {
 }
 
 /// Bytes as hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
         let _ = write!(out, "{byte:02x}");

@@ -40,12 +40,7 @@ pub struct Told {
 
 /// How a subject stands in a row.
 pub(super) fn subject_text(subject: &Subject) -> String {
-    match subject {
-        Subject::Guard => "guard".to_owned(),
-        Subject::Volume(name) => format!("volume:{name}"),
-        Subject::Tree(name) => format!("tree:{name}"),
-        Subject::Catalogue(name) => format!("catalogue:{name}"),
-    }
+    subject.label().map_or_else(|| "guard".to_owned(), |(label, name)| format!("{label}:{name}"))
 }
 
 pub(super) fn subject_of(text: &str) -> Option<Subject> {
