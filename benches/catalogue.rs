@@ -24,6 +24,7 @@ use storage_guard::domain::names::{CatalogueId, TreeId};
 use storage_guard::domain::path::RelPath;
 use storage_guard::domain::path_set::DigestKey;
 use storage_guard::domain::recording::{FileIdentity, Gone, Inventory, InventoryBuilder, Kind, Sighting};
+use storage_guard::domain::trust::grouped;
 use storage_guard::domain::units::{Bytes, Timestamp};
 use storage_guard::domain::volume::Unusable;
 use storage_guard::store::{CatalogueIndex, Findings, IndexRow, IndexState};
@@ -348,19 +349,6 @@ fn measure(files: u64, runs: usize) -> BTreeMap<String, f64> {
         if name.ends_with("kib") { values[values.len() - 1] } else { values[values.len() / 2] }
     };
     all.into_iter().map(|(name, values)| (name.clone(), one(&name, values))).collect()
-}
-
-/// Digits in groups of three.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 fn table(files: u64, runs: usize, measured: &BTreeMap<String, f64>) -> String {

@@ -1,6 +1,6 @@
 //! Changes rows: those of recordings that are gone are removed, and rows are inserted for recordings that have none.
 
-use super::keeper::{Keeper, lock};
+use super::keeper::{Keeper, Known, lock};
 use super::source::RowsError;
 use crate::domain::adoption::{Adopted, Adoption};
 use crate::domain::catalogue::{CatalogueRow, Distrust, Place, RowId};
@@ -23,11 +23,7 @@ impl Keeper {
         let table = source.rows().ok_or_else(|| self.only_read("remove rows"))?;
         let mut gone = Vec::new();
         for chunk in rows.chunks(AT_ONCE) {
-            let numbered = |row: &RowId| match row {
-                RowId::Number(number) => Some(*number),
-                RowId::Text(_) => None,
-            };
-            let asked: Vec<_> = chunk.iter().filter_map(|row| Some((numbered(&row.2)?, row))).collect();
+            let asked: Vec<_> = chunk.iter().filter_map(|row| Some((row.2.number()?, row))).collect();
             let ids: Vec<i64> = asked.iter().map(|(id, _)| *id).collect();
             let paths: std::collections::HashMap<i64, Vec<u8>> = table.paths(&ids)?.into_iter().collect();
             let ours = |id: i64, tree: &TreeId, path: &RelPath| {
@@ -119,8 +115,7 @@ impl Keeper {
     }
 
     fn unknown(&self, tree: &TreeId, path: &RelPath, row: &IndexRow) -> bool {
-        let index = lock(&self.state).believed.as_ref().map(|believed| believed.index.clone());
-        let rows = index.map(|index| index.rows_of(tree, path).unwrap_or_default()).unwrap_or_default();
+        let rows = self.last().and_then(|known| known.index.rows_of(tree, path).ok()).unwrap_or_default();
         rows.iter().all(|known| known.id != row.id)
     }
 
@@ -134,7 +129,7 @@ impl Keeper {
     /// missing, and a recording without one is not proven to be an orphan before it was looked at again.
     fn change(&self, work: impl Fn(&crate::store::CatalogueIndex) -> Result<(), crate::store::DatabaseError>) {
         let _judgement = lock(&self.judgement);
-        let Some(index) = lock(&self.state).believed.as_ref().map(|believed| believed.index.clone()) else { return };
+        let Some(Known { index, .. }) = self.last() else { return };
         if work(&index).is_err() {
             return;
         }

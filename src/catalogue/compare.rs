@@ -106,10 +106,10 @@ pub fn sight_leftovers(
     }
     let mut round = findings.begin(&inventory.tree, OrphanKind::Leftover, inventory.started)?;
     for file in inventory.files().filter(|file| file.kind == Kind::Unfinished && !gone.contains(file.index)) {
-        round.sight(&sighted(inventory, file.index, OrphanKind::Leftover))?;
+        round.sight(sighted(inventory, file.index, OrphanKind::Leftover))?;
     }
     for stray in strays {
-        round.sight(stray)?;
+        round.sight(stray.clone())?;
     }
     round.finish()?;
     Ok(true)
@@ -199,11 +199,10 @@ impl<'a> Looking<'a> {
         if some {
             return Ok(());
         }
-        let there = |file: &FileIndex| inventory.get(*file).kind == Kind::Recording && !self.what.gone.contains(*file);
-        for file in folder.files().filter(there) {
+        for file in recordings(inventory, self.what.gone, folder) {
             if !self.here.asked_for(inventory, file) {
                 self.unknown += 1;
-                self.round.sight(&sighted(inventory, file, OrphanKind::Uncatalogued))?;
+                self.round.sight(sighted(inventory, file, OrphanKind::Uncatalogued))?;
             }
         }
         Ok(())
@@ -272,23 +271,18 @@ impl Catalogue<'_> {
         here: &mut Here,
         mut misses: Misses<'_, '_>,
     ) -> Result<u64, DatabaseError> {
-        let (mut read, mut last, mut failed) = (FolderSum::default(), None, None);
+        let (mut read, mut last) = (FolderSum::default(), None);
         self.known.index.rows_of_folder(folder, &mut |name, row| {
-            if failed.is_some() {
-                return;
-            }
             let digest = here.key.digest(name);
             // Rows of one name come one after the other.
             if last.replace(digest) != Some(digest) {
                 read.add(digest);
             }
             if !here.ask(digest) {
-                failed = misses.look(name, row.id).err();
+                misses.look(name, row.id)?;
             }
+            Ok(())
         })?;
-        if let Some(error) = failed {
-            return Err(error);
-        }
         if read != sum && self.known.index.key() == here.key {
             // Rows came or went meanwhile, or the file is damaged: then no finding of it is to be believed.
             self.known.index.check_folder(folder)?;
@@ -311,8 +305,7 @@ impl Here {
     /// Reads the names of a folder.
     fn fill(&mut self, inventory: &Inventory, gone: &Gone, folder: &FilledFolder<'_>) {
         self.clear();
-        let there = |file: &FileIndex| inventory.get(*file).kind == Kind::Recording && !gone.contains(*file);
-        for file in folder.files().filter(there) {
+        for file in recordings(inventory, gone, folder) {
             inventory.write_name(file, &mut self.name);
             let digest = self.key.digest(&self.name);
             self.sum.add(digest);
@@ -342,20 +335,26 @@ impl Here {
     }
 }
 
+/// The recordings of a folder that are still there: their names are summed, and each that no row names is sighted.
+fn recordings<'i>(
+    inventory: &'i Inventory,
+    gone: &'i Gone,
+    folder: &FilledFolder<'i>,
+) -> impl Iterator<Item = FileIndex> + 'i {
+    let there = |file: &FileIndex| inventory.get(*file).kind == Kind::Recording && !gone.contains(*file);
+    folder.files().filter(there)
+}
+
 impl Misses<'_, '_> {
     /// Looks for the file of a row that the scan did not find: it may be newer, or the layout may hide it.
     fn look(&mut self, name: &[u8], row: RowId) -> Result<(), DatabaseError> {
-        let path = match self.dir {
-            Some(dir) => RelPath::new(&[dir.as_bytes(), b"/", name].concat()),
-            None => RelPath::new(name),
-        };
         // A name that is none was never entered.
-        let Ok(path) = path else { return Ok(()) };
+        let Ok(path) = RelPath::within(self.dir, name) else { return Ok(()) };
         // A look that fails proves nothing, so the file counts as there.
         if self.gone || self.what.dir.look(&path).is_ok_and(|found| found.is_none()) {
             self.count += 1;
             let (tree, catalogue) = (self.what.inventory.tree.clone(), self.catalogue.clone());
-            self.round.miss(&Missing { tree, path, catalogue, row })?;
+            self.round.miss(Missing { tree, path, catalogue, row })?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::reading::no_index;
-use crate::domain::catalogue::{CatalogueKind, CatalogueRow, Distrust, Place, Placing, RowCounts, RowId};
+use crate::domain::catalogue::{CatalogueKind, CatalogueRow, Distrust, Place, Placing, RowCounts};
 use crate::domain::names::TreeId;
 use crate::domain::path::{RelPath, show_bytes};
 use crate::domain::path_set::PathSet;
@@ -149,10 +149,7 @@ impl<'a> Gathered<'a> {
         let mut ours = Vec::with_capacity(rows.len());
         for row in rows {
             self.rows += 1;
-            let number = match row.id {
-                RowId::Number(number) => Some(number),
-                RowId::Text(_) => None,
-            };
+            let number = row.id.number();
             self.highest = self.highest.max(number);
             let new = self.after.is_none() || number.is_none() || number > self.after;
             match self.placing.place(&row) {

@@ -41,7 +41,7 @@ impl Source for HookSource {
         let highest = self.database.last_hook().map_err(unanswered)?;
         loop {
             let rows = self.database.hooks_after(at, AT_ONCE).map_err(unanswered)?;
-            let Some(RowId::Number(last)) = rows.last().map(|row| row.id.clone()) else { break };
+            let Some(last) = rows.last().and_then(|row| row.id.number()) else { break };
             at = last;
             each(rows)?;
         }
@@ -51,11 +51,7 @@ impl Source for HookSource {
     }
 
     fn still_there(&mut self, rows: &[RowId]) -> Result<Vec<RowId>, Distrust> {
-        let number = |row: &RowId| match row {
-            RowId::Number(number) => Some(*number),
-            RowId::Text(_) => None,
-        };
-        let numbers: Vec<i64> = rows.iter().filter_map(number).collect();
+        let numbers: Vec<i64> = rows.iter().filter_map(RowId::number).collect();
         let found = self.database.hook_paths(&numbers).map_err(unanswered)?;
         Ok(found.into_iter().map(|(number, _)| RowId::Number(number)).collect())
     }

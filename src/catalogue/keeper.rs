@@ -206,7 +206,9 @@ impl Keeper {
         &self.settings.name
     }
 
-    pub(super) fn kind(&self) -> CatalogueKind {
+    /// What it is.
+    #[must_use]
+    pub fn kind(&self) -> CatalogueKind {
         self.settings.source.kind()
     }
 
@@ -359,7 +361,6 @@ impl Keeper {
             }
             Err(failed) => {
                 let (error, building) = *failed;
-                accepted.accepted = false;
                 lock(&self.state).pending = Some(Pending { building, state: accepted, read_at, whole_at });
                 let error = chain(&error);
                 return Err(format!(

@@ -7,7 +7,7 @@ use super::addresses::has_login;
 use super::node::{Map, Names, Node};
 use super::others::{named, path_map, scheme};
 use super::secrets;
-use crate::domain::catalogue::AfterReclaim;
+use crate::domain::catalogue::{AfterReclaim, CatalogueKind};
 use crate::domain::layout::LayoutKind;
 use crate::domain::names::CatalogueId;
 use crate::domain::orphan::{LeftoverAction, LeftoverPolicy, OrphanAction, OrphanPolicy};
@@ -20,14 +20,6 @@ const MAX_DROP: Percent = Percent::new(30);
 const INTERVAL: Duration = Duration::from_secs(15 * 60);
 /// How often a database is read whole.
 const FULL: Duration = Duration::from_secs(86_400);
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Wvp,
-    Frigate,
-    Hooks,
-    Manifest,
-}
 
 /// The catalogues of a configuration.
 #[derive(Default)]
@@ -50,31 +42,33 @@ pub(super) fn read(top: &mut Map<'_>, media_servers: &Names) -> Catalogues {
 }
 
 fn one(name: Option<String>, map: &mut Map<'_>, media_servers: &Names) -> Option<CatalogueSettings> {
-    let kinds = [("wvp", Kind::Wvp), ("frigate", Kind::Frigate), ("hooks", Kind::Hooks), ("manifest", Kind::Manifest)];
     let kind = map.need("kind", "say what it is: `wvp`, `frigate`, `hooks` or `manifest`");
-    let kind = kind.and_then(|node| node.word(&kinds));
+    let kind = kind.and_then(|node| node.word(CatalogueKind::WORDS));
     let media_server = map.take("media_server").and_then(|node| media_servers.look_up(&node, "media server"));
     let paths = path_map(map);
     let max_drop = map.take("max_drop").and_then(|node| node.percent()).unwrap_or(MAX_DROP);
     let interval = map.span("interval", INTERVAL);
     let full = super::whole::longer(map, "full", FULL, "interval", interval);
-    let words = [("keep", AfterReclaim::Keep), ("remove_row", AfterReclaim::RemoveRow)];
     let after_reclaim = map.take("after_reclaim").and_then(|node| {
-        let word = node.word(&words)?;
-        if word == AfterReclaim::RemoveRow && kind.is_some_and(|kind| kind != Kind::Wvp) {
+        let word = node.word(AfterReclaim::WORDS)?;
+        if word == AfterReclaim::RemoveRow && kind.is_some_and(|kind| kind != CatalogueKind::Wvp) {
             node.problem("is `remove_row`, which only a catalogue of kind `wvp` can do; leave it out");
         }
         Some(word)
     });
     // A key of another kind is unknown here; of an unknown kind, none is.
     let every = kind.is_none();
-    let database = if every || kind == Some(Kind::Wvp) { database(map, every) } else { None };
-    let file = if every || matches!(kind, Some(Kind::Frigate | Kind::Manifest)) { file(map, every) } else { None };
+    let database = if every || kind == Some(CatalogueKind::Wvp) { database(map, every) } else { None };
+    let file = if every || matches!(kind, Some(CatalogueKind::Frigate | CatalogueKind::Manifest)) {
+        file(map, every)
+    } else {
+        None
+    };
     let source = match kind? {
-        Kind::Wvp => database?,
-        Kind::Frigate => CatalogueSource::Frigate { file: file? },
-        Kind::Hooks => CatalogueSource::Hooks,
-        Kind::Manifest => CatalogueSource::Manifest { file: file? },
+        CatalogueKind::Wvp => database?,
+        CatalogueKind::Frigate => CatalogueSource::Frigate { file: file? },
+        CatalogueKind::Hooks => CatalogueSource::Hooks,
+        CatalogueKind::Manifest => CatalogueSource::Manifest { file: file? },
     };
     Some(CatalogueSettings {
         name: CatalogueId::new(&name?),
@@ -134,11 +128,10 @@ pub(super) fn of_tree(
 fn orphans(map: &mut Map<'_>, known: &Catalogues, named: &[CatalogueId], any: bool) -> OrphanPolicy {
     let mut out = OrphanPolicy::default();
     let Some(mut map) = map.take("orphans").and_then(|node| node.map()) else { return out };
-    let words = OrphanAction::ALL.iter().map(|action| (action.as_str(), *action)).collect::<Vec<_>>();
     if let Some(node) = map.take("action") {
-        out.action = node.word(&words).unwrap_or(out.action);
+        out.action = node.word(OrphanAction::WORDS).unwrap_or(out.action);
         let kinds: Vec<_> = named.iter().filter_map(|name| known.find(name)).map(|found| found.source.kind()).collect();
-        let rows = kinds.contains(&crate::domain::catalogue::CatalogueKind::Wvp);
+        let rows = kinds.contains(&CatalogueKind::Wvp);
         let acts = out.action != OrphanAction::Report;
         if acts && !any {
             node.problem(format!(
@@ -164,9 +157,8 @@ fn orphans(map: &mut Map<'_>, known: &Catalogues, named: &[CatalogueId], any: bo
 fn leftovers(map: &mut Map<'_>, layout: Option<LayoutKind>) -> LeftoverPolicy {
     let mut out = LeftoverPolicy::default();
     let Some(mut map) = map.take("leftovers").and_then(|node| node.map()) else { return out };
-    let words = [("report", LeftoverAction::Report), ("delete", LeftoverAction::Delete)];
     if let Some(node) = map.take("action") {
-        out.action = node.word(&words).unwrap_or(out.action);
+        out.action = node.word(LeftoverAction::WORDS).unwrap_or(out.action);
         let fits = layout.is_none_or(|kind| matches!(kind, LayoutKind::Zlmediakit | LayoutKind::Hls));
         if out.action == LeftoverAction::Delete && !fits {
             node.problem(

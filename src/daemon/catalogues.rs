@@ -14,13 +14,14 @@ use crate::domain::deletion::{Attempt, RuleKind, Seq};
 use crate::domain::event::Event;
 use crate::domain::journal::{Intent, JournalQuery};
 use crate::domain::names::{CatalogueId, TreeId};
+use crate::domain::orphan::{Orphan, OrphanKind};
 use crate::domain::path::RelPath;
 use crate::domain::path_set::{DigestKey, PathSet};
-use crate::domain::remedy::Remedy;
+use crate::domain::remedy::{Remedy, Which};
 use crate::domain::settings::CatalogueSettings;
 use crate::domain::units::Timestamp;
 use crate::server::orphans::Rehearsal;
-use crate::store::{Database, DatabaseError, Findings, Journal};
+use crate::store::{Database, DatabaseError, Findings, Journal, OrphanQuery};
 use crate::system::Clock;
 
 /// Entries of the journal that are read at once.
@@ -176,8 +177,8 @@ impl Catalogues {
                 .filter_map(|line| {
                     let ((seq, intent), attempt) = (line.intent.as_ref()?, line.attempt.as_ref()?);
                     // What was put back since is there again.
-                    let aside = journal.with_history(|history| history.quarantined.contains_key(seq));
-                    gone(intent, attempt).filter(|_| aside || !attempt.is_quarantined())
+                    let aside = || journal.with_history(|history| history.quarantined.contains_key(seq));
+                    gone(intent, attempt).filter(|_| !attempt.is_quarantined() || aside())
                 })
                 .filter(|(tree, _)| self.names_any(tree))
                 .collect();
@@ -197,12 +198,38 @@ impl Catalogues {
         }
         for (tree, paths) in by_tree {
             // What cannot be noted now, the next comparison sees, and the next start takes from the journal.
-            let _ = self.findings.forget(&tree, &paths);
-            if self.names_any(&tree) {
+            let _ = if self.names_any(&tree) {
                 let paths: Vec<_> = paths.into_iter().map(|path| (tree.clone(), path)).collect();
-                let _ = self.findings.note_reclaimed(&paths, now, self.taken);
-            }
+                self.findings.note_reclaimed(&paths, now, self.taken)
+            } else {
+                self.findings.forget(&tree, &paths)
+            };
             self.changed();
+        }
+    }
+
+    /// What a remedy is about, as it was found: those that are named, proven or not, or the next of all that are proven.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub(super) fn chosen(
+        &self,
+        remedy: &Remedy,
+        after: Option<(TreeId, OrphanKind, RelPath)>,
+        limit: usize,
+    ) -> Result<Vec<Orphan>, DatabaseError> {
+        let (tree, kind) = (&remedy.tree, remedy.orphans);
+        match &remedy.which {
+            Which::Paths(paths) => {
+                paths.iter().filter_map(|path| self.findings.orphan(tree, kind, path).transpose()).collect()
+            }
+            Which::All => self.findings.orphans(&OrphanQuery {
+                tree: Some(tree.clone()),
+                kind: Some(kind),
+                proven: true,
+                after,
+                limit,
+            }),
         }
     }
 
@@ -275,7 +302,7 @@ impl Catalogues {
 
     /// One of a tree's catalogues proves that what it does not know should not exist.
     pub(super) fn prove(&self, tree: &TreeId) -> bool {
-        self.of_tree(tree).iter().any(|keeper| keeper.view().kind.proves_absence())
+        self.of_tree(tree).iter().any(|keeper| keeper.kind().proves_absence())
     }
 
     /// Each of a tree's catalogues was read, or tried to be, or is known from before.
@@ -285,7 +312,7 @@ impl Catalogues {
 
     /// What persons want kept was known once, of each catalogue of a tree that says so.
     pub(super) fn favourites_known(&self, tree: &TreeId) -> bool {
-        let say = |keeper: &Arc<Keeper>| keeper.view().kind == CatalogueKind::Wvp;
+        let say = |keeper: &Arc<Keeper>| keeper.kind() == CatalogueKind::Wvp;
         self.of_tree(tree).iter().all(|keeper| !say(keeper) || keeper.last().is_some())
     }
 
@@ -299,8 +326,7 @@ impl Catalogues {
 
     /// Streams of a tree of which something was told that no index holds yet.
     pub(super) fn undrained(&self, tree: &TreeId) -> Vec<String> {
-        let hooks = self.of_tree(tree).into_iter().filter(|keeper| keeper.view().kind == CatalogueKind::Hooks);
-        hooks.flat_map(|keeper| keeper.undrained()).collect()
+        self.of_tree(tree).iter().flat_map(|keeper| keeper.undrained()).collect()
     }
 
     /// Lets the thread of a catalogue do something with its rows; gives the request back where no catalogue of the tree can.

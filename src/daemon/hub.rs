@@ -482,6 +482,11 @@ impl Hub {
         Some(read(&seat, found))
     }
 
+    /// Reads what every tree is seen as.
+    pub(super) fn of_all_trees<T>(&self, read: impl Fn(&TreeView) -> T) -> Vec<T> {
+        lock(&self.seats).values().flat_map(|seat| seat.view.trees.iter().map(&read)).collect()
+    }
+
     /// A tree can be trusted to show what is there: its volume can be read, and it is the one that it was.
     pub(super) fn sound(&self, tree: &TreeId) -> bool {
         self.with_tree(tree, |volume, tree| volume.reading.is_ok() && tree.fault.is_none()).unwrap_or(false)

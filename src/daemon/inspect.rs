@@ -16,6 +16,7 @@ use crate::domain::event::Event;
 use crate::domain::names::{CatalogueId, StreamId};
 use crate::domain::orphan::{Orphan, OrphanKind, Playable, Verdict, Witness};
 use crate::domain::path::RelPath;
+use crate::domain::path_set::PathSet;
 use crate::domain::recording::FileIdentity;
 use crate::domain::units::{Bytes, Timestamp};
 use crate::domain::verdict::{Facts, judge};
@@ -82,7 +83,8 @@ impl VolumeWorker {
 
     /// What persons want kept was known once: until then nothing is deleted that can wait.
     pub(super) fn favourites_known(&self) -> bool {
-        self.trees.iter().all(|tree| self.catalogues.favourites_known(&tree.policy.tree))
+        let taken = |tree: &TreeWatch| tree.favourites_of.is_some();
+        self.trees.iter().all(|tree| taken(tree) && self.catalogues.favourites_known(&tree.policy.tree))
     }
 
     /// What its trees' catalogues want kept is known, or was asked for: nothing is deleted before.
@@ -125,10 +127,14 @@ impl TreeWatch {
         if self.favourites_of.as_ref() == Some(&stamp) {
             return;
         }
-        // What cannot be read now stays as it was, and is read again.
-        if let Ok(favourites) = catalogues.favourites(&self.policy.tree) {
+        self.wants_kept(stamp, catalogues.favourites(&self.policy.tree).ok());
+    }
+
+    /// Takes over favourites. What cannot be read now stays as it was, does not count as known, and is read again.
+    fn wants_kept(&mut self, stamp: FavouritesOf, favourites: Option<PathSet>) {
+        self.favourites_of = favourites.is_some().then_some(stamp);
+        if let Some(favourites) = favourites {
             self.favourites = Arc::new(favourites);
-            self.favourites_of = Some(stamp);
         }
     }
 }
@@ -212,12 +218,13 @@ impl Inspection<'_> {
         };
         let known = self.known.as_deref().unwrap_or_default();
         // Only a whole reading says what is not there; one of what is new knows nothing of older rows that came back.
-        let proving = || known.iter().filter(|one| one.kind.proves_absence());
-        let wholes = proving().map(|one| one.index.state().map(|state| state.whole)).collect::<Result<Vec<_>, _>>()?;
-        let (as_of, latest) = (wholes.into_iter().min(), proving().map(|one| one.as_of).min());
-        let databases = proving().filter(|one| matches!(one.kind, CatalogueKind::Wvp | CatalogueKind::Frigate));
-        let asked = databases.map(|one| one.index.state().map(|state| state.whole)).collect::<Result<Vec<_>, _>>()?;
-        let asked = asked.into_iter().min();
+        let proving = known.iter().filter(|one| one.kind.proves_absence());
+        let proving =
+            proving.map(|one| Ok((one, one.index.state()?.whole))).collect::<Result<Vec<_>, DatabaseError>>()?;
+        let as_of = proving.iter().map(|(_, whole)| *whole).min();
+        let latest = proving.iter().map(|(one, _)| one.as_of).min();
+        let database = |one: &Known| matches!(one.kind, CatalogueKind::Wvp | CatalogueKind::Frigate);
+        let asked = proving.iter().filter(|(one, _)| database(one)).map(|(_, whole)| *whole).min();
         let mut unconfirmed = false;
         let undrained = self.catalogues.undrained(name);
         let survey = tree.survey();
@@ -267,7 +274,7 @@ impl Inspection<'_> {
         })?;
         if unconfirmed {
             let keepers = self.catalogues.of_tree(name);
-            keepers.iter().filter(|keeper| keeper.view().kind.proves_absence()).for_each(|keeper| keeper.confirm());
+            keepers.iter().filter(|keeper| keeper.kind().proves_absence()).for_each(|keeper| keeper.confirm());
         }
         Ok(())
     }
@@ -333,4 +340,29 @@ fn look_into(dir: &dyn WritableDir, orphan: &Orphan) -> (Option<bool>, Option<Ti
         Ok(Lease::Unavailable) | Err(_) => None,
     };
     (opened, born, playable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::conditions::tests::volume;
+    use crate::domain::path_set::DigestKey;
+    use crate::system::GuardedTree;
+
+    #[test]
+    fn what_persons_want_kept_is_known_only_once_it_was_read() {
+        let home = tempfile::tempdir().unwrap();
+        let policy = volume().trees[0].policy.as_ref().clone();
+        let mut watch = TreeWatch::new(Arc::new(GuardedTree::open(home.path()).unwrap()), policy, None);
+        let path = RelPath::new(b"cam/a.mp4").unwrap();
+        let stamp = |millis| (vec![(CatalogueId::new("wvp"), Timestamp::from_millis(millis))], 0);
+        let known = |watch: &TreeWatch| (watch.favourites_of.is_some(), watch.favourites.contains(&path));
+        assert_eq!(known(&watch), (false, false));
+        watch.wants_kept(stamp(1), None);
+        assert_eq!(known(&watch), (false, false), "an index that cannot be read says nothing");
+        watch.wants_kept(stamp(2), Some(PathSet::new(DigestKey(7), std::iter::once(path.clone()))));
+        assert_eq!(known(&watch), (true, true));
+        watch.wants_kept(stamp(3), None);
+        assert_eq!(known(&watch), (false, true), "what was known protects still, and may not be all");
+    }
 }

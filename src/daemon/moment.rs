@@ -39,8 +39,8 @@ impl Now {
 
 /// Why an orphan may not go at this moment, if so.
 pub(super) fn hindered(orphan: &Orphan, kind: RemedyKind, now: &Now) -> Option<String> {
-    if !orphan.verdict.proven() {
-        return Some(orphan.verdict.why_not().unwrap_or_else(|| "it is not proven".to_owned()));
+    if let Some(why) = orphan.verdict.why_not() {
+        return Some(why);
     }
     if !now.clock_trusted {
         return Some("the clock is not trusted".to_owned());

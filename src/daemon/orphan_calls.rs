@@ -141,7 +141,7 @@ impl Hub {
 
     /// The rules of all trees.
     fn policies(&self) -> Vec<Arc<TreePolicy>> {
-        self.views().into_iter().flat_map(|view| view.trees).map(|tree| tree.policy).collect()
+        self.of_all_trees(|tree| tree.policy.clone())
     }
 
     /// The rules of the tree with that name.
@@ -238,9 +238,8 @@ impl Hub {
             text: format!("catalogue {name} is accepted as it is now, by {who}"),
             urgent: false,
         });
-        let of_trees = catalogues.iter().flat_map(|all| &all.of_trees);
-        let concerned = of_trees.filter(|(_, names)| names.iter().any(|one| one.as_str() == name));
-        concerned.for_each(|(tree, _)| self.nudge(tree));
+        let concerned = catalogues.iter().flat_map(|all| all.trees_of(keeper.name()));
+        concerned.for_each(|tree| self.nudge(&tree));
         Ok(())
     }
 
@@ -387,8 +386,6 @@ fn answers(records: &[HookRecord], servers: &[Option<String>], kept: Vec<bool>) 
 
 /// Of the paths that are to be put back, those that are not set aside.
 fn not_set_aside(history: &History, remedy: &Remedy) -> Vec<RelPath> {
-    /// So many are looked at together.
-    const STEP: usize = 1000;
     let paths = match (&remedy.kind, &remedy.which) {
         (RemedyKind::Restore, Which::Paths(paths)) => paths,
         (RemedyKind::Restore, Which::All)
@@ -397,14 +394,8 @@ fn not_set_aside(history: &History, remedy: &Remedy) -> Vec<RelPath> {
         }
     };
     let mut left: BTreeSet<&RelPath> = paths.iter().collect();
-    let mut after = Seq(0);
-    while !left.is_empty() {
-        let some = set_aside(history, Some(&remedy.tree), after, STEP);
-        let Some(last) = some.last() else { break };
-        after = last.seq;
-        for one in &some {
-            left.remove(&one.target.path);
-        }
+    for (_, aside) in history.quarantined_in(&remedy.tree) {
+        left.remove(&aside.target.path);
     }
     left.into_iter().cloned().collect()
 }

@@ -9,6 +9,7 @@ use crate::domain::objection::Witnessing;
 use crate::domain::orphan::{Missing, Orphan, OrphanKind};
 use crate::domain::path::RelPath;
 use crate::server::orphans::{Missing as MissingShape, Orphan as OrphanShape};
+use crate::server::records::hex;
 use crate::server::shapes::Page;
 use crate::server::{PageQuery, Refusal};
 use crate::store::{DatabaseError, OrphanQuery};
@@ -53,7 +54,7 @@ pub(super) fn orphan_page(
 ) -> Result<Page<OrphanShape>, Refusal> {
     let place = match &page.cursor {
         None => Place::Reported(None),
-        Some(text) => Place::read(text).ok_or_else(|| bad_cursor(text))?,
+        Some(text) => Place::read(text).ok_or_else(|| Refusal::bad_cursor(text))?,
     };
     let kind = query.kind;
     let mut items = Vec::new();
@@ -97,7 +98,7 @@ pub(super) fn missing_page(
 ) -> Result<Page<MissingShape>, Refusal> {
     let after = match &page.cursor {
         None => None,
-        Some(text) => Some(read_missing(text).ok_or_else(|| bad_cursor(text))?),
+        Some(text) => Some(read_missing(text).ok_or_else(|| Refusal::bad_cursor(text))?),
     };
     let Some(found) = found else { return Ok(Page { items: Vec::new(), next: None }) };
     let mut some = found.missing(tree, after.as_ref(), page.limit + 1).map_err(|error| unreadable(&error))?;
@@ -105,10 +106,6 @@ pub(super) fn missing_page(
     some.truncate(page.limit);
     let next = some.last().filter(|_| more).map(write_missing);
     Ok(Page { items: some.iter().map(MissingShape::from).collect(), next })
-}
-
-fn bad_cursor(text: &str) -> Refusal {
-    Refusal::bad_request("bad_cursor", format!("`cursor` is {text:?}; give the `next` of the page before"))
 }
 
 impl Place {
@@ -160,11 +157,6 @@ fn read_missing(text: &str) -> Option<Missing> {
         catalogue: CatalogueId::new(&name(catalogue)?),
         row,
     })
-}
-
-/// Bytes as hexadecimal digits: safe in any URL.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn bytes(text: &str) -> Option<Vec<u8>> {

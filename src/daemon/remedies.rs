@@ -12,10 +12,11 @@ use super::job_items::ItemDone;
 use super::moment::{Now, hindered};
 use super::reading::Disk;
 use super::rows::Hand;
+use super::runs::Wish;
 use super::volume::VolumeWorker;
 use crate::catalogue::Known;
 use crate::domain::cause::chain;
-use crate::domain::deletion::{Cap, Outcome, RuleKind, Seq, Target, Trigger};
+use crate::domain::deletion::{Cap, Outcome, RuleKind, Seq, Target};
 use crate::domain::event::Event;
 use crate::domain::journal::{GUARD, Intent};
 use crate::domain::names::TreeId;
@@ -25,22 +26,15 @@ use crate::domain::recording::Tally;
 use crate::domain::remedy::{Remedy, RemedyKind, Which};
 use crate::domain::retention::Mode;
 use crate::domain::units::Bytes;
-use crate::reclaim::{Order, OrphanWish, Settled, Stop};
+use crate::reclaim::{OrphanWish, Settled, Stop};
 use crate::server::orphans::Rehearsal;
 use crate::server::records::Problem;
-use crate::store::{JournalError, OrphanQuery};
+use crate::store::JournalError;
 
 /// So many files are put back before somebody is asked whether to go on: each costs several syncs.
 const RESTORED: usize = 100;
 /// So many orphans are chosen at once.
 const CHUNK: usize = 10_000;
-
-/// Who wants something done with orphans.
-struct Caller<'a> {
-    who: &'a str,
-    run: u64,
-    job: Option<u64>,
-}
 
 /// How a remedy ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,9 +97,9 @@ impl VolumeWorker {
         if self.reading.is_err() || tree.fault.is_some() || !self.steady()? {
             return Ok(Relief::refused("blind", "the tree cannot be trusted now, so nothing in it is touched"));
         }
-        let caller = Caller { who, run: job, job: Some(job) };
+        let wish = Wish { who, run: job, job: Some(job), exactly: true };
         match remedy.kind {
-            RemedyKind::Restore => self.restore(hub, &caller, remedy, stop).map(|()| Relief::default()),
+            RemedyKind::Restore => self.restore(hub, &wish, remedy, stop).map(|()| Relief::default()),
             RemedyKind::Adopt | RemedyKind::RemoveRows => {
                 let disk = Disk::of(self, hub);
                 let Some(keeper) = self.catalogues.writable(&remedy.tree) else {
@@ -127,7 +121,7 @@ impl VolumeWorker {
                         Change::Reclaimed(bytes) => reclaimed.set(reclaimed.get().saturating_add(bytes)),
                     });
                 };
-                self.clear(index, remedy, &caller, stop, &|_| (), &tell)?;
+                self.clear(index, remedy, &wish, stop, &|_| (), &tell)?;
                 Ok(Relief { reclaimed: reclaimed.get(), problem: None })
             }
         }
@@ -191,8 +185,8 @@ impl VolumeWorker {
                 let fits = wanted.files > 0 && self.within_cap(index, &remedy)?.is_ok();
                 // What is deleted by itself counts against the day's share too; what is set aside counts once it is deleted.
                 if fits && (kind == RemedyKind::Quarantine || self.within_day(index, wanted.bytes)?) {
-                    let caller = Caller { who: GUARD, run: self.next_run(), job: None };
-                    self.clear(index, &remedy, &caller, stop, publish, &|_| ())?;
+                    let wish = Wish { who: GUARD, run: self.next_run(), job: None, exactly: true };
+                    self.clear(index, &remedy, &wish, stop, publish, &|_| ())?;
                 }
             }
             if policy.orphans.action == OrphanAction::Adopt {
@@ -207,7 +201,7 @@ impl VolumeWorker {
         &mut self,
         index: usize,
         remedy: &Remedy,
-        caller: &Caller<'_>,
+        wish: &Wish<'_>,
         stop: Stop<'_>,
         publish: &dyn Fn(&Self),
         tell: &dyn Fn(Change),
@@ -218,7 +212,7 @@ impl VolumeWorker {
             let Some(last) = chosen.last() else { break };
             after = Some((last.tree.clone(), last.kind, last.path.clone()));
             let count = chosen.len();
-            let by_policy = caller.job.is_none();
+            let by_policy = wish.job.is_none();
             let targets = self.targets(index, remedy, chosen, by_policy, tell);
             let expected = match remedy.kind {
                 RemedyKind::Delete => targets.iter().map(|target| target.bytes).sum(),
@@ -228,8 +222,8 @@ impl VolumeWorker {
             };
             tell(Change::Chosen(count, expected));
             let settled = match remedy.kind {
-                RemedyKind::Quarantine => self.set_aside(targets, caller, stop)?,
-                RemedyKind::Delete => self.delete(targets, caller, stop, publish, tell)?,
+                RemedyKind::Quarantine => self.set_aside(targets, wish, stop)?,
+                RemedyKind::Delete => self.delete(targets, wish, stop, publish, tell)?,
                 RemedyKind::Adopt | RemedyKind::Restore | RemedyKind::RemoveRows => Vec::new(),
             };
             if by_policy {
@@ -275,20 +269,7 @@ impl VolumeWorker {
     /// The next orphans that a remedy is about.
     fn choose(&self, index: usize, remedy: &Remedy, after: Option<&(TreeId, OrphanKind, RelPath)>) -> Vec<Orphan> {
         let tree = &self.trees[index].policy.tree;
-        let findings = &self.catalogues.findings;
-        let found = match &remedy.which {
-            Which::Paths(paths) => {
-                let find = |path| findings.orphan(tree, remedy.orphans, path);
-                paths.iter().map(find).collect::<Result<Vec<_>, _>>().map(|found| found.into_iter().flatten().collect())
-            }
-            Which::All => findings.orphans(&OrphanQuery {
-                tree: Some(tree.clone()),
-                kind: Some(remedy.orphans),
-                proven: true,
-                after: after.cloned(),
-                limit: CHUNK,
-            }),
-        };
+        let found = self.catalogues.chosen(remedy, after.cloned(), CHUNK);
         found.unwrap_or_else(|error| {
             self.emit(Event::Remark { text: format!("orphans of tree {tree}: {error}"), urgent: false });
             Vec::new()
@@ -355,7 +336,7 @@ impl VolumeWorker {
     fn delete(
         &mut self,
         targets: Vec<Target>,
-        caller: &Caller<'_>,
+        wish: &Wish<'_>,
         stop: Stop<'_>,
         publish: &dyn Fn(&Self),
         tell: &dyn Fn(Change),
@@ -363,30 +344,17 @@ impl VolumeWorker {
         if targets.is_empty() {
             return Ok(Vec::new());
         }
-        let order = self.order(targets, caller);
-        let report = self.carry(order, &[], true, stop, publish)?;
+        let order = self.order(targets, Vec::new(), wish);
+        let report = self.carry(order, wish.exactly, stop, publish)?;
         tell(Change::Reclaimed(report.reclaimed));
         Ok(report.settled)
-    }
-
-    fn order(&self, targets: Vec<Target>, caller: &Caller<'_>) -> Order {
-        let names = self.names();
-        Order {
-            volume: self.name.clone(),
-            run: caller.run,
-            who: caller.who.to_owned(),
-            job: caller.job,
-            targets,
-            marks: self.marks.clone(),
-            promised: self.journal().with_history(|history| history.held_open(&names)),
-        }
     }
 
     /// Sets files aside. Nothing is freed, so no ledger judges.
     fn set_aside(
         &mut self,
         targets: Vec<Target>,
-        caller: &Caller<'_>,
+        wish: &Wish<'_>,
         stop: Stop<'_>,
     ) -> Result<Vec<Settled>, JournalError> {
         let mut out = Vec::new();
@@ -396,15 +364,12 @@ impl VolumeWorker {
             }
             let intent = |target: &Target| Intent {
                 target: target.clone(),
-                who: caller.who.to_owned(),
-                job: caller.job,
-                run: caller.run,
+                who: wish.who.to_owned(),
+                job: wish.job,
+                run: wish.run,
                 retry_of: None,
             };
             let settled = self.engine.batch(&self.handles(), some.iter().map(intent).collect(), stop)?;
-            for tree in &mut self.trees {
-                tree.settled(&settled);
-            }
             self.note_settled(&settled);
             out.extend(settled);
         }
@@ -428,35 +393,36 @@ impl VolumeWorker {
             // What a catalogue knows by now, or while none is trusted, stays where it is, until somebody restores it.
             let now = self.of_now(index);
             let orphan = |target: &Target| now.catalogued(&target.tree, &target.path, &target.stream).is_none();
-            let due: Vec<(Seq, Bytes)> = over
-                .into_iter()
-                .filter(|(_, target)| target.trigger == Trigger::Leftover || orphan(target))
-                .map(|(seq, target)| (seq, target.bytes))
-                .take(CHUNK)
-                .collect();
-            let bytes: Bytes = due.iter().map(|(_, bytes)| *bytes).sum();
-            if due.is_empty() || !self.within_day(index, bytes)? {
+            let due: Vec<Seq> = over.into_iter().filter(|(_, target)| orphan(target)).map(|(seq, _)| seq).collect();
+            // What stays for now, stands in nobody's way, and begins no run.
+            let mut ready = Vec::new();
+            for some in due.chunks(CHUNK) {
+                ready = self.engine.expiries(&self.handles(), some)?.ready;
+                if !ready.is_empty() {
+                    break;
+                }
+            }
+            let bytes: Bytes = ready.iter().map(|(_, target)| target.bytes).sum();
+            if ready.is_empty() || !self.within_day(index, bytes)? {
                 continue;
             }
-            let which: Vec<Seq> = due.into_iter().map(|(seq, _)| seq).collect();
-            let caller = Caller { who: GUARD, run: self.next_run(), job: None };
-            let order = self.order(Vec::new(), &caller);
-            self.carry(order, &which, true, stop, publish)?;
+            let wish = Wish { who: GUARD, run: self.next_run(), job: None, exactly: true };
+            let order = self.order(Vec::new(), ready, &wish);
+            self.carry(order, wish.exactly, stop, publish)?;
         }
         Ok(())
     }
 
     /// Puts files back from quarantine.
-    fn restore(&mut self, hub: &Hub, caller: &Caller<'_>, remedy: &Remedy, stop: Stop<'_>) -> Result<(), JournalError> {
+    fn restore(&mut self, hub: &Hub, wish: &Wish<'_>, remedy: &Remedy, stop: Stop<'_>) -> Result<(), JournalError> {
         let chosen: Vec<(Seq, RelPath, Bytes)> = self.journal().with_history(|history| {
-            let here = history.quarantined.iter().filter(|(_, aside)| aside.target.tree == remedy.tree);
-            let wanted = here.filter(|(_, aside)| match &remedy.which {
+            let wanted = history.quarantined_in(&remedy.tree).filter(|(_, aside)| match &remedy.which {
                 Which::All => true,
                 Which::Paths(paths) => paths.contains(&aside.target.path),
             });
-            wanted.map(|(seq, aside)| (*seq, aside.target.path.clone(), aside.target.bytes)).collect()
+            wanted.map(|(seq, aside)| (seq, aside.target.path.clone(), aside.target.bytes)).collect()
         });
-        let job = caller.run;
+        let job = wish.run;
         hub.with_jobs(|jobs| jobs.expand(job, chosen.len(), Bytes::ZERO));
         let paths: HashMap<Seq, (RelPath, Bytes)> =
             chosen.into_iter().map(|(seq, path, bytes)| (seq, (path, bytes))).collect();
@@ -467,7 +433,7 @@ impl VolumeWorker {
                 break;
             }
             let mut back = Vec::new();
-            for (seq, result) in self.engine.restore(&self.handles(), some, caller.who)? {
+            for (seq, result) in self.engine.restore(&self.handles(), some, wish.who)? {
                 let Some((path, bytes)) = paths.get(&seq) else { continue };
                 let (outcome, detail) = match result {
                     Ok(()) => {
@@ -563,10 +529,7 @@ fn target(orphan: &Orphan, rule: RuleKind, known: &[Known]) -> Target {
         inode: orphan.inode,
         fingerprint: orphan.fingerprint,
         rule,
-        trigger: match orphan.kind {
-            OrphanKind::Uncatalogued => Trigger::Orphan,
-            OrphanKind::Leftover => Trigger::Leftover,
-        },
+        trigger: rule.trigger(),
         reason: format!("{what}; first seen so {}; witnesses: {}", orphan.first_seen, witnesses.join(" ")),
     }
 }

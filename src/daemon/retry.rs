@@ -105,9 +105,6 @@ impl VolumeWorker {
                 settled.extend(self.engine.retry(&self.handles(), some.to_vec(), run, stop)?);
             }
         }
-        for tree in &mut self.trees {
-            tree.settled(&settled);
-        }
         self.note_settled(&settled);
         for one in &settled {
             let of_leftover = one.intent.retry_of.is_some_and(|id| beyond.contains(&id.0));

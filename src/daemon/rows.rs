@@ -18,13 +18,13 @@ use crate::domain::deletion::Outcome;
 use crate::domain::event::Event;
 use crate::domain::journal::{Entry, GUARD, NoteKind};
 use crate::domain::names::TreeId;
-use crate::domain::orphan::{Missing, Orphan, OrphanKind};
+use crate::domain::orphan::{Missing, Orphan};
 use crate::domain::path::RelPath;
 use crate::domain::remedy::{Remedy, RemedyKind, Which};
 use crate::domain::retention::Mode;
 use crate::domain::units::{Bytes, Timestamp};
 use crate::server::orphans::{Rehearsal, Rehearsed};
-use crate::store::{DatabaseError, OrphanQuery};
+use crate::store::DatabaseError;
 use crate::system::mp4::examine;
 
 /// So many rows are changed at once.
@@ -242,11 +242,11 @@ impl Hand<'_> {
             .hub
             .with_history(|history| history.quarantined_in(tree).map(|(_, aside)| aside.target.path.clone()).collect());
         let all = self.catalogues.known(tree).unwrap_or_default();
-        let mut after: Option<RelPath> = None;
+        let mut after = None;
         loop {
             let page = self.catalogues.findings.reclaimed(tree, after.as_ref(), CHUNK)?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
-            after = Some(last.clone());
+            let Some(last) = page.last().cloned() else { return Ok(()) };
+            after = Some(last);
             let (mut rows, mut forgotten): (Vec<(TreeId, RelPath, RowId)>, Vec<RelPath>) = (Vec::new(), Vec::new());
             for (path, at) in page.into_iter().filter(|(path, _)| !aside.contains(path)) {
                 let listed = known.index.rows_of(tree, &path)?;
@@ -289,21 +289,9 @@ impl Hand<'_> {
     }
 
     fn proven(&self, work: &Work<'_>) -> Result<Vec<Orphan>, DatabaseError> {
-        let tree = &work.remedy.tree;
-        match &work.remedy.which {
-            Which::Paths(paths) => {
-                let find = |path| self.catalogues.findings.orphan(tree, OrphanKind::Uncatalogued, path);
-                let found = paths.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-                Ok(found.into_iter().flatten().filter(|orphan| orphan.verdict.proven()).collect())
-            }
-            Which::All => self.catalogues.findings.orphans(&OrphanQuery {
-                tree: Some(tree.clone()),
-                kind: Some(OrphanKind::Uncatalogued),
-                proven: true,
-                after: None,
-                limit: usize::MAX,
-            }),
-        }
+        let mut found = self.catalogues.chosen(work.remedy, None, usize::MAX)?;
+        found.retain(|orphan| orphan.verdict.proven());
+        Ok(found)
     }
 
     /// Of the paths that are named, those that are no orphans because they have their row.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::tree::TreeWatch;
 use super::volume::{DEADLINE, VolumeWorker};
-use crate::domain::deletion::{Attempt, Cap, RunResult, Seq, Trigger};
+use crate::domain::deletion::{Attempt, Cap, RunResult, Seq, Target, Trigger};
 use crate::domain::event::Event;
 use crate::domain::history::{CapTrip, History};
 use crate::domain::plan::Plan;
@@ -39,8 +39,9 @@ impl VolumeWorker {
         self.trip(&plan, &basis, &over)
     }
 
-    /// Lets catalogues and findings know what became of intents.
-    pub(super) fn note_settled(&self, settled: &[Settled]) {
+    /// Lets trees, catalogues and findings know what became of intents.
+    pub(super) fn note_settled(&mut self, settled: &[Settled]) {
+        self.trees.iter_mut().for_each(|tree| tree.settled(settled));
         self.catalogues.settled(settled.iter().map(|one| (&one.intent, &one.attempt)), self.now());
     }
 
@@ -90,7 +91,6 @@ impl VolumeWorker {
         stop: Stop<'_>,
         publish: &dyn Fn(&Self),
     ) -> Result<RunReport, JournalError> {
-        let names = self.names();
         // What fails already is tried again by itself.
         let failing: std::collections::HashSet<_> = self.journal().with_history(|history| {
             // What is in quarantine bears no name that matters.
@@ -103,23 +103,29 @@ impl VolumeWorker {
         });
         let targets = plan.items.iter().map(|item| plan.target_of(item));
         let targets = targets.filter(|target| !failing.contains(&(target.tree.clone(), target.path.clone()))).collect();
-        let order = Order {
+        let order = self.order(targets, Vec::new(), wish);
+        self.carry(order, wish.exactly, stop, publish)
+    }
+
+    /// An order for what is wished.
+    pub(super) fn order(&self, targets: Vec<Target>, expiring: Vec<(Seq, Target)>, wish: &Wish<'_>) -> Order {
+        let names = self.names();
+        Order {
             volume: self.name.clone(),
             run: wish.run,
             who: wish.who.to_owned(),
             job: wish.job,
             targets,
+            expiring,
             marks: self.marks.clone(),
             promised: self.journal().with_history(|history| history.held_open(&names)),
-        };
-        self.carry(order, &[], wish.exactly, stop, publish)
+        }
     }
 
-    /// Carries an order out, and deletes what is in quarantine under these numbers; everybody sees that it is, and what came of it.
+    /// Carries an order out; everybody sees that it is, and what came of it.
     pub(super) fn carry(
         &mut self,
         order: Order,
-        expiring: &[Seq],
         exactly: bool,
         stop: Stop<'_>,
         publish: &dyn Fn(&Self),
@@ -127,7 +133,7 @@ impl VolumeWorker {
         let began = self.engine.clock.boottime();
         self.running = Some(self.now());
         publish(self);
-        let result = self.carry_on(order, expiring, exactly, stop);
+        let result = self.carry_on(order, exactly, stop);
         self.running = None;
         let report = result?;
         self.after_run(&report, began);
@@ -136,20 +142,11 @@ impl VolumeWorker {
     }
 
     /// Carries an order out. Where what was chosen gives back less than it should, more is chosen, as long as there is some.
-    fn carry_on(
-        &mut self,
-        order: Order,
-        expiring: &[Seq],
-        exactly: bool,
-        stop: Stop<'_>,
-    ) -> Result<RunReport, JournalError> {
+    fn carry_on(&mut self, order: Order, exactly: bool, stop: Stop<'_>) -> Result<RunReport, JournalError> {
         let trees = self.handles();
         let machine = self.machine.clone();
         let watched: Vec<_> = trees.values().map(|tree| tree.dir.clone()).collect();
         let mut run = self.engine.begin(order)?;
-        if !expiring.is_empty() {
-            self.engine.expire_in(&mut run, &trees, expiring)?;
-        }
         let mut more = Vec::new();
         let mut seen = 0;
         loop {
@@ -164,10 +161,7 @@ impl VolumeWorker {
             self.engine.carry_on(&mut run, std::mem::take(&mut more), &trees, &mut probe, &busy, stop)?;
             let settled = &run.report().settled[seen..];
             seen += settled.len();
-            for tree in &mut self.trees {
-                tree.settled(settled);
-            }
-            self.catalogues.settled(settled.iter().map(|one| (&one.intent, &one.attempt)), self.engine.clock.now());
+            self.note_settled(settled);
             let progress = settled.iter().any(|one| matches!(one.attempt, Attempt::Verified { .. }));
             if exactly || !run.wants_more() || !progress || run.report().reading.is_err() {
                 return self.engine.end(run);

@@ -386,7 +386,7 @@ impl TreeWatch {
 
     /// A person or the platform wants it kept.
     pub(super) fn protects(&self, path: &RelPath) -> bool {
-        self.policy.protect.iter().any(|pattern| pattern.matches_path(path)) || self.favourites.contains(path)
+        self.policy.protects(path, &self.favourites)
     }
 
     /// Asks how much of a file others share, once for each scan; `true` if that was not known yet and matters. A file that cannot be

@@ -467,7 +467,6 @@ impl VolumeWorker {
             self.emit(Event::Remark { text, urgent: false });
         }
         for (tree, breaks) in self.trees.iter_mut().zip(breaks) {
-            tree.settled(&report.settled);
             if tree.fault.is_none() && !report.lost.contains(&tree.policy.tree) {
                 tree.settled_breaks = Some(breaks);
             }

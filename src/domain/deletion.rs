@@ -16,6 +16,9 @@ macro_rules! words {
             /// All of them, in the order of the contract.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
+            /// All of them, by their words.
+            pub const WORDS: &'static [(&'static str, Self)] = &[$(($word, Self::$variant),)+];
+
             /// The word for it in labels, JSON and the journal.
             #[must_use]
             pub const fn as_str(self) -> &'static str {

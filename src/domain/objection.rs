@@ -1,8 +1,6 @@
 //! Why a remedy is not begun: decided from what is known of its tree, before anything is put into a queue. Whoever carries it out looks
 //! at everything again.
 
-use std::fmt::Write as _;
-
 use super::names::{CatalogueId, TreeId};
 use super::orphan::{Orphan, OrphanKind, Playable};
 use super::remedy::RemedyKind;
@@ -178,34 +176,19 @@ impl Standing {
 /// What speaks against doing something with these orphans: each that is not proven, and each leftover that can be played, is named.
 #[must_use]
 pub fn unfit(orphans: &[Orphan]) -> Option<Objection> {
-    let mut unproven = String::new();
-    for orphan in orphans.iter().filter(|orphan| !orphan.verdict.proven()) {
-        separate(&mut unproven);
+    let unproven = orphans.iter().filter(|orphan| !orphan.verdict.proven()).map(|orphan| {
         let wanted: Vec<&str> = orphan.verdict.wanted.iter().map(|witness| witness.as_str()).collect();
         let wanted = if wanted.is_empty() { "everything".to_owned() } else { wanted.join(", ") };
-        // Writing to a text cannot fail.
-        let _ = write!(unproven, "`{}` (wanted: {wanted})", orphan.path);
-    }
-    if !unproven.is_empty() {
-        return Some(Objection::Unproven(unproven));
-    }
-    let mut playable = String::new();
-    for orphan in orphans {
-        match (orphan.kind, orphan.playable) {
-            (OrphanKind::Leftover, Playable::Yes) => {
-                separate(&mut playable);
-                let _ = write!(playable, "`{}`", orphan.path);
-            }
-            (OrphanKind::Leftover, Playable::No | Playable::Unknown) | (OrphanKind::Uncatalogued, _) => {}
-        }
-    }
-    (!playable.is_empty()).then_some(Objection::Playable(playable))
-}
-
-fn separate(text: &mut String) {
-    if !text.is_empty() {
-        text.push_str("; ");
-    }
+        format!("`{}` (wanted: {wanted})", orphan.path)
+    });
+    let playable = orphans.iter().filter(|orphan| match (orphan.kind, orphan.playable) {
+        (OrphanKind::Leftover, Playable::Yes) => true,
+        (OrphanKind::Leftover, Playable::No | Playable::Unknown) | (OrphanKind::Uncatalogued, _) => false,
+    });
+    let playable = playable.map(|orphan| format!("`{}`", orphan.path));
+    let named = |all: Vec<String>| (!all.is_empty()).then(|| all.join("; "));
+    let unproven = named(unproven.collect()).map(Objection::Unproven);
+    unproven.or_else(|| named(playable.collect()).map(Objection::Playable))
 }
 
 #[cfg(test)]

@@ -89,6 +89,17 @@ impl RelPath {
         self.0.split(|b| *b == b'/')
     }
 
+    /// A name in a folder (`None`: the top), wherever both come from.
+    ///
+    /// # Errors
+    /// If together they are no path.
+    pub fn within(dir: Option<&Self>, name: &[u8]) -> Result<Self, BadPath> {
+        match dir {
+            Some(dir) => Self::new(&[dir.as_bytes(), b"/", name].concat()),
+            None => Self::new(name),
+        }
+    }
+
     /// This path with one more component.
     #[must_use]
     pub fn join(&self, name: &[u8]) -> Self {

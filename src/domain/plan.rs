@@ -291,7 +291,7 @@ pub(super) fn spared_because(tree: &TreeFacts, seen: &Recording, moment: &Moment
         return None;
     }
     let path = tree.inventory.path(seen.index);
-    if policy.protect.iter().any(|pattern| pattern.matches_path(&path)) || tree.favourites.contains(&path) {
+    if policy.protects(&path, &tree.favourites) {
         return Some(SparedReason::Protected);
     }
     tree.holds.iter().any(|hold| holds(hold, tree, seen, &path, moment)).then_some(SparedReason::Hold)

@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::layout::Layout;
 use super::names::{CatalogueId, StreamId, TreeId};
 use super::orphan::{LeftoverPolicy, OrphanPolicy};
+use super::path::RelPath;
+use super::path_set::PathSet;
 use super::protection::Pattern;
 use super::units::{Bytes, Percent};
 
@@ -88,5 +90,11 @@ impl TreePolicy {
     #[must_use]
     pub fn rule_of(&self, stream: &StreamId) -> Option<(usize, &Rule)> {
         self.retention.iter().enumerate().find(|(_, rule)| rule.stream.matches_stream(stream))
+    }
+
+    /// It stays whatever is wanted: a pattern of the configuration covers it, or a person wants it kept, as the platform says.
+    #[must_use]
+    pub fn protects(&self, path: &RelPath, favourites: &PathSet) -> bool {
+        self.protect.iter().any(|pattern| pattern.matches_path(path)) || favourites.contains(path)
     }
 }

@@ -122,23 +122,6 @@ pub fn judge(facts: &Facts) -> Verdict {
 }
 
 impl Witness {
-    /// What it says, in a sentence.
-    #[must_use]
-    pub fn sentence(self) -> &'static str {
-        match self {
-            Self::Catalogue => "Every catalogue of the tree is trusted, and one that can prove absence was read whole.",
-            Self::Age => {
-                "It is old enough: older than the grace, and a leftover older than the longest slice and ten minutes."
-            }
-            Self::TwoScans => "Two scans, far enough apart, found it so.",
-            Self::Unopened => "Nobody has it open.",
-            Self::HooksDrained => "No hook record of its stream waits to be read.",
-            Self::StreamIdle => "Its stream does not write now, or wrote for a day after it.",
-            Self::Grammar => "Its name is one that the layout gives.",
-            Self::Clock => "The clock is trusted.",
-        }
-    }
-
     /// Why it does not say so, as part of a sentence.
     fn want(self) -> &'static str {
         match self {

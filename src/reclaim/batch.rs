@@ -72,8 +72,7 @@ impl TreeHandle {
         if self.policy.mode != Mode::Enforce {
             return Some(OBSERVED);
         }
-        let protected = self.policy.protect.iter().any(|pattern| pattern.matches_path(path));
-        (protected || self.favourites.contains(path)).then_some("protected")
+        self.policy.protects(path, &self.favourites).then_some("protected")
     }
 }
 
@@ -143,7 +142,7 @@ impl Engine {
         let (expiring, failed_before) = self.journal.with_history(|history| {
             let retried = intents.iter().filter_map(|intent| intent.retry_of).map(|seq| seq.0);
             let failed: BTreeSet<u64> = retried.filter(|id| history.failures.contains_key(id)).collect();
-            (Expiring::among(history, &intents), failed)
+            (Expiring::among(history, intents.iter().filter_map(|intent| intent.retry_of)), failed)
         });
         // A directory that refuses two deletions refuses all: two failures stand for it. One may be the file's own.
         let mut refusing: BTreeMap<(TreeId, Option<RelPath>), usize> = BTreeMap::new();
@@ -236,10 +235,7 @@ impl Engine {
         // Where the last attempt is not settled, nobody knows what there is to try.
         let (open, expiring) = self.journal.with_history(|history| {
             let set_aside = failures.iter().map(|failure| Seq(failure.id));
-            (
-                history.unsettled_retries(),
-                Expiring(set_aside.filter(|seq| history.quarantined.contains_key(seq)).collect()),
-            )
+            (history.unsettled_retries(), Expiring::among(history, set_aside))
         });
         for failure in failures.into_iter().filter(|failure| !open.contains(&Seq(failure.id))) {
             let tree = trees.get(&failure.target.tree);
@@ -280,7 +276,7 @@ impl Engine {
     /// is on record.
     fn unsettled(&self, trees: &Trees, intents: &[Intent]) -> Result<BTreeSet<Identity>, JournalError> {
         let (mut out, by_name) = self.journal.with_history(|history| {
-            let expiring = Expiring::among(history, intents);
+            let expiring = Expiring::among(history, intents.iter().filter_map(|intent| intent.retry_of));
             let by_name: BTreeSet<Identity> = intents
                 .iter()
                 .filter(|intent| expiring.of(intent).is_none())
@@ -436,8 +432,7 @@ pub(super) fn broken(since: &Breaks, name: &TreeId, tree: &TreeHandle) -> bool {
 pub(super) struct Expiring(BTreeSet<Seq>);
 
 impl Expiring {
-    fn among(history: &History, intents: &[Intent]) -> Self {
-        let retried = intents.iter().filter_map(|intent| intent.retry_of);
+    fn among(history: &History, retried: impl Iterator<Item = Seq>) -> Self {
         Self(retried.filter(|seq| history.quarantined.contains_key(seq)).collect())
     }
 
@@ -521,7 +516,7 @@ fn bring_back(dir: &dyn WritableDir, target: &Target, seq: Seq) -> Result<(), As
     if dir.look(&target.path).is_ok_and(|found| found.is_some_and(|now| now.inode == target.inode)) {
         return Ok(());
     }
-    for aside in [Aside::Private(seq.0), dir.beside(&target.path, seq.0)] {
+    for aside in quarantine::places(dir, seq, &target.path) {
         match dir.look_aside(&aside) {
             Ok(None) => {}
             Ok(Some(_)) => return dir.put_back(&aside, &target.path).map_err(Astray::SetAside),

@@ -12,6 +12,6 @@ mod settle;
 pub use batch::{Engine, Settled, Stop, TreeHandle, Trees};
 pub use brake::Brake;
 pub use orphans::OrphanWish;
-pub use quarantine::{WayBack, Wish};
+pub use quarantine::{Expiries, WayBack};
 pub use run::{LAG, Order, Run, RunReport};
 pub use settle::{SettleReport, settle};

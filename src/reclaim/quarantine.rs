@@ -12,11 +12,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use super::batch::{Engine, Settled, Stop, TreeHandle, Trees, breaks, broken};
+use super::batch::{Engine, TreeHandle, Trees};
 use crate::domain::deletion::{Attempt, RuleKind, Seq, Target};
 use crate::domain::event::Event;
 use crate::domain::history::{History, Quarantined};
-use crate::domain::journal::{Entry, GUARD, Intent};
+use crate::domain::journal::{Entry, GUARD};
 use crate::domain::names::TreeId;
 use crate::domain::path::RelPath;
 use crate::domain::recording::FileIdentity;
@@ -25,8 +25,6 @@ use crate::store::JournalError;
 use crate::system::door::{DoorRules, ORIGIN_ATTRIBUTE, failed, finish, ready_aside};
 use crate::system::{Aside, WritableDir};
 
-/// Why a deletion was not made: somebody was faster with the way back.
-pub(super) const RETURNED: &str = "it is not set aside any more, and stands under its name again";
 /// What the journal says of a file that was found there.
 const FOUND: &str = "it stood under its name again: a restore that was cut off, or somebody put it back by hand";
 /// What the journal says of a file that was found nowhere.
@@ -37,8 +35,14 @@ const UNSURE: &str = "it is not set aside any more: its deletion, which failed, 
 /// Whether a file in quarantine was put back; if not, a sentence that says why.
 pub type WayBack = Result<(), String>;
 
-/// Who wants something, as part of which run and which job.
-pub type Wish<'a> = (u64, &'a str, Option<u64>);
+/// What can become of files in quarantine, by the numbers of the intents that set them aside.
+#[derive(Debug, Default)]
+pub struct Expiries {
+    /// Their deletion can be tried.
+    pub ready: Vec<(Seq, Target)>,
+    /// They stay, and why.
+    pub kept: Vec<(Seq, Target, Attempt)>,
+}
 
 /// Where a file in quarantine stands.
 pub(super) enum Standing {
@@ -80,11 +84,16 @@ pub(super) fn stands(dir: &dyn WritableDir, seq: Seq, target: &Target) -> io::Re
     })
 }
 
+/// Why a deletion was not made: somebody was faster with the way back.
+pub(super) fn returned() -> Attempt {
+    Attempt::Kept { why: "it is not set aside any more, and stands under its name again".to_owned() }
+}
+
 /// Deletes a file in quarantine where it is set aside.
 pub(super) fn delete(dir: &dyn WritableDir, seq: Seq, target: &Target, rules: DoorRules) -> Attempt {
     match stands(dir, seq, target) {
         Ok(Standing::Aside(aside) | Standing::Both(aside)) => finish(dir, &aside, target, rules),
-        Ok(Standing::Returned) => Attempt::Kept { why: RETURNED.to_owned() },
+        Ok(Standing::Returned) => returned(),
         Ok(Standing::Gone) => Attempt::AlreadyGone,
         Err(error) => failed(&error),
     }
@@ -106,7 +115,7 @@ pub(super) fn ready(tree: &TreeHandle, seq: Seq, target: &Target) -> Result<(), 
 pub(super) fn look_for(dir: &dyn WritableDir, seq: Seq, target: &Target) -> Result<(), Attempt> {
     match stands(dir, seq, target) {
         Ok(Standing::Gone) => Ok(()),
-        Ok(Standing::Returned) => Err(Attempt::Kept { why: RETURNED.to_owned() }),
+        Ok(Standing::Returned) => Err(returned()),
         Ok(Standing::Aside(_) | Standing::Both(_)) => {
             Err(failed(&io::Error::other("the system said that it is gone, and it is still there")))
         }
@@ -115,61 +124,17 @@ pub(super) fn look_for(dir: &dyn WritableDir, seq: Seq, target: &Target) -> Resu
 }
 
 impl Engine {
-    /// Deletes files in quarantine, for good, by the numbers of the intents that set them aside. Numbers of which none is in quarantine
-    /// any more, or whose last deletion is not settled yet, are passed over. What today's rules spare, or what is no longer as it was,
-    /// stays in quarantine and says so, at the cost of no journal entry: its [`Settled::seq`] is its own number. What is locked or
-    /// open is a failure from then on, and tried again by itself.
-    ///
-    /// # Errors
-    /// As [`Engine::batch`].
-    pub fn expire(
-        &self,
-        trees: &Trees,
-        which: &[Seq],
-        wish: Wish<'_>,
-        stop: Stop<'_>,
-    ) -> Result<Vec<Settled>, JournalError> {
-        let (intents, mut out) = self.expiries(trees, which, wish)?;
-        let (whole, mut rest) = (breaks(trees), intents.as_slice());
-        while !rest.is_empty() && !stop() {
-            if self.brake.hold(self.clock.as_ref(), stop) {
-                continue;
-            }
-            let count = self.cleanup.batch_files.max(1).min(self.journal.room()).min(rest.len());
-            let (now, later) = rest.split_at(count);
-            // A tree that was unmounted or replaced meanwhile is not touched (promise 6).
-            let there = |intent: &&Intent| {
-                let tree = trees.get(&intent.target.tree);
-                tree.is_some_and(|tree| tree.dir.still_there().is_ok())
-            };
-            let now: Vec<Intent> = now.iter().filter(there).cloned().collect();
-            if !now.is_empty() {
-                out.extend(self.batch(trees, now, stop)?);
-            }
-            if trees.iter().any(|(name, tree)| broken(&whole, name, tree)) {
-                break;
-            }
-            rest = later;
-            if !rest.is_empty() {
-                self.clock.sleep(self.cleanup.pause);
-            }
-        }
-        Ok(out)
-    }
-
-    /// The intents to delete these files in quarantine, and those that stay there, with why.
+    /// Of these files in quarantine, by the numbers of the intents that set them aside: those whose deletion can be tried now, and those
+    /// that stay there, with why. Numbers of which none is in quarantine any more, or whose last deletion is not settled yet, are passed
+    /// over. What today's rules spare, or what is no longer as it was, stays, at the cost of no journal entry; what is locked or open is
+    /// tried, and is a failure from then on.
     ///
     /// # Errors
     /// If the journal cannot be written.
-    pub(super) fn expiries(
-        &self,
-        trees: &Trees,
-        which: &[Seq],
-        (run, who, job): Wish<'_>,
-    ) -> Result<(Vec<Intent>, Vec<Settled>), JournalError> {
+    pub fn expiries(&self, trees: &Trees, which: &[Seq]) -> Result<Expiries, JournalError> {
         let which: BTreeSet<Seq> = which.iter().copied().collect();
         self.account_for(trees, &|seq| which.contains(&seq))?;
-        let (mut intents, mut spared) = (Vec::new(), Vec::new());
+        let mut out = Expiries::default();
         for (seq, Quarantined { target, since }) in self.settled_quarantine(&|seq| which.contains(&seq)) {
             let Some(tree) = trees.get(&target.tree) else { continue };
             let target = Target {
@@ -178,14 +143,12 @@ impl Engine {
                 reason: format!("in quarantine since {since}"),
                 ..target
             };
-            let ready = ready(tree, seq, &target);
-            let intent = Intent { target, who: who.to_owned(), job, run, retry_of: Some(seq) };
-            match ready {
-                Err(attempt @ Attempt::Kept { .. }) => spared.push(Settled { seq, intent, attempt }),
-                Ok(()) | Err(_) => intents.push(intent),
+            match ready(tree, seq, &target) {
+                Err(attempt @ Attempt::Kept { .. }) => out.kept.push((seq, target, attempt)),
+                Ok(()) | Err(_) => out.ready.push((seq, target)),
             }
         }
-        Ok((intents, spared))
+        Ok(out)
     }
 
     /// Puts files in quarantine back under their names, by the numbers of the intents that set them aside. Never over another file: what

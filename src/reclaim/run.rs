@@ -37,6 +37,8 @@ pub struct Order {
     pub job: Option<u64>,
     /// What goes, in this order.
     pub targets: Vec<Target>,
+    /// What goes after that from quarantine: [`Expiries::ready`](super::Expiries).
+    pub expiring: Vec<(Seq, Target)>,
     /// What pressure chose goes until the volume reaches the low one of these.
     pub marks: Marks,
     /// Bytes of deleted files that are still open somewhere: nothing more is deleted to make up for them.
@@ -68,8 +70,6 @@ type Probe<'a> = &'a mut dyn FnMut() -> Result<Reading, Unusable>;
 /// A run that is being carried out.
 pub struct Run {
     order: Order,
-    /// Files in quarantine that are to be deleted.
-    quarantined: Vec<(Target, Seq)>,
     began: Duration,
     ledger: Ledger,
     report: RunReport,
@@ -95,8 +95,9 @@ impl Engine {
     /// # Errors
     /// If the journal cannot be written.
     pub fn begin(&self, order: Order) -> Result<Run, JournalError> {
-        let bytes: Bytes = order.targets.iter().map(|target| target.bytes).sum();
-        let files = order.targets.len();
+        let expiring = order.expiring.iter().map(|(_, target)| target);
+        let bytes: Bytes = order.targets.iter().chain(expiring).map(|target| target.bytes).sum();
+        let files = order.targets.len() + order.expiring.len();
         self.note(&order, NoteKind::RunStarted, bytes, format!("{files} recordings, {bytes}"))?;
         (self.events)(Event::RunStarted {
             volume: order.volume.clone(),
@@ -114,7 +115,7 @@ impl Engine {
             reclaimed: Bytes::ZERO,
             explained: Bytes::ZERO,
         };
-        Ok(Run { order, quarantined: Vec::new(), began: self.clock.boottime(), ledger: Ledger::default(), report })
+        Ok(Run { order, began: self.clock.boottime(), ledger: Ledger::default(), report })
     }
 
     /// Ends a run: how it ended is on record.
@@ -152,17 +153,6 @@ impl Engine {
         self.journal.append_synced(vec![note], self.clock.now()).map(|_| ())
     }
 
-    /// Lets a run delete these files in quarantine too, by the numbers of the intents that set them aside: measured like all that it
-    /// deletes. Returns what stays in quarantine, as [`Engine::expire`] does.
-    ///
-    /// # Errors
-    /// If the journal cannot be written.
-    pub fn expire_in(&self, run: &mut Run, trees: &Trees, which: &[Seq]) -> Result<Vec<Settled>, JournalError> {
-        let (intents, spared) = self.expiries(trees, which, (run.order.run, run.order.who.as_str(), run.order.job))?;
-        run.quarantined.extend(intents.into_iter().filter_map(|intent| Some((intent.target, intent.retry_of?))));
-        Ok(spared)
-    }
-
     /// Carries out what was chosen, batch by batch. `more` is what was chosen since; `busy` says how busy the disk is.
     ///
     /// # Errors
@@ -178,8 +168,8 @@ impl Engine {
     ) -> Result<(), JournalError> {
         run.order.targets.extend(more);
         let chosen = std::mem::take(&mut run.order.targets).into_iter().map(|target| (target, None));
-        let quarantined = std::mem::take(&mut run.quarantined).into_iter().map(|(target, seq)| (target, Some(seq)));
-        let chosen: Vec<Chosen> = chosen.chain(quarantined).collect();
+        let expiring = std::mem::take(&mut run.order.expiring).into_iter().map(|(seq, target)| (target, Some(seq)));
+        let chosen: Vec<Chosen> = chosen.chain(expiring).collect();
         let (order, report) = (&run.order, &mut run.report);
         let mut rest = chosen.as_slice();
         report.reading = measure(trees, probe);

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 
 use super::batch::{Engine, Settled, TreeHandle, Trees};
-use super::quarantine::{RETURNED, Standing, find, places, stands};
+use super::quarantine::{Standing, find, places, returned, stands};
 use crate::domain::deletion::{Attempt, NOT_BEGUN, RuleKind, Seq, Target};
 use crate::domain::journal::{Entry, NoteKind, OpenIntent};
 use crate::domain::names::TreeId;
@@ -173,11 +173,6 @@ fn settle_one(tree: &TreeHandle, open: &OpenIntent) -> std::io::Result<Option<At
         // Who has it open is asked afterwards, as for every deleted file.
         None | Some(_) => Attempt::Verified { freed: target.bytes, shared: Bytes::ZERO, open: false },
     }))
-}
-
-/// Somebody was faster with the way back than the deletion.
-fn returned() -> Attempt {
-    Attempt::Kept { why: RETURNED.to_owned() }
 }
 
 /// Puts back what is set aside without an open intent: a put-back that failed, a journal that was lost, or one that there was no room

@@ -30,9 +30,7 @@ impl PageQuery {
     /// 400 if it holds none.
     pub fn number(&self) -> Result<u64, Refusal> {
         let Some(cursor) = &self.cursor else { return Ok(0) };
-        cursor.parse().map_err(|_| {
-            Refusal::bad_request("bad_cursor", format!("`cursor` is {cursor:?}; give the `next` of the page before"))
-        })
+        cursor.parse().map_err(|_| Refusal::bad_cursor(cursor))
     }
 
     /// The page of a list whose items come in the order of rising numbers, all above 0: the cursor is the number of the last item given.

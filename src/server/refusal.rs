@@ -30,6 +30,12 @@ impl Refusal {
         Self::new(400, code, message)
     }
 
+    /// 400: it is no cursor that was given out.
+    #[must_use]
+    pub fn bad_cursor(cursor: &str) -> Self {
+        Self::bad_request("bad_cursor", format!("`cursor` is {cursor:?}; give the `next` of the page before"))
+    }
+
     /// 404.
     #[must_use]
     pub fn not_found(message: impl Into<String>) -> Self {

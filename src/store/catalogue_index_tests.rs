@@ -56,6 +56,7 @@ fn all(index: &CatalogueIndex, dir: Option<&str>) -> Vec<(String, RowId)> {
     index
         .rows_in(&tree("live"), dir.map(path).as_ref(), &mut |name, row| {
             out.push((String::from_utf8(name.to_vec()).unwrap(), row.id));
+            Ok(())
         })
         .unwrap();
     out
@@ -85,7 +86,11 @@ fn agree(index: &CatalogueIndex, model: &Model) {
         for (dir, sum) in &sums {
             assert_eq!(index.folder(&of, dir.as_ref()).unwrap(), *sum);
             let mut read = Vec::new();
-            index.rows_in(&of, dir.as_ref(), &mut |name, row| read.push((name.to_vec(), row))).unwrap();
+            let mut take = |name: &[u8], row| {
+                read.push((name.to_vec(), row));
+                Ok(())
+            };
+            index.rows_in(&of, dir.as_ref(), &mut take).unwrap();
             assert_eq!(&read, &by_folder[dir], "by rising name, then id");
             index.check_folder(index.find_folder(&of, dir.as_ref()).unwrap().unwrap().0).unwrap();
         }
@@ -339,6 +344,7 @@ fn is_read_while_it_is_written() {
                         index.state().unwrap();
                     }
                     names.push(name.to_vec());
+                    Ok(())
                 })
                 .unwrap();
             assert!(names.is_sorted() && names.len() >= before);

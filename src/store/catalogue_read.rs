@@ -32,6 +32,11 @@ type ReadFolder = (FolderNumber, Vec<u8>, FolderSum);
 #[derive(Debug, Default)]
 struct Names(Vec<u64>);
 
+/// Hears of each row of a folder: the name in it, and what is known of it.
+type EachRow<'e> = dyn FnMut(&[u8], IndexRow) -> Result<(), DatabaseError> + 'e;
+/// The same, until it has heard enough.
+type EachUntil<'e> = dyn FnMut(&[u8], IndexRow) -> Result<ControlFlow<()>, DatabaseError> + 'e;
+
 impl CatalogueIndex {
     /// The number of a folder (`None`: the tree's top), and the sum of the distinct names that it holds; `None` if it is not known.
     ///
@@ -54,13 +59,8 @@ impl CatalogueIndex {
     /// The rows of a folder, by rising name, then id. What is written meanwhile may be among them or not.
     ///
     /// # Errors
-    /// What SQLite says.
-    pub fn rows_in(
-        &self,
-        tree: &TreeId,
-        dir: Option<&RelPath>,
-        each: &mut dyn FnMut(&[u8], IndexRow),
-    ) -> Result<(), DatabaseError> {
+    /// What SQLite or `each` says.
+    pub fn rows_in(&self, tree: &TreeId, dir: Option<&RelPath>, each: &mut EachRow<'_>) -> Result<(), DatabaseError> {
         match self.find_folder(tree, dir)? {
             Some((folder, _)) => self.rows_of_folder(folder, each),
             None => Ok(()),
@@ -71,23 +71,15 @@ impl CatalogueIndex {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn rows_of_folder(
-        &self,
-        folder: FolderNumber,
-        each: &mut dyn FnMut(&[u8], IndexRow),
-    ) -> Result<(), DatabaseError> {
+    pub fn rows_of_folder(&self, folder: FolderNumber, each: &mut EachRow<'_>) -> Result<(), DatabaseError> {
         self.walk(folder, &mut |name, row| {
-            each(name, row);
-            ControlFlow::Continue(())
+            each(name, row)?;
+            Ok(ControlFlow::Continue(()))
         })
         .map(drop)
     }
 
-    fn walk(
-        &self,
-        folder: FolderNumber,
-        each: &mut dyn FnMut(&[u8], IndexRow) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, DatabaseError> {
+    fn walk(&self, folder: FolderNumber, each: &mut EachUntil<'_>) -> Result<ControlFlow<()>, DatabaseError> {
         let mut last: Option<(Vec<u8>, RowId)> = None;
         let mut page = Page::default();
         loop {
@@ -97,7 +89,7 @@ impl CatalogueIndex {
             for (end, row) in page.rows.drain(..) {
                 let name = &page.names[begin..end];
                 last = Some((name.to_vec(), row.id.clone())).filter(|_| full && end == page.names.len());
-                if each(name, row).is_break() {
+                if each(name, row)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
                 begin = end;
@@ -334,7 +326,10 @@ impl CatalogueIndex {
                 }
                 theirs.0.clear();
                 if let Some((known, _)) = known {
-                    newer.rows_of_folder(known, &mut |name, _| theirs.0.push(self.key().digest(name)))?;
+                    newer.rows_of_folder(known, &mut |name, _| {
+                        theirs.0.push(self.key().digest(name));
+                        Ok(())
+                    })?;
                 }
                 theirs.0.sort_unstable();
                 let mut last = None;
@@ -342,12 +337,12 @@ impl CatalogueIndex {
                     let digest = self.key().digest(name);
                     let again = last.replace(digest) == Some(digest);
                     if again || theirs.0.binary_search(&digest).is_ok() {
-                        return ControlFlow::Continue(());
+                        return Ok(ControlFlow::Continue(()));
                     }
-                    match child(dir.as_ref(), name) {
-                        Some(path) => each(&tree, &path),
-                        None => ControlFlow::Continue(()),
-                    }
+                    Ok(match RelPath::within(dir.as_ref(), name) {
+                        Ok(path) => each(&tree, &path),
+                        Err(_) => ControlFlow::Continue(()),
+                    })
                 })?;
                 Ok(enough)
             })?;
@@ -356,14 +351,6 @@ impl CatalogueIndex {
             }
         }
         Ok(())
-    }
-}
-
-/// A path of a folder (`None`: the top) and a name in it; `None` if that is no path.
-fn child(dir: Option<&RelPath>, name: &[u8]) -> Option<RelPath> {
-    match dir {
-        Some(dir) => RelPath::new(&[dir.as_bytes(), b"/", name].concat()).ok(),
-        None => RelPath::new(name).ok(),
     }
 }
 

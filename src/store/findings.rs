@@ -7,7 +7,6 @@
 //! - what is forgotten is forgotten in looks that go on too;
 //! - one lock, never held while a caller's closure runs.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -39,8 +38,6 @@ const RECLAIMED: &str = "reclaimed_up_to";
 #[derive(Debug)]
 pub struct Findings {
     connection: Mutex<Connection>,
-    /// The last reclaimed recording that was handed over, by tree: so that a page can follow one that was forgotten meanwhile.
-    pages: Mutex<HashMap<TreeId, (RelPath, Timestamp)>>,
 }
 
 /// Which orphans are wanted.
@@ -88,7 +85,7 @@ impl Findings {
     }
 
     fn new(connection: Connection) -> Self {
-        Self { connection: Mutex::new(connection), pages: Mutex::default() }
+        Self { connection: Mutex::new(connection) }
     }
 
     /// Begins a look at a tree for one kind. `scan` is when the scan began.
@@ -358,23 +355,11 @@ impl Findings {
     pub fn reclaimed(
         &self,
         tree: &TreeId,
-        after: Option<&RelPath>,
+        after: Option<&(RelPath, Timestamp)>,
         limit: usize,
     ) -> Result<Vec<(RelPath, Timestamp)>, DatabaseError> {
-        let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
-        let page = self.read("read what was deleted", |connection| {
-            let begin = match after {
-                None => None,
-                Some(path) => {
-                    let mut statement =
-                        connection.prepare_cached("SELECT at FROM reclaimed WHERE tree = ?1 AND path = ?2")?;
-                    let at =
-                        statement.query_row(params![tree.as_str(), path.as_bytes()], |row| row.get(0)).optional()?;
-                    let remembered = || pages.get(tree).filter(|(last, _)| last == path).map(|(_, at)| at.millis());
-                    at.or_else(remembered).map(|at: i64| (at, path.as_bytes()))
-                }
-            };
-            let (at, path) = begin.unwrap_or((i64::MIN, &[]));
+        let (at, path) = after.map_or((i64::MIN, &[][..]), |(path, at)| (at.millis(), path.as_bytes()));
+        self.read("read what was deleted", |connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT path, at FROM reclaimed WHERE tree = ?1 AND (at, path) > (?2, ?3) ORDER BY at, path LIMIT ?4",
             )?;
@@ -382,12 +367,8 @@ impl Findings {
             let rows = statement.query_map(params![tree.as_str(), at, path, limit], |row| {
                 Ok((orphan_rows::path(row, 0)?, Timestamp::from_millis(row.get(1)?)))
             })?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()
-        })?;
-        if let Some(last) = page.last() {
-            pages.insert(tree.clone(), last.clone());
-        }
-        Ok(page)
+            rows.collect()
+        })
     }
 
     /// Whether we deleted it, as far as that is remembered.

@@ -39,8 +39,8 @@ fn lost(name: &str, row: i64) -> Missing {
 /// One whole look at a tree.
 fn look(findings: &Findings, of: &TreeId, kind: OrphanKind, scan: i64, orphans: &[Orphan], missing: &[Missing]) {
     let mut round = findings.begin(of, kind, at(scan)).unwrap();
-    orphans.iter().for_each(|orphan| round.sight(orphan).unwrap());
-    missing.iter().for_each(|row| round.miss(row).unwrap());
+    orphans.iter().for_each(|orphan| round.sight(orphan.clone()).unwrap());
+    missing.iter().for_each(|row| round.miss(row.clone()).unwrap());
     round.finish().unwrap();
 }
 
@@ -84,9 +84,9 @@ fn a_look_counts_at_its_end_and_not_at_all_if_it_has_none() {
     look(&findings, &tree(), Uncatalogued, 100, &[seen("a", 1)], &[lost("x", 1)]);
     let mut round = findings.begin(&tree(), Uncatalogued, at(200)).unwrap();
     for i in 0..5_000 {
-        round.sight(&seen(&format!("n{i:05}"), i)).unwrap();
+        round.sight(seen(&format!("n{i:05}"), i)).unwrap();
     }
-    round.miss(&lost("y", 2)).unwrap();
+    round.miss(lost("y", 2)).unwrap();
     assert_eq!(names(&findings, &OrphanQuery::default()), ["a"], "readers see the one before");
     drop(round);
     assert_eq!(names(&findings, &OrphanQuery::default()), ["a"]);
@@ -113,8 +113,8 @@ fn what_is_forgotten_during_a_look_is_forgotten_by_it_too() {
     let findings = Findings::memory().unwrap();
     look(&findings, &tree(), Uncatalogued, 100, &[seen("a", 1), seen("b", 2)], &[]);
     let mut round = findings.begin(&tree(), Uncatalogued, at(200)).unwrap();
-    (0..CHUNK as u64).for_each(|i| round.sight(&seen(&format!("a{i}"), i)).unwrap());
-    round.sight(&seen("b", 2)).unwrap();
+    (0..CHUNK as u64).for_each(|i| round.sight(seen(&format!("a{i}"), i)).unwrap());
+    round.sight(seen("b", 2)).unwrap();
     findings.forget(&tree(), &[path("a7"), path("a"), path("never")]).unwrap();
     round.finish().unwrap();
     assert_eq!(findings.orphan(&tree(), Uncatalogued, &path("a7")).unwrap(), None);
@@ -218,15 +218,16 @@ fn what_we_deleted_comes_oldest_first_and_pages_follow_one_that_was_forgotten() 
     for (name, when) in [("z", 1), ("a", 2), ("m", 2), ("b", 3), ("y", 3)] {
         findings.note_reclaimed(&[(tree(), path(name))], at(when), Seq(when.cast_unsigned())).unwrap();
     }
-    let page = |after: Option<&str>, limit| {
-        let page = findings.reclaimed(&tree(), after.map(path).as_ref(), limit).unwrap();
+    let page = |after: Option<(&str, i64)>, limit| {
+        let after = after.map(|(name, when)| (path(name), at(when)));
+        let page = findings.reclaimed(&tree(), after.as_ref(), limit).unwrap();
         page.iter().map(|(path, _)| path.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(page(None, 9), ["z", "a", "m", "b", "y"]);
     assert_eq!(page(None, 3), ["z", "a", "m"]);
     findings.forget_reclaimed(&tree(), &[path("z"), path("m")]).unwrap();
-    assert_eq!(page(Some("m"), 1), ["b"]);
-    assert_eq!(page(Some("b"), 9), ["y"]);
+    assert_eq!(page(Some(("m", 2)), 1), ["b"]);
+    assert_eq!(page(Some(("b", 3)), 9), ["y"]);
     assert!(findings.was_reclaimed(&tree(), &path("a")).unwrap());
     assert!(!findings.was_reclaimed(&tree(), &path("m")).unwrap());
     assert!(!findings.was_reclaimed(&TreeId::new("other"), &path("a")).unwrap());
@@ -294,7 +295,7 @@ fn a_file_that_cannot_be_used_is_made_anew() {
     assert!(matches!(Findings::open(&file), Err(DatabaseError::InUse { .. })), "never taken from who has it");
     // The process ends in the middle of a look.
     let mut round = open.begin(&tree(), Uncatalogued, at(200)).unwrap();
-    (0..CHUNK as u64).for_each(|i| round.sight(&seen(&format!("m{i}"), i)).unwrap());
+    (0..CHUNK as u64).for_each(|i| round.sight(seen(&format!("m{i}"), i)).unwrap());
     std::mem::forget(round);
     drop(open);
     assert_eq!(count(), 3_000);

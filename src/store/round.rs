@@ -34,8 +34,8 @@ impl<'f> Round<'f> {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn sight(&mut self, seen: &Orphan) -> Result<(), DatabaseError> {
-        self.orphans.push(seen.clone());
+    pub fn sight(&mut self, seen: Orphan) -> Result<(), DatabaseError> {
+        self.orphans.push(seen);
         self.flush(CHUNK)
     }
 
@@ -43,8 +43,8 @@ impl<'f> Round<'f> {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn miss(&mut self, row: &Missing) -> Result<(), DatabaseError> {
-        self.missing.push(row.clone());
+    pub fn miss(&mut self, row: Missing) -> Result<(), DatabaseError> {
+        self.missing.push(row);
         self.flush(CHUNK)
     }
 

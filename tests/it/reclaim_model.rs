@@ -33,6 +33,7 @@ use storage_guard::store::{Journal, JournalError};
 use storage_guard::system::{Dir as _, Volumes as _};
 use storage_guard::testkit::{Cut, Disk, FakeClock, FakeDir, FakeHolders, FakeVolumes, Power, Strike};
 
+use crate::quarantine::expire;
 use crate::support::{scale, total};
 
 const NOW: i64 = 1_800_000_000;
@@ -408,11 +409,11 @@ impl Guard {
             who: "guard".to_owned(),
             job: None,
             targets,
+            expiring: self.engine.expiries(&self.trees, expired)?.ready,
             marks: world.marks.clone(),
             promised: Bytes::ZERO,
         };
         let mut run = self.engine.begin(order)?;
-        self.engine.expire_in(&mut run, &self.trees, expired)?;
         let (volumes, clock, dir) = (&self.volumes, self.clock.clone(), self.dir.clone());
         let mut probe = || volumes.read(dir.path(), clock.shows());
         self.engine.carry_on(&mut run, Vec::new(), &self.trees, &mut probe, &|| false, &|| false)?;
@@ -426,7 +427,7 @@ impl Guard {
         self.engine.restore(&self.trees, &back, "ops")?;
         let expired = self.quarantined(orphans.expire);
         let (alone, in_run) = expired.split_at(expired.len() / 2);
-        self.engine.expire(&self.trees, alone, (2, GUARD, None), &|| false)?;
+        expire(&self.engine, &self.trees, alone, GUARD)?;
         let now = self.clock.shows();
         let old = inventory.files().filter(|seen| {
             now.since(seen.touched()) >= world.policy.min_age && Orphans::picks(orphans.quarantine, seen.inode)
@@ -591,7 +592,8 @@ impl World {
     /// What is in quarantine by the journal is set aside, or under its name, or on its way out; what was put back is back.
     fn kept_apart(&self, guard: &Guard, others: &BTreeSet<u64>) -> Result<Stands, String> {
         let names: BTreeMap<u64, RelPath> = self.disk.names().into_iter().map(|(path, inode)| (inode, path)).collect();
-        let stands = quarantine(&guard.lines())?;
+        let lines = guard.lines();
+        let stands = quarantine(&lines)?;
         let (going, open) = guard.engine.journal.with_history(|history| {
             let open: BTreeSet<u64> = history.open.values().map(|open| open.intent.target.inode).collect();
             // A deletion that failed may have been done.
@@ -606,7 +608,7 @@ impl World {
         for (inode, quarantine) in &stands.back {
             let Some((path, number)) = names.get(inode).and_then(|path| Some((path, number(path)?))) else { continue };
             // A later intent may have set it aside again, to delete it.
-            let later = guard.lines().iter().any(|line| {
+            let later = lines.iter().any(|line| {
                 let of = line.intent.as_ref().filter(|(seq, _)| seq.0 == number && seq > quarantine);
                 of.is_some_and(|(_, intent)| {
                     intent.target.inode == *inode && intent.target.rule != RuleKind::Quarantine

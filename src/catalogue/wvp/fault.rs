@@ -202,16 +202,17 @@ fn no_tls(address: &Address, text: &str) -> String {
     format!("TLS with `{}` fails ({text}); it must offer TLS 1.2 or 1.3; in the `url`, {off}", address.server)
 }
 
-fn grant(address: &Address, account: &str, doing: Doing) -> String {
+/// What an administrator says so that an account may do that.
+pub(super) fn grant(address: &Address, account: &str, doing: Doing) -> String {
     let rights = doing.rights();
     match &address.options {
         Options::MySql(_) => {
-            format!("GRANT {rights} ON `{}`.`wvp_cloud_record` TO {account}", address.database)
+            format!("GRANT {rights} ON `{}`.`wvp_cloud_record` TO {account};", address.database)
         }
         Options::Postgres(_) => {
-            let mut text = format!("GRANT {rights} ON wvp_cloud_record TO {account}");
+            let mut text = format!("GRANT {rights} ON wvp_cloud_record TO {account};");
             if doing == Doing::Inserting {
-                let _ = write!(text, "; GRANT USAGE ON SEQUENCE wvp_cloud_record_id_seq TO {account}");
+                let _ = write!(text, " GRANT USAGE ON SEQUENCE wvp_cloud_record_id_seq TO {account};");
             }
             text
         }
@@ -228,7 +229,7 @@ fn may_not(address: &Address, account: &str, doing: Doing) -> Fault {
     let (server, database) = (&address.server, &address.database);
     let grant = grant(address, account, doing);
     Fault::shape(format!(
-        "user {account} may not {what} database `{database}` at `{server}`; as an administrator: {grant};"
+        "user {account} may not {what} database `{database}` at `{server}`; as an administrator: {grant}"
     ))
 }
 

@@ -13,15 +13,10 @@ const CHUNK: usize = 100;
 const ATTEMPTS: u32 = 3;
 
 /// The paths of rows. A row without one is left out.
-pub(super) fn paths(
-    session: &mut Session<'_>,
-    schema: &Schema,
-    doing: Doing,
-    ids: &[i64],
-) -> Result<Vec<(i64, Vec<u8>)>, Fault> {
+pub(super) fn paths(session: &mut Session<'_>, schema: &Schema, ids: &[i64]) -> Result<Vec<(i64, Vec<u8>)>, Fault> {
     let mut out = Vec::new();
     for ids in ids.chunks(CHUNK) {
-        let found = by_id(session, schema, doing, ids, &[schema.bytes("file_path")])?;
+        let found = by_id(session, schema, Doing::Reading, ids, &[schema.bytes("file_path")])?;
         out.extend(found.into_iter().filter_map(|mut cells| {
             let path = cells.pop()??;
             Some((number(cells.first()?.as_deref())?, path))

@@ -1,6 +1,6 @@
 //! Which columns the table has, and how each is read as bytes.
 
-use super::fault::{Doing, Fault};
+use super::fault::{Doing, Fault, grant};
 use super::session::{Cell, Dialect, Session, Statement, Value, number, text};
 
 /// The table.
@@ -45,7 +45,7 @@ impl Schema {
                 return Err(Fault::shape(format!(
                     "the table `{TABLE}` of {place} has no column `{name}`, or user {account} may not see it; check that it is the table of a WVP of 2.6.9 \
                      or later, and: {}",
-                    grant(session)
+                    grant(session.address(), &session.account, Doing::Reading)
                 )));
             }
         }
@@ -141,15 +141,6 @@ fn place(session: &Session<'_>) -> String {
     format!("database `{}` at `{}`", address.database, address.server)
 }
 
-fn grant(session: &Session<'_>) -> String {
-    match session.dialect() {
-        Dialect::MySql => {
-            format!("GRANT SELECT ON `{}`.`{TABLE}` TO {};", session.address().database, session.account)
-        }
-        Dialect::Postgres => format!("GRANT SELECT ON {TABLE} TO {};", session.account),
-    }
-}
-
 /// A name as the language wants it.
 fn quote(dialect: Dialect, name: &str) -> String {
     match dialect {
@@ -182,7 +173,7 @@ fn mysql(session: &mut Session<'_>) -> Result<Schema, Fault> {
             "{} has no table `{TABLE}`, or user {} may not see it; check that the `url` names WVP's database, and: {}",
             place(session),
             session.account,
-            grant(session)
+            grant(session.address(), &session.account, Doing::Reading)
         )));
     }
     let columns = rows.iter().filter_map(|cells| column(cells)).collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
 
 use super::address::Address;
-use super::fault::{Doing, Fault};
+use super::fault::Fault;
 use super::schema::Schema;
 use super::session::{Limits, Mode, Session};
 use super::{adopt, read, rows};
@@ -111,11 +111,7 @@ impl Source for Table {
     }
 
     fn still_there(&mut self, rows: &[RowId]) -> Result<Vec<RowId>, Distrust> {
-        let number = |row: &RowId| match row {
-            RowId::Number(number) => Some(*number),
-            RowId::Text(_) => None,
-        };
-        let ids: Vec<i64> = rows.iter().filter_map(number).collect();
+        let ids: Vec<i64> = rows.iter().filter_map(RowId::number).collect();
         if ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -137,7 +133,7 @@ impl Rows for Table {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let paths = self.session(Mode::Reading, |session, schema| rows::paths(session, schema, Doing::Reading, ids));
+        let paths = self.session(Mode::Reading, |session, schema| rows::paths(session, schema, ids));
         paths.map_err(refused("tell the paths of rows"))
     }
 

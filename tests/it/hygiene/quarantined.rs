@@ -229,6 +229,36 @@ fn a_protected_or_linked_orphan_stays_and_is_not_tried_at_each_scan() {
     }
 }
 
+/// What is over its time in quarantine and stays there for now costs nothing at each look, and is in nobody's way.
+#[test]
+#[ignore = "needs root and a loop device"]
+fn what_is_protected_in_quarantine_begins_no_run() {
+    let site = Site::new(30);
+    site.list(site.without(&[2, 9]), true);
+    let policy = |quarantine, more: &str| {
+        format!("{more}    orphans: {{ action: quarantine, grace: 1s, max_share: 50%, quarantine: {quarantine} }}\n")
+    };
+    let daemon = site.start(&site.by_manifest(&policy("1h", "")));
+    site.wait(&daemon, "both are set aside", || site.bed.gone() == 2);
+    drop(daemon);
+    let protect = format!("    protect: [\"{}\", \"{}\"]\n", site.path(2), site.path(9));
+    let daemon = site.start(&site.by_manifest(&policy("1s", &protect)));
+    scans(&daemon, 2);
+    let before = site.journal().len();
+    scans(&daemon, 5);
+    assert_eq!(site.journal().len(), before, "{:#?}", site.journal().last());
+    let quarantined = || site.journal().iter().filter(|entry| entry["rule"] == "orphan").count();
+    assert_eq!(quarantined(), 0);
+    drop(daemon);
+    let protect = format!("    protect: [\"{}\"]\n", site.path(2));
+    let daemon = site.start(&site.by_manifest(&policy("1s", &protect)));
+    site.wait(&daemon, "the other goes", || quarantined() == 1);
+    let deleted = site.journal().into_iter().find(|entry| entry["rule"] == "orphan").unwrap();
+    assert_eq!(deleted["path"], site.path(9));
+    let started = site.journal().into_iter().rev().find(|entry| entry["kind"] == "run_started").unwrap();
+    assert!(started["note"].as_str().unwrap().starts_with("1 recordings"), "{started}");
+}
+
 /// Another policy and another list take effect with a reload, and without any list nothing is an orphan.
 #[test]
 #[ignore = "needs root and a loop device"]

@@ -21,6 +21,8 @@ use storage_guard::store::Journal;
 use storage_guard::system::{GuardedTree, SystemClock, survive_lease_breaks};
 use storage_guard::testkit::FakeHolders;
 
+use crate::quarantine::expire;
+
 /// The first word of such a command.
 pub(super) const WORD: &str = "operation";
 /// What the process is told, and where.
@@ -119,7 +121,7 @@ fn operate(what: &str, top: &Path, state: &Path) -> Result<bool, Box<dyn Error>>
             done
         }
         "expire" => {
-            let settled = engine.expire(&trees, &known, (2, GUARD, None), &|| false)?;
+            let settled = expire(&engine, &trees, &known, GUARD)?;
             settled.iter().all(|one| matches!(one.attempt, Attempt::Verified { .. } | Attempt::AlreadyGone))
         }
         "restore" => engine.restore(&trees, &known, "ops")?.iter().all(|(_, back)| back.is_ok()),
