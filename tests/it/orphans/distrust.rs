@@ -158,7 +158,8 @@ impl<'a> Trial<'a> {
             self.site.sql(reading).trim() != "0"
         });
         self.site.server.signal(Signal::STOP);
-        self.unbelieved(&["answer", "check whether"], &before);
+        // Whichever step of a reading it was in.
+        self.unbelieved(&["within", "whether the database"], &before);
         self.site.server.signal(Signal::CONT);
         self.few_rows();
         self.believed();
