@@ -17,3 +17,4 @@ pub mod store;
 pub mod system;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+pub mod zlmediakit;

@@ -6,6 +6,7 @@ mod catalogues;
 mod environment;
 mod flags;
 mod marks;
+mod media_servers;
 mod node;
 mod notify;
 mod others;

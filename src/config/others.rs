@@ -1,4 +1,4 @@
-//! Sections that are checked and that this version does not act on: `media_servers`, `archives`, `tls`, `fleet`.
+//! What several sections share, and those that are checked and that this version does not act on: `archives`, `tls`, `fleet`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -79,40 +79,6 @@ pub(super) fn path_map(map: &mut Map<'_>) -> Vec<(PathBuf, PathBuf)> {
         out.extend(node.absolute().map(|to| (normal(Path::new(from)), normal(&to))));
     }
     out
-}
-
-/// Reads `media_servers`.
-pub(super) fn media_servers(top: &mut Map<'_>, listening: &mut Listening) -> Names {
-    asleep(top, "media_servers", |map| {
-        map.need("kind", "say what it is: `zlmediakit`").and_then(|node| node.word(&[("zlmediakit", ())]));
-        let api = map.need("api", "say where its HTTP API is, such as `http://127.0.0.1:8080`");
-        address(api);
-        secrets::take(map, "secret", "secret_file");
-        path_map(map);
-        if let Some(mut hooks) = map.take("hooks").and_then(|node| node.map()) {
-            hooks.need("listen", "say where hooks are received").and_then(|node| listening.claim(&node));
-            address(hooks.take("relay"));
-            hooks.done();
-        }
-        map.span("relay_timeout", Duration::ZERO);
-        if let Some(defaults) = map.take("relay_default").and_then(|node| node.map()) {
-            for (event, node) in defaults.all() {
-                if !event.starts_with("on_") {
-                    node.problem("is no event of the media server; they begin with `on_`, such as `on_play`");
-                }
-                node.word(&[("allow", ()), ("deny", ()), ("keep", ()), ("close", ())]);
-            }
-        }
-        if let Some(mut gateway) = map.take("gateway").and_then(|node| node.map()) {
-            gateway.need("listen", "say where the gateway listens").and_then(|node| listening.claim(&node));
-            gateway.span("answer_within", Duration::ZERO);
-            gateway.done();
-        }
-        if let Some(mut switch) = map.take("recording_switch").and_then(|node| node.map()) {
-            switch.need("below_priority", "say which streams may be stopped").and_then(|node| node.number(i32::MIN));
-            switch.done();
-        }
-    })
 }
 
 fn address(node: Option<Node<'_>>) {

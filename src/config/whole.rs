@@ -12,7 +12,8 @@ use super::problem::Problem;
 use super::trees::{self, Surroundings, Tops};
 use super::values::{self, WINDOW};
 use super::yaml::{self, Yaml};
-use super::{auth, catalogues, marks, notify};
+use super::{auth, catalogues, marks, media_servers, notify};
+use crate::domain::media::MediaServerSettings;
 use crate::domain::names::TreeId;
 use crate::domain::retention::Mode;
 use crate::domain::settings::{
@@ -50,6 +51,8 @@ pub struct Config {
     pub trees: Vec<TreeSettings>,
     /// The catalogues.
     pub catalogues: Vec<CatalogueSettings>,
+    /// The media servers.
+    pub media_servers: Vec<MediaServerSettings>,
     /// Trees that say `mode: observe` themselves: `--enforce` leaves them be.
     pub observed: Vec<TreeId>,
     /// How runs are carried out.
@@ -78,6 +81,7 @@ impl Config {
             volumes: Vec::new(),
             trees: Vec::new(),
             catalogues: Vec::new(),
+            media_servers: Vec::new(),
             observed: Vec::new(),
             cleanup: Cleanup::default(),
             notify: NotifySettings::default(),
@@ -160,8 +164,9 @@ fn read(mut top: Map<'_>, config: &mut Config) {
     if let Some(node) = top.take("cleanup") {
         config.cleanup = cleanup(&node);
     }
-    let media_servers = others::media_servers(&mut top, &mut listening);
-    let catalogues = catalogues::read(&mut top, &media_servers);
+    let media_servers = media_servers::read(&mut top, &mut listening);
+    let catalogues = catalogues::read(&mut top, &media_servers.names);
+    config.media_servers = media_servers.all;
     let mut tops = Tops::default();
     let archives = others::archives(&mut top, &mut tops, &config.marks);
     if let Some(node) = top.need("trees", "name at least one directory of recordings") {

@@ -21,6 +21,7 @@ pub mod layout;
 pub mod ledger;
 pub mod limits;
 pub mod marker;
+pub mod media;
 pub mod names;
 pub mod objection;
 pub mod orphan;

@@ -47,3 +47,7 @@ name!(
     /// The name of a catalogue.
     CatalogueId
 );
+name!(
+    /// The name of a media server: the id that it bears in its hooks and in a platform's rows.
+    MediaServerId
+);

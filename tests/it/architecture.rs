@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Which rooms each room may import.
-const RULE: [(&str, &[&str]); 14] = [
+const RULE: [(&str, &[&str]); 15] = [
     ("domain", &[]),
     ("config", &["domain"]),
     ("system", &["domain"]),
@@ -14,7 +14,8 @@ const RULE: [(&str, &[&str]); 14] = [
     ("metrics", &["domain"]),
     ("reclaim", &["domain", "system", "store"]),
     ("notify", &["domain", "system", "store"]),
-    ("server", &["domain", "system", "store", "metrics"]),
+    ("zlmediakit", &["domain", "system", "store"]),
+    ("server", &["domain", "system", "store", "metrics", "zlmediakit"]),
     (
         "daemon",
         &[
@@ -29,6 +30,7 @@ const RULE: [(&str, &[&str]); 14] = [
             "metrics",
             "reclaim",
             "notify",
+            "zlmediakit",
         ],
     ),
     ("testkit", &["domain", "system", "store"]),

@@ -8,9 +8,11 @@ use proptest::prelude::*;
 use storage_guard::config::{Config, Flags, Problem, ProblemKind, apply_flags, check_environment, for_trees, load};
 use storage_guard::domain::alert::AlertName;
 use storage_guard::domain::catalogue::AfterReclaim;
+use storage_guard::domain::media::{HookEvent, RelayDefault, SwitchSettings};
 use storage_guard::domain::names::{CatalogueId, VolumeId};
 use storage_guard::domain::orphan::{LeftoverPolicy, OrphanPolicy};
 use storage_guard::domain::retention::{Mode, WhenOpen};
+use storage_guard::domain::secret::Secret;
 use storage_guard::domain::settings::{ChannelKind, MailTls, Role, Severity, Window};
 use storage_guard::domain::units::{Bytes, Percent};
 use storage_guard::domain::volume::Mark;
@@ -159,7 +161,6 @@ fn everything_in_the_contract_is_understood() {
     assert_eq!(password.as_ref().map(|p| p.reveal()), Some("not-a-real-secret"));
     assert_eq!((config.auth.tokens[0].role, config.auth.tokens[0].sha256[0]), (Role::Operator, 0x9f));
     let names = [
-        "`media_servers`",
         "`archives`",
         "`archive` of tree `live`",
         "`auth.users`",
@@ -180,6 +181,19 @@ fn everything_in_the_contract_is_understood() {
     let wvp = &config.catalogues[0];
     assert_eq!((wvp.media_server.as_deref(), wvp.max_drop), (Some("zlm-1"), Percent::new(30)));
     assert_eq!(wvp.path_map, [("/opt/media/record".into(), "/data/record".into())]);
+    let server = &config.media_servers[0];
+    assert_eq!((server.name.as_str(), server.api.as_str()), ("zlm-1", "http://127.0.0.1:8080"));
+    assert_eq!(server.secret.as_ref().map(Secret::reveal), Some("not-a-real-secret"));
+    assert_eq!(server.path_map, wvp.path_map);
+    let hooks = server.hooks.as_ref().unwrap();
+    assert_eq!((hooks.listen.port(), hooks.relay.as_deref()), (18_080, Some("http://wvp:18080/index/hook")));
+    assert_eq!(
+        (hooks.relay_timeout.as_secs(), &hooks.relay_default),
+        (5, &[(HookEvent::Play, RelayDefault::Deny)].into())
+    );
+    let gateway = server.gateway.unwrap();
+    assert_eq!((gateway.listen.port(), gateway.answer_within.as_secs()), (8081, 20));
+    assert_eq!(server.recording_switch, Some(SwitchSettings { below_priority: 5 }));
     for catalogue in &config.catalogues {
         assert_eq!((catalogue.interval.as_secs(), catalogue.full.as_secs()), (900, 86_400));
         assert_eq!(catalogue.after_reclaim, AfterReclaim::Keep);
@@ -359,7 +373,7 @@ fn the_packaged_example_is_read_with_all_that_is_commented_out() {
     let config = of(&text, 0o644).unwrap_or_else(|problems| panic!("{}{text}", lines(&problems)));
     assert_eq!((config.volumes.len(), config.notify.channels.len(), config.catalogues.len()), (1, 5, 4));
     assert_eq!(config.trees[0].policy.catalogues, [CatalogueId::new("wvp")]);
-    for section in ["`media_servers`", "`archives`", "`fleet`", "`tls`", "`auth.users`"] {
+    for section in ["`archives`", "`fleet`", "`tls`", "`auth.users`"] {
         assert!(config.dormant.iter().any(|sentence| sentence.starts_with(section)), "{section}: {:?}", config.dormant);
     }
 }
