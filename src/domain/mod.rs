@@ -20,6 +20,7 @@ pub mod journal;
 pub mod layout;
 pub mod ledger;
 pub mod limits;
+pub mod live;
 pub mod marker;
 pub mod media;
 pub mod names;
