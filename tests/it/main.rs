@@ -22,6 +22,7 @@ mod reclaim;
 mod reclaim_model;
 mod safety;
 mod server;
+mod stand_ins;
 mod standing;
 mod support;
 mod volume;

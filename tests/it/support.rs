@@ -1,7 +1,10 @@
 //! Trees and volumes for the tests, gone when the test ends.
 
 mod databases;
+pub(crate) mod media_server;
 mod monitoring;
+pub(crate) mod platform;
+pub(crate) mod wire;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
