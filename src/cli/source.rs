@@ -296,6 +296,7 @@ fn teller() -> impl Fn(Event) + Send + Sync {
         | Event::CatalogueTrusted { .. }
         | Event::Compared { .. }
         | Event::RowsChanged { .. }
+        | Event::Hooked { .. }
         | Event::Silenced { .. } => {}
     }
 }

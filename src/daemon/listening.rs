@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 
 use super::guard::GuardError;
@@ -31,7 +31,9 @@ pub enum DaemonError {
     #[error(transparent)]
     Control(#[from] ControlError),
     /// A listener.
-    #[error("cannot listen on {address}; if another program uses it, choose another with `listen` or `--listen`")]
+    #[error(
+        "cannot listen on {address}; if another program uses it, choose another with `listen`, `--listen` or `hooks.listen`"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -68,6 +70,19 @@ pub(super) async fn attend_control(
     {
         tracing::error!(%error, "The control socket is closed.");
     }
+}
+
+/// The same, with room for many connections at once that nobody has accepted yet.
+pub(super) fn listen_for_many(address: SocketAddr) -> Result<TcpListener, DaemonError> {
+    /// The system allows fewer (`net.core.somaxconn`).
+    const WAITING: u32 = 16_384;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let bound = socket.and_then(|socket| {
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(WAITING)
+    });
+    bound.map_err(|source| DaemonError::Listen { address, source })
 }
 
 pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, DaemonError> {

@@ -124,6 +124,9 @@ pub(super) fn write(event: &Event) {
         Event::RowsChanged { catalogue, tree, inserted, removed, who } => {
             info!(%catalogue, %tree, inserted, removed, who, "Rows of a catalogue were changed.");
         }
+        Event::Hooked { media_server, event, result, count } => {
+            debug!(%media_server, %event, %result, count, "Hooks were received.");
+        }
         Event::Silenced { silence, change, who } => {
             let (id, alerts, until, reason) = (silence.id, &silence.matchers, silence.until, &silence.reason);
             match change {

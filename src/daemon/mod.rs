@@ -12,6 +12,7 @@ mod job_items;
 mod jobs;
 mod listening;
 mod log;
+mod media;
 mod moment;
 mod orphan_calls;
 mod orphan_pages;

@@ -13,6 +13,7 @@ use super::catalogues::Catalogues;
 use super::guard::{Guard, Parts};
 use super::hub::{Hub, lock};
 use super::listening::{DaemonError, attend_control, listen};
+use super::media::Media;
 use super::reading::Readers;
 use super::systemd;
 use super::work::Worker;
@@ -64,6 +65,7 @@ pub struct Daemon {
     reread: Reread,
     auth: Arc<Auth>,
     alerts: Arc<Alerts>,
+    media: Media,
     running: Mutex<Running>,
     /// A reload was asked for and has not begun: more of the same are one.
     asked: AtomicBool,
@@ -115,6 +117,7 @@ impl Daemon {
         let auth = Arc::new(Auth::new(&config.auth, operator.as_ref(), parts.clock.clone()));
         let tokenless = AtomicBool::new(operator.is_none() && config.auth.tokens.is_empty());
         compare(&database, &parts.journal, before, &hub);
+        let media = Media::start(&config.media_servers, database.clone(), &hub)?;
         let alerts = Arc::new(Alerts::new(hub.clone(), &config.notify, database, state.join("guard.db")));
         alerts.set_homes(guard.homes());
         let running = run(config, guard, &hub, &parts, Readers::default())?;
@@ -125,6 +128,7 @@ impl Daemon {
             reread,
             auth,
             alerts,
+            media,
             running: Mutex::new(running),
             asked: AtomicBool::new(false),
             turn: Mutex::default(),
@@ -172,6 +176,7 @@ impl Daemon {
             let only = metrics_router(backend, self.auth.clone(), &limits);
             tasks.spawn(serve_tcp(listen(address).await?, only, limits, shutdown.clone()));
         }
+        self.media.serve(&mut tasks, self.open_files, &shutdown)?;
         let control = match ControlSocket::bind(&state) {
             Ok(control) => Some(control),
             Err(error @ (ControlError::Occupied { .. } | ControlError::Foreign { .. })) => return Err(error.into()),
@@ -343,6 +348,7 @@ impl Daemon {
             problems
                 .push("listen and metrics_listen cannot be changed while the guard runs; start it again".to_owned());
         }
+        problems.extend(self.media.refuses(&config.media_servers));
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -382,6 +388,7 @@ impl Daemon {
                 let operator = operator(&config, &self.state, &self.hub);
                 self.auth.replace(&config.auth, operator.as_ref());
                 self.alerts.set(&config.notify);
+                self.media.set(&config.media_servers);
                 Ok(())
             }
             Err(error) => {
@@ -419,6 +426,7 @@ fn run(config: Config, guard: Guard, hub: &Arc<Hub>, parts: &Parts, before: Read
     let (volumes, trees) = guard.names();
     let channels: Vec<String> = config.notify.channels.iter().map(|channel| channel.name.clone()).collect();
     hub.counters.begin(&volumes, &trees, &channels);
+    hub.counters.begin_hooks(config.media_servers.iter().map(|server| &server.name));
     for text in &config.dormant {
         hub.record(&Event::Remark { text: text.clone(), urgent: false });
     }

@@ -6,7 +6,8 @@ use super::alert::{AlertName, Subject};
 use super::catalogue::Distrust;
 use super::deletion::{Attempt, Cap, RunResult, Target};
 use super::ledger::{BatchAccount, Judgement};
-use super::names::{CatalogueId, TreeId, VolumeId};
+use super::media::{HookEvent, HookResult};
+use super::names::{CatalogueId, MediaServerId, TreeId, VolumeId};
 use super::path::RelPath;
 use super::pressure::Pressure;
 use super::recording::Tally;
@@ -219,6 +220,17 @@ pub enum Event {
         removed: u64,
         /// Who wanted it.
         who: String,
+    },
+    /// Something became of a media server's hooks.
+    Hooked {
+        /// The media server whose listener had them.
+        media_server: MediaServerId,
+        /// What they told or asked.
+        event: HookEvent,
+        /// What became of them.
+        result: HookResult,
+        /// How many.
+        count: u64,
     },
     /// A silence began or ended.
     Silenced {

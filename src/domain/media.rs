@@ -93,6 +93,22 @@ words! {
     }
 }
 
+words! {
+    /// What became of a hook.
+    HookResult {
+        /// It was taken: what is to be kept of it is durable.
+        Stored = "stored",
+        /// It was known.
+        Duplicate = "duplicate",
+        /// It is not wanted, or there was no room for it.
+        Rejected = "rejected",
+        /// The platform took it, or answered it.
+        Relayed = "relayed",
+        /// The platform did not, this time.
+        RelayFailed = "relay_failed",
+    }
+}
+
 /// Where a media server's hooks arrive.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HookSettings {

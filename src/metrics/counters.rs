@@ -9,7 +9,8 @@ use prometheus::{
 
 use crate::domain::deletion::{Attempt, Cause, Outcome, RuleKind, RunResult, Trigger};
 use crate::domain::event::{Delivery, Event};
-use crate::domain::names::{TreeId, VolumeId};
+use crate::domain::media::{HookEvent, HookResult};
+use crate::domain::names::{MediaServerId, TreeId, VolumeId};
 use crate::domain::units::Timestamp;
 
 /// Bounds of the histograms, in seconds: from a quick look to a run of hours.
@@ -27,6 +28,7 @@ pub struct Counters {
     run_seconds: HistogramVec,
     scan_seconds: HistogramVec,
     notifications: IntCounterVec,
+    hooks: IntCounterVec,
     reload_ok: IntGauge,
     reload_time: IntGauge,
 }
@@ -85,6 +87,11 @@ impl Counters {
                 "Messages, by what became of an attempt to deliver them",
                 &["channel", "result"],
             ),
+            hooks: counter(
+                "storage_guard_hooks_total",
+                "Hooks of a media server, by what became of them",
+                &["media_server", "event", "result"],
+            ),
             reload_ok: gauge(
                 "storage_guard_config_last_reload_successful",
                 "1 if the configuration that was loaded last is in force",
@@ -132,6 +139,17 @@ impl Counters {
         }
     }
 
+    /// The same of these media servers.
+    pub fn begin_hooks<'s>(&self, media_servers: impl Iterator<Item = &'s MediaServerId>) {
+        for server in media_servers {
+            for (event, result) in
+                HookEvent::ALL.iter().flat_map(|event| HookResult::ALL.iter().map(move |r| (event, r)))
+            {
+                self.hooks.with_label_values(&[server.as_str(), event.as_str(), result.as_str()]);
+            }
+        }
+    }
+
     /// Counts an event.
     pub fn observe(&self, event: &Event, now: Timestamp) {
         match event {
@@ -156,6 +174,10 @@ impl Counters {
             Event::RunEnded { volume, result, took, .. } => {
                 self.runs.with_label_values(&[volume.as_str(), result.as_str()]).inc();
                 self.run_seconds.with_label_values(&[volume.as_str()]).observe(seconds(*took));
+            }
+            Event::Hooked { media_server, event, result, count } => {
+                let labels = [media_server.as_str(), event.as_str(), result.as_str()];
+                grow(&self.hooks.with_label_values(&labels), *count);
             }
             Event::Closed { .. } => {}
             Event::Notified { channel, result, .. } | Event::Beat { channel, result } => {

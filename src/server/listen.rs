@@ -88,6 +88,27 @@ impl Limits {
         let connections = usual.connections.min(half).max(4);
         Self { connections, per_peer: usual.per_peer.min(connections / 2), ..usual }
     }
+
+    /// What the listener of a media server's hooks allows, in a process that may have so many files open, and as many listeners of this
+    /// kind. One media server brings a connection for each hook, and all of them from one address: more of them may wait than the queue
+    /// holds, so that it is the queue that says when it is full. A tenth is left for other addresses.
+    #[must_use]
+    pub fn for_hooks(open_files: u64, listeners: usize) -> Self {
+        /// More than the queue of hooks holds.
+        const MOST: usize = 10_240;
+        /// What the guard needs itself, and what its other listeners may hold.
+        const OTHERS: u64 = 24 + 3 * 256;
+        let all = usize::try_from(open_files.saturating_sub(OTHERS) / 3 * 2).unwrap_or(usize::MAX);
+        let connections = (all / listeners.max(1)).clamp(16, MOST);
+        let usual = Self::default();
+        Self {
+            connections,
+            per_peer: connections - connections / 10,
+            header_read: Duration::from_secs(5),
+            write_stall: Duration::from_secs(10),
+            ..usual
+        }
+    }
 }
 
 /// Who is at the other end; an extension of every request.

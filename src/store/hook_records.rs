@@ -3,7 +3,7 @@
 //!
 //! A record proves that a recording should be there, and nothing else: no record, and no lack of one, ever lets a file go.
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
 use super::database::{Database, DatabaseError};
 use crate::domain::catalogue::{CatalogueRow, RowId};
@@ -39,12 +39,57 @@ impl Database {
     }
 
     fn keep_hooks_up_to(&self, records: &[HookRecord], at: Timestamp, most: u64) -> Result<Vec<bool>, DatabaseError> {
-        self.with("keep hook records", |connection| {
-            // What is answered must not be lost with the power; everything else in this database may be.
+        self.durably("keep hook records", |transaction| {
+            let new = insert(transaction, records, at)?;
+            if new.contains(&true) && beyond(transaction, most)? > 0 {
+                let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+                let text = format!(
+                    "{most} hook records are kept already, and no more are; those whose recordings were deleted are forgotten"
+                );
+                return Err(rusqlite::Error::SqliteFailure(code, Some(text)));
+            }
+            Ok(new)
+        })
+    }
+
+    /// Keeps what a media server's own hooks told; gives for each whether it is new, and how many of the oldest were forgotten to make room:
+    /// a media server does not ask again, so what it tells now is worth more. They are on the disk when this returns.
+    ///
+    /// # Errors
+    /// What SQLite says: then none was kept.
+    pub fn take_hooks(&self, records: &[HookRecord], at: Timestamp) -> Result<(Vec<bool>, u64), DatabaseError> {
+        self.take_hooks_up_to(records, at, MOST)
+    }
+
+    fn take_hooks_up_to(
+        &self,
+        records: &[HookRecord],
+        at: Timestamp,
+        most: u64,
+    ) -> Result<(Vec<bool>, u64), DatabaseError> {
+        self.durably("keep hook records", |transaction| {
+            let new = insert(transaction, records, at)?;
+            let forgotten = if new.contains(&true) { forget_oldest(transaction, most)? } else { 0 };
+            Ok((new, forgotten))
+        })
+    }
+
+    /// Does something in one transaction that is on the disk when this returns. What is answered must not be lost with the power;
+    /// everything else in this database may be.
+    pub(super) fn durably<T>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, DatabaseError> {
+        self.with(action, |connection| {
             connection.pragma_update(None, "synchronous", "FULL")?;
-            let kept = keep(connection, records, at, most);
+            let done = connection.transaction().and_then(|transaction| {
+                let done = work(&transaction)?;
+                transaction.commit()?;
+                Ok(done)
+            });
             connection.pragma_update(None, "synchronous", "NORMAL")?;
-            kept
+            done
         })
     }
 
@@ -119,40 +164,43 @@ impl Database {
     }
 }
 
-fn keep(connection: &mut Connection, records: &[HookRecord], at: Timestamp, most: u64) -> rusqlite::Result<Vec<bool>> {
-    let transaction = connection.transaction()?;
+/// Inserts what is new; says of each whether it is.
+fn insert(transaction: &Transaction<'_>, records: &[HookRecord], at: Timestamp) -> rusqlite::Result<Vec<bool>> {
+    // It is looked for first: an insert that is ignored would use up a number, and be a write.
+    let mut known = transaction
+        .prepare_cached("SELECT 1 FROM hook_records WHERE path = ?1 AND start = ?2 AND media_server = ?3")?;
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO hook_records(path, start, media_server, stream, size, length, at)
+         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
     let mut new = Vec::with_capacity(records.len());
-    {
-        // It is looked for first: an insert that is ignored would use up a number, and be a write.
-        let mut known = transaction
-            .prepare_cached("SELECT 1 FROM hook_records WHERE path = ?1 AND start = ?2 AND media_server = ?3")?;
-        let mut insert = transaction.prepare_cached(
-            "INSERT INTO hook_records(path, start, media_server, stream, size, length, at)
-             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?;
-        for record in records {
-            let HookRecord { path, start, media_server, stream, size, length } = record;
-            if known.exists(params![path, start.millis(), media_server])? {
-                new.push(false);
-                continue;
-            }
-            let (size, length) = (i64::try_from(*size).unwrap_or(i64::MAX), i64::try_from(*length).unwrap_or(i64::MAX));
-            insert.execute(params![path, start.millis(), media_server, stream, size, length, at.millis()])?;
-            new.push(true);
+    for record in records {
+        let HookRecord { path, start, media_server, stream, size, length } = record;
+        if known.exists(params![path, start.millis(), media_server])? {
+            new.push(false);
+            continue;
         }
+        let (size, length) = (i64::try_from(*size).unwrap_or(i64::MAX), i64::try_from(*length).unwrap_or(i64::MAX));
+        insert.execute(params![path, start.millis(), media_server, stream, size, length, at.millis()])?;
+        new.push(true);
     }
-    if new.contains(&true) {
-        let held: i64 = transaction.query_row("SELECT value FROM hook_count", [], |row| row.get(0))?;
-        if u64::try_from(held).unwrap_or(0) > most {
-            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
-            let text = format!(
-                "{most} hook records are kept already, and no more are; those whose recordings were deleted are forgotten"
-            );
-            return Err(rusqlite::Error::SqliteFailure(code, Some(text)));
-        }
-    }
-    transaction.commit()?;
     Ok(new)
+}
+
+/// How many records there are beyond `most`.
+fn beyond(transaction: &Transaction<'_>, most: u64) -> rusqlite::Result<u64> {
+    let held: i64 = transaction.query_row("SELECT value FROM hook_count", [], |row| row.get(0))?;
+    Ok(u64::try_from(held).unwrap_or(0).saturating_sub(most))
+}
+
+/// Forgets the oldest of what is beyond `most`; says how many. That a record is not there lets no file go.
+fn forget_oldest(transaction: &Transaction<'_>, most: u64) -> rusqlite::Result<u64> {
+    let over = beyond(transaction, most)?;
+    if over > 0 {
+        let sql = "DELETE FROM hook_records WHERE number IN (SELECT number FROM hook_records ORDER BY number LIMIT ?1)";
+        transaction.prepare_cached(sql)?.execute([i64::try_from(over).unwrap_or(i64::MAX)])?;
+    }
+    Ok(over)
 }
 
 fn row_of(row: &Row<'_>) -> rusqlite::Result<CatalogueRow> {
@@ -250,10 +298,25 @@ mod tests {
     }
 
     #[test]
+    fn what_the_media_server_tells_now_takes_the_place_of_the_oldest() {
+        let database = Database::memory().unwrap();
+        let take = |paths: &[&str]| {
+            let records: Vec<HookRecord> = paths.iter().map(|path| told(path, 1, "zlm-1")).collect();
+            database.take_hooks_up_to(&records, Timestamp::default(), 2).unwrap()
+        };
+        assert_eq!(take(&["/a/0.mp4", "/a/1.mp4"]), (vec![true, true], 0));
+        assert_eq!(take(&["/a/1.mp4", "/a/0.mp4"]), (vec![false, false], 0));
+        assert_eq!(take(&["/a/2.mp4", "/a/3.mp4", "/a/2.mp4"]), (vec![true, true, false], 2));
+        assert_eq!(numbers(&database, 0), [RowId::Number(3), RowId::Number(4)]);
+        assert_eq!(take(&["/a/4.mp4"]), (vec![true], 1));
+    }
+
+    #[test]
     fn a_disk_that_refuses_keeps_none() {
         let database = Database::memory().unwrap();
         database.refuse_writes(true);
         assert!(database.keep_hooks(&[told("/a/0.mp4", 1, "zlm-1")], Timestamp::default()).is_err());
+        assert!(database.take_hooks(&[told("/a/0.mp4", 1, "zlm-1")], Timestamp::default()).is_err());
         database.refuse_writes(false);
         assert_eq!(numbers(&database, 0), []);
     }

@@ -1,9 +1,14 @@
 //! ZLMediaKit: the only room that knows its shapes. What it tells by its hooks, what its API answers, and the gateway that stands before it.
 
+mod answers;
 mod client;
+mod hook_store;
+mod listener;
 mod live;
 mod recorded;
 
 pub use client::{ApiError, Client, Recorded, ServerConfig};
+pub use hook_store::{HookStore, QUEUE};
+pub use listener::{HookApp, MayRecord, Told, hook_router};
 pub use live::{Asking, Live};
 pub use recorded::recorded;
