@@ -109,6 +109,26 @@ words! {
     }
 }
 
+words! {
+    /// What became of a call to the gateway.
+    GatewayResult {
+        /// The media server answered it.
+        Passed = "passed",
+        /// The media server did not answer.
+        Unanswered = "unanswered",
+        /// A deletion: everything named is gone.
+        Done = "done",
+        /// A deletion that is still being worked at.
+        Working = "working",
+        /// A deletion that left something behind.
+        Failed = "failed",
+        /// A deletion without the right secret.
+        Denied = "denied",
+        /// A request that cannot be meant, or be told for sure.
+        Refused = "refused",
+    }
+}
+
 /// Where a media server's hooks arrive.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HookSettings {

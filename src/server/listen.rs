@@ -20,7 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tower::ServiceExt as _;
@@ -147,9 +147,22 @@ impl fmt::Display for Peer {
     }
 }
 
+/// Whether answers may turn a connection into another protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Upgrades {
+    Never,
+    /// By an answer with status 101, whose handler then takes the connection over.
+    Allowed,
+}
+
 /// Serves a TCP listener until the shutdown says `true`, or its sender is gone.
 pub async fn serve_tcp(listener: TcpListener, router: Router, limits: Limits, shutdown: watch::Receiver<bool>) {
-    serve(&listener, router, limits, shutdown).await;
+    serve(&listener, router, limits, Upgrades::Never, shutdown).await;
+}
+
+/// Serves a gateway likewise: an answer with status 101 hands the connection to its handler. It keeps its place until it ends.
+pub async fn serve_gateway(listener: TcpListener, router: Router, limits: Limits, shutdown: watch::Receiver<bool>) {
+    serve(&listener, router, limits, Upgrades::Allowed, shutdown).await;
 }
 
 /// Serves the control socket likewise, and removes it at the end.
@@ -163,7 +176,7 @@ pub async fn serve_unix(
     shutdown: watch::Receiver<bool>,
 ) -> Result<(), ControlError> {
     let listener = socket.listener()?;
-    serve(&listener, router, limits, shutdown).await;
+    serve(&listener, router, limits, Upgrades::Never, shutdown).await;
     Ok(())
 }
 
@@ -196,7 +209,13 @@ impl Accept for UnixListener {
     }
 }
 
-async fn serve<L: Accept>(listener: &L, router: Router, limits: Limits, shutdown: watch::Receiver<bool>) {
+async fn serve<L: Accept>(
+    listener: &L,
+    router: Router,
+    limits: Limits,
+    upgrades: Upgrades,
+    shutdown: watch::Receiver<bool>,
+) {
     let peers = Peers::default();
     let mut connections = JoinSet::new();
     let mut stop = pin!(stopped(shutdown.clone()));
@@ -221,7 +240,7 @@ async fn serve<L: Accept>(listener: &L, router: Router, limits: Limits, shutdown
                         debug!(%peer, "A connection beyond the limit was closed.");
                         continue;
                     };
-                    let served = connection(stream, peer, router.clone(), limits, shutdown.clone());
+                    let served = connection(stream, peer, router.clone(), limits, upgrades, shutdown.clone());
                     connections.spawn(async move {
                         served.await;
                         drop(place);
@@ -261,6 +280,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     peer: Peer,
     router: Router,
     limits: Limits,
+    upgrades: Upgrades,
     shutdown: watch::Receiver<bool>,
 ) {
     let from = peer.clone();
@@ -268,27 +288,54 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         request.extensions_mut().insert(from.clone());
         Box::pin(router.clone().oneshot(request))
     });
+    let (open, closed) = oneshot::channel();
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_read)
         .max_buf_size(HEADERS)
-        .serve_connection(TokioIo::new(Progressing::new(stream, limits.write_stall)), service);
+        .preserve_header_case(upgrades == Upgrades::Allowed)
+        .serve_connection(TokioIo::new(Progressing::new(stream, limits.write_stall, open)), service);
     let mut stop = pin!(stopped(shutdown));
     let mut stopping = false;
-    let ended = loop {
-        tokio::select! {
-            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break ended,
-            () = &mut stop, if !stopping => {
-                stopping = true;
-                std::pin::Pin::new(&mut connection).graceful_shutdown();
-            }
+    let (ended, stream) = match upgrades {
+        Upgrades::Never => {
+            let ended = loop {
+                tokio::select! {
+                    ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break ended,
+                    () = &mut stop, if !stopping => {
+                        stopping = true;
+                        Pin::new(&mut connection).graceful_shutdown();
+                    }
+                }
+            };
+            (ended, Some(connection.into_parts().io.into_inner()))
+        }
+        Upgrades::Allowed => {
+            let mut connection = connection.with_upgrades();
+            let ended = loop {
+                tokio::select! {
+                    ended = &mut connection => break ended,
+                    () = &mut stop, if !stopping => {
+                        stopping = true;
+                        Pin::new(&mut connection).graceful_shutdown();
+                    }
+                }
+            };
+            (ended, connection.into_parts().map(|parts| parts.io.into_inner()))
         }
     };
-    match ended {
-        Err(error) if error.is_timeout() => debug!(%peer, %error, "A slow connection was closed."),
-        Err(error) if !error.is_parse() => debug!(%peer, %error, "A connection broke."),
+    match (ended, stream) {
+        (Err(error), _) if error.is_timeout() => debug!(%peer, %error, "A slow connection was closed."),
+        (Err(error), _) if !error.is_parse() => debug!(%peer, %error, "A connection broke."),
         _ if stopping => {}
-        Ok(()) | Err(_) => part(connection.into_parts().io.into_inner()).await,
+        (_, Some(stream)) => part(stream).await,
+        // Its handler has it now: it keeps its place until it is dropped there, or everything ends.
+        (_, None) => {
+            tokio::select! {
+                _ = closed => {}
+                () = &mut stop => {}
+            }
+        }
     }
 }
 
@@ -378,6 +425,6 @@ mod tests {
             assert!(answer.ends_with("served"), "{answer}");
             drop(stop);
         };
-        tokio::join!(serve(&listener, router, Limits::default(), stopped), client);
+        tokio::join!(serve(&listener, router, Limits::default(), Upgrades::Never, stopped), client);
     }
 }

@@ -22,6 +22,6 @@ mod throttle;
 pub use auth::{Auth, TokenError, operator_token};
 pub use backend::{Backend, PageQuery, Plans};
 pub use control::{ControlError, ControlSocket, connect_control};
-pub use listen::{Limits, Peer, serve_tcp, serve_unix};
+pub use listen::{Limits, Peer, serve_gateway, serve_tcp, serve_unix};
 pub use refusal::Refusal;
 pub use routes::{metrics_router, router};

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 /// What is still read of a request that was answered before its end.
@@ -14,17 +15,19 @@ const LEFTOVER: u64 = 256 << 10;
 /// How long that may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A stream whose peer must take what is written: a write that makes no progress for too long fails.
+/// A stream whose peer must take what is written: a write that makes no progress for too long fails. Whoever waits at the other end of
+/// `open` learns when it is dropped, whoever has it by then.
 #[derive(Debug)]
 pub(super) struct Progressing<T> {
     stream: T,
     patience: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
+    _open: oneshot::Sender<()>,
 }
 
 impl<T> Progressing<T> {
-    pub(super) fn new(stream: T, patience: Duration) -> Self {
-        Self { stream, patience, stalled: None }
+    pub(super) fn new(stream: T, patience: Duration, open: oneshot::Sender<()>) -> Self {
+        Self { stream, patience, stalled: None, _open: open }
     }
 
     /// Passes on a write's result, and counts the time while there is none.
@@ -94,7 +97,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_takes_nothing_is_given_up() {
         let (ours, theirs) = tokio::io::duplex(64);
-        let mut stream = Progressing::new(ours, Duration::from_millis(20));
+        let mut stream = Progressing::new(ours, Duration::from_millis(20), oneshot::channel().0);
         let error = stream.write_all(&[7; 1000]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(theirs);
@@ -103,7 +106,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_takes_it_bit_by_bit_is_served() {
         let (ours, mut theirs) = tokio::io::duplex(64);
-        let mut stream = Progressing::new(ours, Duration::from_millis(500));
+        let mut stream = Progressing::new(ours, Duration::from_millis(500), oneshot::channel().0);
         let reader = tokio::spawn(async move {
             let mut taken = 0;
             let mut bit = [0; 50];

@@ -2,12 +2,16 @@
 
 mod answers;
 mod client;
+mod gateway;
 mod hook_store;
 mod listener;
 mod live;
 mod recorded;
 
 pub use client::{ApiError, Client, Recorded, ServerConfig};
+pub use gateway::{
+    Answer, Answering, Asked, BadUpstream, Deleter, Failed, Fronted, Passing, Upstream, Which, gateway_router,
+};
 pub use hook_store::{HookStore, QUEUE};
 pub use listener::{HookApp, MayRecord, Told, hook_router};
 pub use live::{Asking, Live};

@@ -12,6 +12,7 @@ mod config;
 mod crash;
 mod dashboards;
 mod faults;
+mod gateway;
 mod hooks;
 mod hygiene;
 mod matrix;
