@@ -46,6 +46,23 @@ fn reachable(node: &Node<'_>, host: &str) {
     }
 }
 
+/// A Redis: `redis://host:port/database`, or `rediss://…` with TLS. It may hold a login, so that no message shows it.
+pub(super) fn redis(node: &Node<'_>, text: &str) {
+    let named = |url: &Url| url.host_str().is_some_and(|host| !host.is_empty());
+    let url = Url::parse(text.trim()).ok().filter(|url| {
+        let database = url.path().trim_start_matches('/');
+        let plain = url.query().is_none() && url.fragment().is_none();
+        let numbered = database.is_empty() || database.parse::<u16>().is_ok();
+        matches!(url.scheme(), "redis" | "rediss") && named(url) && plain && numbered
+    });
+    match url {
+        Some(url) => reachable(node, url.host_str().unwrap_or_default()),
+        None => node.problem(
+            "must be a Redis such as `redis://127.0.0.1:6379/0`, or `rediss://…` with TLS; the number is its database",
+        ),
+    }
+}
+
 /// Whether an address with a login in it was written.
 pub(super) fn has_login(text: &str) -> bool {
     Url::parse(text.trim()).is_ok_and(|url| {

@@ -43,7 +43,11 @@ pub fn check_environment(config: &Config) -> Vec<String> {
     }
     out.extend(state(&config.state, &real));
     for channel in &config.notify.channels {
-        let ChannelKind::Email { ca_file: Some(file), .. } = &channel.kind else { continue };
+        let (ChannelKind::Email { ca_file: Some(file), .. } | ChannelKind::WvpRedis { ca_file: Some(file), .. }) =
+            &channel.kind
+        else {
+            continue;
+        };
         if let Err(error) = std::fs::read(file) {
             out.push(format!("channel `{}`: `ca_file`, `{}`, cannot be read: {error}", channel.name, show(file)));
         }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::addresses::{has_login, mail, mail_server, target, web};
+use super::addresses::{has_login, mail, mail_server, redis, target, web};
 use super::node::{Map, Names, Node, choice};
 use super::secrets::{self, Given};
 use super::whole::longer;
@@ -22,10 +22,11 @@ enum Kind {
     Webhook,
     Alertmanager,
     Robot(Robot),
+    WvpRedis,
     Heartbeat,
 }
 
-const KINDS: [(&str, Kind); 8] = [
+const KINDS: [(&str, Kind); 9] = [
     ("email", Kind::Email),
     ("webhook", Kind::Webhook),
     ("alertmanager", Kind::Alertmanager),
@@ -33,6 +34,7 @@ const KINDS: [(&str, Kind); 8] = [
     ("wecom", Kind::Robot(Robot::Wecom)),
     ("feishu", Kind::Robot(Robot::Feishu)),
     ("slack", Kind::Robot(Robot::Slack)),
+    ("wvp_redis", Kind::WvpRedis),
     ("heartbeat", Kind::Heartbeat),
 ];
 const LANGUAGES: [(&str, Language); 2] = [("en", Language::English), ("zh", Language::Chinese)];
@@ -42,6 +44,10 @@ const EVERY: Duration = Duration::from_secs(60);
 const SHORTEST: Duration = Duration::from_secs(1);
 /// … and no more seldom: who waits for longer hears of nothing in time.
 const LONGEST: Duration = Duration::from_secs(86_400);
+/// Digits of an id of GB/T 28181.
+const GB_ID: usize = 20;
+/// Where WVP listens for alarms.
+const ALARMS: &str = "alarm_receive";
 const TLS: [(&str, MailTls); 3] =
     [("required", MailTls::Required), ("implicit", MailTls::Implicit), ("none", MailTls::None)];
 
@@ -133,6 +139,7 @@ fn channel(node: &Node<'_>, names: &mut Names) -> Option<ChannelSettings> {
             };
             url.map(|url| ChannelKind::Robot { robot, url, secret })
         }
+        Kind::WvpRedis => wvp_redis(&mut map),
         Kind::Heartbeat => {
             let url = secrets::take(&mut map, "url", "url_file");
             let url =
@@ -181,6 +188,45 @@ fn webhook(map: &mut Map<'_>) -> Option<ChannelKind> {
         given.secret
     });
     Some(ChannelKind::Webhook { url: url?, secret })
+}
+
+/// What WVP's Redis takes for an alarm, and where that is published.
+fn wvp_redis(map: &mut Map<'_>) -> Option<ChannelKind> {
+    let url = secrets::take_if(map, "url", "url_file", has_login);
+    match &url {
+        Some(given) => redis(&given.node, given.secret.reveal()),
+        None if !map.has("url") && !map.has("url_file") => {
+            map.missing("url", "say which Redis WVP uses, such as `redis://127.0.0.1:6379/0`");
+        }
+        None => {}
+    }
+    let login_in_url = url.as_ref().is_some_and(|given| has_login(given.secret.reveal()));
+    let username = map.take("username");
+    let password = secrets::take(map, "password", "password_file");
+    let login = username.as_ref().or(password.as_ref().map(|given| &given.node));
+    match (login, &username) {
+        (Some(node), _) if login_in_url => {
+            node.problem("stands beside an address with a login in it; give one of them")
+        }
+        (_, Some(node)) if !map.has("password") && !map.has("password_file") => {
+            node.problem("stands without a password; add `password_file`");
+        }
+        (Some(_) | None, _) => {}
+    }
+    let ca_file = map.take("ca_file").and_then(|node| node.path());
+    let gb_id = map.need("gb_id", "give the GB/T 28181 id of the device or channel in whose name alarms are told");
+    let gb_id = gb_id.and_then(|node| {
+        let id = node.text()?;
+        let fits = id.len() == GB_ID && id.bytes().all(|digit| digit.is_ascii_digit());
+        if !fits {
+            node.unlike("an id of GB/T 28181: 20 digits, in quotes");
+        }
+        fits.then_some(id)
+    });
+    let channel = map.take("channel").map_or_else(|| Some(ALARMS.to_owned()), |node| node.name());
+    let username = username.as_ref().and_then(Node::text);
+    let password = password.map(|given| given.secret);
+    Some(ChannelKind::WvpRedis { url: url?.secret, username, password, ca_file, gb_id: gb_id?, channel: channel? })
 }
 
 /// Notes a secret that the robot's chat knows nothing of.

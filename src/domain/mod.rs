@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod adoption;
+pub mod alarm;
 pub mod alert;
 pub mod alert_book;
 pub mod backoff;

@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::alert::AlertName;
+use super::alarm::Alarm;
+use super::alert::{AlertName, Condition};
 use super::catalogue::{AfterReclaim, CatalogueKind};
 use super::names::{CatalogueId, TreeId, VolumeId};
 use super::retention::TreePolicy;
@@ -227,6 +228,21 @@ pub enum ChannelKind {
         /// Key of the signature, where the robot wants one.
         secret: Option<Secret>,
     },
+    /// The Redis channel of WVP, which tells alarms to the platforms above it.
+    WvpRedis {
+        /// Its address; secret, since it may hold a login.
+        url: Secret,
+        /// A login that is not in the address.
+        username: Option<String>,
+        /// Its password.
+        password: Option<Secret>,
+        /// A certificate authority to trust besides the system's: a PEM file.
+        ca_file: Option<PathBuf>,
+        /// The GB/T 28181 id in whose name alarms are told.
+        gb_id: String,
+        /// What WVP listens to.
+        channel: String,
+    },
     /// A dead man's switch: an address that is called while all is well.
     Heartbeat {
         /// Target; secret, since it holds a token.
@@ -272,6 +288,7 @@ impl ChannelKind {
             Self::Robot { robot: Robot::Wecom, .. } => "wecom",
             Self::Robot { robot: Robot::Feishu, .. } => "feishu",
             Self::Robot { robot: Robot::Slack, .. } => "slack",
+            Self::WvpRedis { .. } => "wvp_redis",
             Self::Heartbeat { .. } => "heartbeat",
         }
     }
@@ -286,6 +303,7 @@ impl ChannelKind {
             | Self::Email { .. }
             | Self::Webhook { .. }
             | Self::Alertmanager { .. }
+            | Self::WvpRedis { .. }
             | Self::Heartbeat { .. } => 60,
         }
     }
@@ -322,6 +340,8 @@ pub struct Pace {
     /// Of the receiver's alerts the severity is a part, so that one with another severity is another alert: it begins at once when
     /// it is worse, and otherwise no sooner than this after the last message.
     pub renamed: Option<Duration>,
+    /// It is told that an alert is over.
+    pub ends: bool,
 }
 
 /// The language of messages.
@@ -417,6 +437,22 @@ impl NotifySettings {
         self.channels.iter().find(|channel| channel.name == name)
     }
 
+    /// Whether a channel is told of something that is wrong. WVP is told of alarms only.
+    #[must_use]
+    pub fn hears(&self, channel: &str, condition: &Condition) -> bool {
+        match self.channel(channel).map(|channel| &channel.kind) {
+            Some(ChannelKind::WvpRedis { .. }) => Alarm::found(condition).is_some(),
+            Some(
+                ChannelKind::Email { .. }
+                | ChannelKind::Webhook { .. }
+                | ChannelKind::Alertmanager { .. }
+                | ChannelKind::Robot { .. }
+                | ChannelKind::Heartbeat { .. },
+            )
+            | None => true,
+        }
+    }
+
     /// How a channel is told. An Alertmanager groups, waits and repeats by itself.
     #[must_use]
     pub fn pace(&self, channel: &str) -> Pace {
@@ -426,18 +462,21 @@ impl NotifySettings {
                 interval: Duration::ZERO,
                 repeat: None,
                 renamed: Some(self.group_interval),
+                ends: true,
             },
-            Some(
+            kind @ (Some(
                 ChannelKind::Email { .. }
                 | ChannelKind::Webhook { .. }
                 | ChannelKind::Robot { .. }
+                | ChannelKind::WvpRedis { .. }
                 | ChannelKind::Heartbeat { .. },
             )
-            | None => Pace {
+            | None) => Pace {
                 wait: self.group_wait,
                 interval: self.group_interval,
                 repeat: Some(self.repeat_interval.max(self.group_interval).max(Duration::from_secs(1))),
                 renamed: None,
+                ends: !matches!(kind, Some(ChannelKind::WvpRedis { .. })),
             },
         }
     }

@@ -11,6 +11,7 @@ use super::heartbeat::Heartbeat;
 use super::robot::Chat;
 use super::template::Templates;
 use super::webhook::Hook;
+use super::wvp_redis::{Alarms, Settings};
 use crate::domain::settings::{ChannelKind, ChannelSettings, MailTls, Robot};
 use crate::domain::units::{Timestamp, show_duration};
 use crate::store::Message;
@@ -59,6 +60,7 @@ pub(super) enum Channel {
     Webhook(Hook),
     Robot(Chat),
     Alertmanager(Alertmanager),
+    WvpRedis(Box<Alarms>),
     Heartbeat(Heartbeat),
 }
 
@@ -71,6 +73,11 @@ impl Channel {
             ChannelKind::Robot { robot, url, secret } => Chat::new(*robot, url, secret.as_ref()).map(Self::Robot),
             ChannelKind::Alertmanager { url, every, generator_url } => {
                 Alertmanager::new(url, *every, generator_url.clone()).map(Self::Alertmanager)
+            }
+            ChannelKind::WvpRedis { url, username, password, ca_file, gb_id, channel } => {
+                let (username, password, ca_file) = (username.as_deref(), password.as_ref(), ca_file.as_deref());
+                let alarms = Alarms::new(&Settings { url, username, password, ca_file, gb_id, channel });
+                alarms.map(|alarms| Self::WvpRedis(Box::new(alarms)))
             }
             ChannelKind::Heartbeat { url, .. } => Heartbeat::new(url).map(Self::Heartbeat),
         }
@@ -92,6 +99,7 @@ impl Channel {
                 Self::Webhook(hook) => hook.send(parcel, now, log).await,
                 Self::Robot(chat) => chat.send(parcel, templates, now, log).await,
                 Self::Alertmanager(manager) => manager.send(&[&parcel.body], now, log).await,
+                Self::WvpRedis(alarms) => alarms.send(parcel, log).await,
                 Self::Heartbeat(heartbeat) => heartbeat.send(now, log).await,
             }
         });
@@ -105,7 +113,7 @@ impl Channel {
         let sent = tokio::time::timeout(timeout, async {
             match self {
                 Self::Alertmanager(manager) => manager.send(&bodies, now, &mut log).await,
-                Self::Email(_) | Self::Webhook(_) | Self::Robot(_) | Self::Heartbeat(_) => {
+                Self::Email(_) | Self::Webhook(_) | Self::Robot(_) | Self::WvpRedis(_) | Self::Heartbeat(_) => {
                     Outcome::Delivered("it forgets nothing".to_owned())
                 }
             }
@@ -133,6 +141,7 @@ pub(super) fn receiver(of: &ChannelSettings) -> (&'static str, Vec<&str>) {
         | ChannelKind::Alertmanager { url, .. }
         | ChannelKind::Robot { url, .. }
         | ChannelKind::Heartbeat { url, .. } => vec![url.reveal()],
+        ChannelKind::WvpRedis { url, gb_id, channel, .. } => vec![url.reveal(), gb_id, channel],
     };
     (of.kind.as_str(), addresses)
 }
@@ -163,6 +172,9 @@ pub(super) fn describe(settings: &ChannelSettings) -> String {
             };
             let signed = if robot.signs() && secret.is_some() { "signed" } else { "not signed" };
             format!("robot of {name}, its address kept secret, {signed}")
+        }
+        ChannelKind::WvpRedis { gb_id, channel, .. } => {
+            format!("alarms for WVP in the name of {gb_id}, on channel `{channel}` of a Redis, its address kept secret")
         }
         ChannelKind::Heartbeat { .. } => "a heartbeat, its address kept secret".to_owned(),
     }

@@ -2,7 +2,7 @@
 //!
 //! A group is what its alerts are about. Its first message waits `group_wait` for others, the next ones `group_interval`;
 //! a critical alert waits for its own last message only. A firing alert is told again after `repeat_interval`. A channel
-//! hears of a resolution if, and only if, it was told of the alert; where the message that told it was lost, it was not, and what still
+//! hears of a resolution if, and only if, it was told of the alert, and knows of resolutions at all; where the message that told it was lost, it was not, and what still
 //! fires is told again after `repeat_interval` as if for the first time.
 //!
 //! A muted alert is not told, and not told again; when that ends and it still fires, it is news as if it had waited all the time.
@@ -240,6 +240,9 @@ impl Groups {
             |last: Option<Timestamp>, span: Duration| last.map_or(Timestamp::default(), |at| at.plus(span));
         let critical = tracked.condition.severity == Severity::Critical;
         let pace = settings.pace(channel);
+        if tracked.ended.is_none() && !settings.hears(channel, &tracked.condition) {
+            return None;
+        }
         match (tracked.ended, line.and_then(|line| line.told.as_ref())) {
             (None, None) => {
                 let last = if critical { own } else { self.last_of_group(subject, channel) };
@@ -321,17 +324,25 @@ impl Groups {
                 if at > now && !along {
                     continue;
                 }
-                let told = tracked.lines.get(channel).and_then(Line::heard);
-                if what == What::Repeat && queued(channel, key.1, &key.0) {
-                    if let Some(line) = tracked.lines.get_mut(channel) {
-                        line.last = now;
-                    }
-                    continue;
-                }
                 let kind = match what {
                     What::News(kind) => kind,
                     What::Repeat => MessageKind::Firing,
                 };
+                if kind == MessageKind::Resolved && !pace.ends {
+                    if let Some(line) = tracked.lines.get_mut(channel) {
+                        line.told = None;
+                    }
+                    self.dirty_told.insert((channel.clone(), key.0.clone(), key.1));
+                    self.dirty_alerts.insert(key);
+                    continue;
+                }
+                // Who hears of no end hears of what came, went and came again while it was away once.
+                let again = what == What::Repeat || (kind == MessageKind::Firing && !pace.ends);
+                if again && queued(channel, key.1, &key.0) {
+                    tracked.lines.entry(channel.clone()).or_insert(Line { told: None, last: now }).last = now;
+                    continue;
+                }
+                let told = tracked.lines.get(channel).and_then(Line::heard);
                 // What ends is what was told, whatever it has become since.
                 let ends = told.filter(|_| kind == MessageKind::Resolved);
                 let severity = ends.map_or(tracked.condition.severity, |told| told.severity);

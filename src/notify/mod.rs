@@ -6,7 +6,7 @@
 //! 3. A send is counted before it begins: a message that may have arrived is never taken back as if it had not.
 //! 4. The answer decides: sent, tried again, or dropped and shown as dropped. All of it is told as `Event::Notified`.
 //!
-//! Two kinds of channels stand apart. An Alertmanager is told again and again what fires, past the outbox (`standing`), and a
+//! Three kinds of channels stand apart. WVP's Redis is told only of what is an alarm there, and of no end (`wvp_redis`). An Alertmanager is told again and again what fires, past the outbox (`standing`), and a
 //! heartbeat is told of no alert: it is called while all is well (`heartbeat`). Whatever a channel begins to send takes a token, of
 //! which each has so many a minute.
 //!
@@ -46,6 +46,7 @@ mod tasks;
 mod template;
 mod webhook;
 mod wording;
+mod wvp_redis;
 
 pub use notifier::Notifier;
 pub use standing::{ChannelReport, ChannelState, DroppedMessage};

@@ -98,6 +98,7 @@ fn repeats(of: &ChannelSettings) -> Option<Duration> {
         ChannelKind::Email { .. }
         | ChannelKind::Webhook { .. }
         | ChannelKind::Robot { .. }
+        | ChannelKind::WvpRedis { .. }
         | ChannelKind::Heartbeat { .. } => None,
     }
 }

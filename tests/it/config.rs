@@ -221,8 +221,12 @@ fn values_are_read_in_all_their_forms() {
     let (minute, quarter) = (Duration::from_secs(60), Duration::from_secs(900));
     assert!(matches!(of(3), ChannelKind::Alertmanager { every, generator_url: Some(_), .. } if *every == minute));
     assert!(matches!(of(4), ChannelKind::Heartbeat { every, .. } if *every == quarter));
+    let ChannelKind::WvpRedis { url, username, password, gb_id, channel, .. } = of(5) else { panic!("{:?}", of(5)) };
+    assert_eq!((url.reveal(), username.as_deref()), ("rediss://wvp-redis:7000/6", Some("guard")));
+    assert!(password.is_some());
+    assert_eq!((gb_id.as_str(), channel.as_str()), ("34020000001320000001", "alarm_receive"));
     let limits: Vec<u32> = config.notify.channels.iter().map(|channel| channel.per_minute).collect();
-    assert_eq!(limits, [60, 60, 18, 60, 7]);
+    assert_eq!(limits, [60, 60, 18, 60, 7, 60]);
     assert_eq!(config.notify.runbook, "https://wiki.lan/guard");
     assert!(config.dormant.is_empty(), "{:?}", config.dormant);
 }
@@ -361,9 +365,9 @@ fn the_packaged_example_is_read_with_all_that_is_commented_out() {
             None => text.push_str(&format!("{line}\n")),
         }
     }
-    for name in
-        ["mail.password", "hook.secret", "robot.secret", "wvp.password", "zlm.secret", "s3.key", "callback.secret"]
-    {
+    let names =
+        ["mail.password", "hook.secret", "robot.secret", "redis.password", "wvp.password", "zlm.secret", "s3.key"];
+    for name in names.into_iter().chain(["callback.secret"]) {
         put(&secrets.join(name), "not-a-real-secret\n", 0o600);
     }
     put(&secrets.join("robot.url"), "https://oapi.dingtalk.com/robot/send?access_token=not-a-real-token\n", 0o600);
@@ -371,7 +375,7 @@ fn the_packaged_example_is_read_with_all_that_is_commented_out() {
     let here = secrets.display().to_string();
     let text = text.replace("/etc/storage-guard/secrets", &here).replace("/etc/storage-guard/templates", &here);
     let config = of(&text, 0o644).unwrap_or_else(|problems| panic!("{}{text}", lines(&problems)));
-    assert_eq!((config.volumes.len(), config.notify.channels.len(), config.catalogues.len()), (1, 5, 4));
+    assert_eq!((config.volumes.len(), config.notify.channels.len(), config.catalogues.len()), (1, 6, 4));
     assert_eq!(config.trees[0].policy.catalogues, [CatalogueId::new("wvp")]);
     for section in ["`archives`", "`fleet`", "`tls`", "`auth.users`"] {
         assert!(config.dormant.iter().any(|sentence| sentence.starts_with(section)), "{section}: {:?}", config.dormant);
@@ -399,6 +403,26 @@ fn the_examples_of_catalogues_are_read() {
         })
         .collect();
     assert_eq!(kinds, ["wvp", "frigate", "manifest"]);
+}
+
+/// The same for `docs/zlmediakit.md`: each of its configurations is one step further than the last.
+#[test]
+fn the_examples_beside_a_media_server_are_read() {
+    let document = std::fs::read_to_string(root().join("docs/zlmediakit.md")).unwrap();
+    let examples: Vec<&str> =
+        document.split("```yaml\n# /etc/storage-guard/").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!examples.is_empty());
+    for text in examples {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["zlm.secret", "wvp.password", "redis.password"] {
+            put(&dir.path().join("secrets").join(name), "not-a-real-secret\n", 0o600);
+        }
+        let file = dir.path().join("storage-guard.yaml");
+        put(&file, &format!("# {text}"), 0o644);
+        let config = good(&file);
+        assert_eq!(config.dormant, [""; 0], "{text}");
+        assert!(!config.media_servers.is_empty(), "{text}");
+    }
 }
 
 proptest! {

@@ -17,6 +17,7 @@ mod hooks;
 mod hygiene;
 mod matrix;
 mod misbehaving;
+mod neighbour;
 mod notify;
 mod orphans;
 mod quarantine;

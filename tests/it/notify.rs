@@ -3,6 +3,7 @@
 mod outage;
 mod peers;
 mod robots;
+mod wvp_redis;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
