@@ -235,6 +235,7 @@ mod tests {
                 volumes: vec![],
                 trees: vec![],
                 catalogues: vec![],
+                media_servers: vec![],
             }
         }
 

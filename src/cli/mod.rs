@@ -7,6 +7,7 @@ mod exit;
 mod job;
 mod look;
 mod main;
+mod media;
 mod orphans;
 mod reclaim;
 mod records;

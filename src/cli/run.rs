@@ -45,6 +45,7 @@ pub(super) fn run(place: &Place, listen: Option<SocketAddr>) -> Result<(), Failu
         events: Arc::new(move |event: Event| recorder.record(&event)),
         brake: Arc::default(),
         catalogues: Arc::new(Catalogues::none()?),
+        live: hub.live.clone(),
         writes: true,
         patient: true,
         running: false,

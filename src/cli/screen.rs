@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::alerts::about;
+use super::media;
 use super::records::word;
 use crate::domain::path::show_bytes;
 use crate::domain::settings::Severity;
@@ -45,6 +46,9 @@ pub(super) fn scan(status: &Status) -> Result<String, fmt::Error> {
     }
     for catalogue in &status.catalogues {
         describe_catalogue(&mut out, catalogue)?;
+    }
+    for server in &status.media_servers {
+        media::describe(&mut out, server)?;
     }
     Ok(out)
 }
@@ -106,6 +110,9 @@ pub(super) fn status(status: &Status, firing: Option<&[Value]>, channels: &[Chan
     }
     for catalogue in &status.catalogues {
         describe_catalogue(&mut out, catalogue)?;
+    }
+    for server in &status.media_servers {
+        media::describe(&mut out, server)?;
     }
     for channel in channels {
         describe_channel(&mut out, channel)?;
@@ -436,6 +443,7 @@ mod tests {
             volumes: vec![],
             trees: vec![],
             catalogues: vec![],
+            media_servers: vec![],
         };
         for (since, channels, expected) in [
             (None, vec![], "mode observe\n".to_owned()),
@@ -505,7 +513,7 @@ mod tests {
         let check = |orphans: OrphanTally, expected: &[&str]| {
             let mut volume = catalogued("wvp");
             volume.trees[0].orphans = orphans;
-            let now = Status::of(&[volume], &[], &History::default());
+            let now = Status::of(&[volume], &[], &[], &History::default());
             let scan = super::scan(&now).unwrap();
             assert_eq!(about_orphans(&scan), expected);
             // The status says the same, further in.
@@ -542,7 +550,7 @@ mod tests {
     #[test]
     fn a_catalogue_says_whether_it_is_believed_why_not_and_what_can_be_done() {
         let shown = |views: &[_]| {
-            let now = Status::of(&[], views, &History::default());
+            let now = Status::of(&[], views, &[], &History::default());
             let scan = super::scan(&now).unwrap();
             assert!(super::status(&now, None, &[]).unwrap().ends_with(&scan));
             scan

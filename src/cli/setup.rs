@@ -30,6 +30,9 @@ pub(super) fn check(place: &Place, environment: bool) -> Result<(), Failure> {
     let mut problems = daemon::template_problems(&config.notify);
     if environment {
         problems.extend(config::check_environment(&config));
+        let advice = daemon::examine_media_servers(&config);
+        advice.notes.iter().try_for_each(|note| print(&format!("{note}\n")))?;
+        problems.extend(advice.problems);
     }
     if !problems.is_empty() {
         return Err(Failure::Configuration(problems));

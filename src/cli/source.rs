@@ -14,7 +14,7 @@ use super::args::Place;
 use super::client::Client;
 use super::exit::{Failure, complain};
 use crate::config::{self, Config, Flags, Problem, ProblemKind};
-use crate::daemon::{Catalogues, Guard, Hub, Parts, read_catalogues};
+use crate::daemon::{Catalogues, Guard, Hub, Parts, ask_media_servers, read_catalogues};
 use crate::domain::event::Event;
 use crate::server::PageQuery;
 use crate::store::{Database, Journal, StateDir, open_state};
@@ -193,6 +193,7 @@ impl Local {
             events,
             brake: Arc::default(),
             catalogues,
+            live: hub.live.clone(),
             writes: access == Access::Write,
             patient: false,
             running: false,
@@ -207,6 +208,8 @@ impl Local {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
             bar.set_style(style);
         }
+        // What is being written is asked for first.
+        ask_media_servers(&self.config, &self.hub);
         let seen = self.guard.look(&mut |policy, at| {
             bar.set_message(format!("scanning {}: {} files in {} directories", policy.tree, at.files, at.directories));
             bar.tick();
@@ -297,6 +300,8 @@ fn teller() -> impl Fn(Event) + Send + Sync {
         | Event::Compared { .. }
         | Event::RowsChanged { .. }
         | Event::Hooked { .. }
+        | Event::MediaServer { .. }
+        | Event::RecordingSwitched { .. }
         | Event::Silenced { .. } => {}
     }
 }

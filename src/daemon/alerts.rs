@@ -95,11 +95,11 @@ impl Alerts {
     fn look(&self) {
         let now = self.hub.now();
         let views = self.hub.views();
-        let catalogues = self.hub.catalogue_views();
-        let mut found = self.hub.with_history(|history| conditions(&views, &catalogues, history, now));
+        let (catalogues, media) = (self.hub.catalogue_views(), self.hub.live.views());
+        let mut found = self.hub.with_history(|history| conditions(&views, &catalogues, &media, history, now));
         found.extend(self.undelivered());
         let untold =
-            |active: &Active, restored| untold(active.alert(), active.subject(), restored, &views, &catalogues);
+            |active: &Active, restored| untold(active.alert(), active.subject(), restored, &views, &catalogues, &media);
         let changes = lock(&self.book).step(&found, untold, &lock(&self.tuning), now);
         if !changes.is_empty() {
             self.remember(&changes, now);

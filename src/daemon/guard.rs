@@ -30,6 +30,7 @@ use crate::scan::sample;
 use crate::server::orphans::Rehearsal;
 use crate::store::{Journal, JournalError};
 use crate::system::{Clock, Holders, VolumeKey, Volumes, WritableDir, hangs_below, is_dead};
+use crate::zlmediakit::Live;
 
 /// How many files `auto` looks at.
 const SAMPLE: usize = 2000;
@@ -102,6 +103,8 @@ pub struct Parts {
     pub brake: Arc<Brake>,
     /// Who knows which recordings should exist.
     pub catalogues: Arc<Catalogues>,
+    /// Who records, and what.
+    pub live: Arc<Live>,
     /// This process may write: markers, and into the journal.
     pub writes: bool,
     /// A tree that cannot be opened is blind, and the others are guarded: the daemon must be there to tell.
@@ -390,6 +393,7 @@ fn begin(config: &Config, parts: &Parts, opened: Opened) -> Result<VolumeWorker,
         parts.state.clone(),
         parts.writes,
         parts.catalogues.clone(),
+        parts.live.clone(),
     ))
 }
 

@@ -11,6 +11,7 @@ use arc_swap::ArcSwapOption;
 use super::catalogues::Catalogues;
 use super::jobs::Jobs;
 use super::log;
+use super::switch::Switch;
 use super::systemd::Pulse;
 use crate::domain::deletion::Cap;
 use crate::domain::event::Event;
@@ -30,6 +31,7 @@ use crate::server::shapes::{Page, Plan as PlanShape, Status};
 use crate::server::{PageQuery, Plans, Refusal};
 use crate::store::Journal;
 use crate::system::Clock;
+use crate::zlmediakit::Live;
 
 /// A plan can be applied for so long.
 const PLAN_GOOD: Duration = Duration::from_secs(15 * 60);
@@ -89,6 +91,10 @@ pub struct Hub {
     jobs: Mutex<Jobs>,
     /// What should exist, and how that compares; `None` until it is known.
     pub(super) catalogues: ArcSwapOption<Catalogues>,
+    /// What media servers are known to do.
+    pub live: Arc<Live>,
+    /// What is not recorded because of us.
+    pub(super) switch: Switch,
     reopen: AtomicBool,
 }
 
@@ -103,6 +109,7 @@ impl Hub {
     #[must_use]
     pub fn new(journal: Arc<Journal>, clock: Arc<dyn Clock>) -> Self {
         let counters = Counters::new(clock.now());
+        let live = Arc::new(Live::new(clock.clone()));
         Self {
             journal,
             clock,
@@ -111,6 +118,8 @@ impl Hub {
             plans: Mutex::default(),
             jobs: Mutex::default(),
             catalogues: ArcSwapOption::empty(),
+            live,
+            switch: Switch::default(),
             reopen: AtomicBool::new(false),
         }
     }
@@ -199,8 +208,8 @@ impl Hub {
     #[must_use]
     pub fn status(&self) -> Status {
         let views = self.views();
-        let catalogues = self.catalogue_views();
-        self.with_history(|history| Status::of(&views, &catalogues, history))
+        let (catalogues, media) = (self.catalogue_views(), self.live.views());
+        self.with_history(|history| Status::of(&views, &catalogues, &media, history))
     }
 
     /// What would go now, of one volume or of all that are not blind.
@@ -480,6 +489,13 @@ impl Hub {
         let seat = lock(&self.seats).values().find(|seat| seat.trees.contains(tree)).map(|seat| seat.view.clone())?;
         let found = seat.trees.iter().find(|view| view.policy.tree == *tree)?;
         Some(read(&seat, found))
+    }
+
+    /// Reads what every tree, with its volume, is seen as.
+    pub(super) fn of_all<T>(&self, mut read: impl FnMut(&VolumeView, &TreeView) -> Option<T>) -> Vec<T> {
+        let seats = lock(&self.seats);
+        let all = seats.values().flat_map(|seat| seat.view.trees.iter().map(|tree| (seat.view.as_ref(), tree)));
+        all.filter_map(|(volume, tree)| read(volume, tree)).collect()
     }
 
     /// Reads what every tree is seen as.

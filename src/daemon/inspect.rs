@@ -246,7 +246,8 @@ impl Inspection<'_> {
                 // Who was found unopened when it was proven is asked again at the door.
                 opened: orphan.verdict.proven().then_some(false),
                 undrained: is_told_of(&undrained, &orphan.stream),
-                live: stream.is_some_and(|stream| stream.live),
+                live: stream.is_some_and(|stream| stream.live) || tree.live.records(&StreamId::new(&orphan.stream)),
+                recorder: tree.live.recorder(&StreamId::new(&orphan.stream), orphan.touched),
                 newest: stream.and_then(|stream| stream.touched),
                 clock_trusted: self.clock_trusted,
             };

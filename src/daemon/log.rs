@@ -6,7 +6,9 @@ use tracing::{debug, error, info, warn};
 use crate::domain::deletion::{Attempt, RuleKind, RunResult};
 use crate::domain::event::{Delivery, Event};
 use crate::domain::ledger::Judgement;
+use crate::domain::live::Reach;
 use crate::domain::pressure::Pressure;
+use crate::domain::recording_switch::SwitchStep;
 use crate::domain::settings::Severity;
 use crate::domain::silence::SilenceChange;
 use crate::domain::units::show_duration;
@@ -135,6 +137,23 @@ pub(super) fn write(event: &Event) {
                 SilenceChange::Expired => info!(id, %alerts, %until, reason, "A silence is over."),
             }
         }
+        Event::MediaServer { server, reach } => match reach {
+            Reach::Unasked => {}
+            Reach::Up { .. } => info!(%server, "A media server answers."),
+            Reach::Down { why, .. } => {
+                let why = why.to_string();
+                warn!(%server, why, "A media server cannot be asked; what it last said of its streams is believed for a while.");
+            }
+        },
+        Event::RecordingSwitched { server, stream, step, why } => match step {
+            SwitchStep::Stopped | SwitchStep::Withheld => {
+                warn!(%server, stream, %step, why, "A stream is not recorded, so that the disk does not fill.");
+            }
+            SwitchStep::Started | SwitchStep::Released => {
+                info!(%server, stream, %step, why, "A stream's recording is not stopped any more.");
+            }
+            SwitchStep::Failed => warn!(%server, stream, why, "A stream's recording could not be stopped or begun."),
+        },
         Event::Remark { text, urgent } => {
             if *urgent {
                 error!(text, "The guard needs attention.");

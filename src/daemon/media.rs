@@ -87,12 +87,14 @@ impl Media {
 
     /// Who hears what media servers tell of themselves and of their streams.
     fn told(&self) -> Told {
-        Arc::new(|_: &MediaServerId, _: HookEvent, _: &Value| ())
+        let live = self.hub.live.clone();
+        Arc::new(move |server: &MediaServerId, event: HookEvent, body: &Value| live.told(server, event, body))
     }
 
     /// Who knows which streams may be recorded.
     fn may_record(&self) -> MayRecord {
-        Arc::new(|_: &MediaServerId, _: &str, _: &str| true)
+        let hub = self.hub.clone();
+        Arc::new(move |server: &MediaServerId, app: &str, stream: &str| hub.may_record(server, app, stream))
     }
 
     /// What another configuration wants and cannot have while the guard runs.

@@ -6,6 +6,7 @@ use crate::domain::names::{CatalogueId, TreeId};
 use crate::domain::orphan::{Orphan, OrphanKind, Playable};
 use crate::domain::path::RelPath;
 use crate::domain::remedy::RemedyKind;
+use crate::domain::units::Timestamp;
 
 /// What can be said of a tree at this moment.
 pub(super) struct Now {
@@ -15,6 +16,8 @@ pub(super) struct Now {
     pub(super) clock_trusted: bool,
     /// It was compared with its catalogues by this process.
     pub(super) compared: bool,
+    /// What was changed later may be a slice that somebody still finishes: such is reported, and not deleted.
+    pub(super) finished: Timestamp,
 }
 
 impl Now {
@@ -51,6 +54,10 @@ pub(super) fn hindered(orphan: &Orphan, kind: RemedyKind, now: &Now) -> Option<S
             (RemedyKind::Delete, Playable::Unknown) => {
                 Some("whether it can be played is not known: it is reported only".to_owned())
             }
+            (RemedyKind::Delete, Playable::No) if orphan.touched > now.finished => Some(
+                "it is not older than the longest slice known and ten minutes: until then it is reported only"
+                    .to_owned(),
+            ),
             (RemedyKind::Delete, Playable::No)
             | (RemedyKind::Adopt | RemedyKind::Quarantine | RemedyKind::Restore | RemedyKind::RemoveRows, _) => None,
         },

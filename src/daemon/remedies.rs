@@ -26,6 +26,7 @@ use crate::domain::recording::Tally;
 use crate::domain::remedy::{Remedy, RemedyKind, Which};
 use crate::domain::retention::Mode;
 use crate::domain::units::Bytes;
+use crate::domain::verdict::MARGIN;
 use crate::reclaim::{OrphanWish, Settled, Stop};
 use crate::server::orphans::Rehearsal;
 use crate::server::records::Problem;
@@ -251,6 +252,7 @@ impl VolumeWorker {
             undrained,
             clock_trusted: self.clock.suspect().is_none(),
             compared: tree.compared.is_some(),
+            finished: tree.inventory().started.minus(tree.survey().longest_slice.saturating_add(MARGIN)),
         }
     }
 

@@ -13,6 +13,7 @@ use super::catalogues::Catalogues;
 use super::guard::{Guard, Parts};
 use super::hub::{Hub, lock};
 use super::listening::{DaemonError, attend_control, listen};
+use super::live;
 use super::media::Media;
 use super::reading::Readers;
 use super::systemd;
@@ -109,6 +110,7 @@ impl Daemon {
         catalogues.catch_up(&parts.journal, now, &told);
         parts.catalogues = Arc::new(catalogues);
         hub.set_catalogues(&parts.catalogues);
+        hub.live.set(&config.media_servers, config.probe_interval);
         let guard = Guard::open(&config, &parts)?;
         parts.catalogues.forget_others(&told);
         let note = Entry::note(NoteKind::Started, format!("version {}", env!("CARGO_PKG_VERSION")));
@@ -201,6 +203,7 @@ impl Daemon {
         });
         tasks.spawn(systemd::tell(self.hub.clone(), shutdown.clone()));
         tasks.spawn(self.alerts.notifier.clone().run(shutdown.clone()));
+        tasks.spawn(live::watch(self.hub.clone(), shutdown.clone()));
         let quiet = Arc::new(AtomicBool::new(false));
         let (alerts, quieten) = (self.alerts.clone(), quiet.clone());
         std::thread::Builder::new()
@@ -370,6 +373,7 @@ impl Daemon {
             let parts = Parts { running: true, catalogues: Arc::new(opened), ..self.parts.clone() };
             let mut guard = Guard::open(&config, &parts)?;
             parts.catalogues.forget_others(&told);
+            self.hub.live.set(&config.media_servers, config.probe_interval);
             self.hub.set_catalogues(&parts.catalogues);
             for volume in &mut guard.volumes {
                 if let Some(at) = kept.iter().position(|(key, _)| *key == volume.key) {
@@ -449,11 +453,13 @@ impl Backend for Daemon {
 
     fn metrics(&self) -> String {
         let (volumes, catalogues) = (self.hub.views(), self.hub.catalogue_views());
+        let media = self.hub.live.views();
         let (firing, outbox) = (self.alerts.firing(), self.alerts.notifier.outbox_oldest());
         let known = |history: &_| {
             let known = Known {
                 volumes: &volumes,
                 catalogues: &catalogues,
+                media: &media,
                 history,
                 firing: &firing,
                 outbox: &outbox,

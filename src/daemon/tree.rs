@@ -12,6 +12,7 @@ use crate::domain::event::Event;
 use crate::domain::history::History;
 use crate::domain::journal::{Entry, GUARD, NoteKind};
 use crate::domain::layout::Pick;
+use crate::domain::live::{LiveStreams, being_written, grown};
 use crate::domain::marker::{Marker, MarkerFault};
 use crate::domain::orphan::{Orphan, OrphanTally};
 use crate::domain::path::{RelPath, show_bytes};
@@ -69,6 +70,12 @@ pub(super) struct TreeWatch {
     pub(super) favourites: Arc<PathSet>,
     /// What the favourites were taken from.
     pub(super) favourites_of: Option<FavouritesOf>,
+    /// Streams that are live, as media servers last said.
+    pub(super) live: Arc<LiveStreams>,
+    /// Files that changed between the last two scans.
+    growing: HashSet<FileIndex>,
+    /// Finished files that may be being written, and the scan that it was taken from.
+    writing: (Arc<HashSet<FileIndex>>, Option<Timestamp>),
     /// What was recorded since its orphans were last counted.
     pub(super) fresh: Bytes,
     /// The marker was seen, or written, by this process.
@@ -101,6 +108,9 @@ impl TreeWatch {
             kept: HashMap::new(),
             favourites: Arc::default(),
             favourites_of: None,
+            live: Arc::default(),
+            growing: HashSet::new(),
+            writing: Default::default(),
             fresh: Bytes::ZERO,
             marked: false,
             settled_breaks: None,
@@ -125,6 +135,8 @@ impl TreeWatch {
         let before = self.survey.recordings.bytes.saturating_sub(self.gone_tally.bytes);
         self.scanned = Some((ended, ended.saturating_sub(began)));
         self.survey = survey(&found, policy.leftovers.grace, clock.now());
+        // Compared with nothing, nothing grows.
+        self.growing = grown(&self.inventory, &found);
         self.inventory = Arc::new(found);
         (self.gone, self.gone_tally) = (Gone::default(), Tally::default());
         self.waiting.clear();
@@ -154,6 +166,17 @@ impl TreeWatch {
             let _ = held.release();
             matches!(answer, Ok(Lease::Unavailable))
         })
+    }
+
+    /// Takes over which streams are live, and so which of its files may be being written.
+    pub(super) fn take_live(&mut self, live: &Arc<LiveStreams>) {
+        let of = Some(self.inventory.started);
+        if self.writing.1 == of && self.live == *live {
+            return;
+        }
+        self.live = live.clone();
+        let written = being_written(&self.policy, &self.inventory, &self.gone, &self.growing, live);
+        self.writing = (Arc::new(written), of);
     }
 
     /// It was scanned at least once.
@@ -331,6 +354,8 @@ impl TreeWatch {
             open,
             waiting,
             shared: self.shared.iter().filter(|(_, bytes)| **bytes > Bytes::ZERO).map(|(f, b)| (*f, *b)).collect(),
+            live: self.live.clone(),
+            writing: self.writing.0.clone(),
         }
     }
 

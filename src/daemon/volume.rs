@@ -26,6 +26,7 @@ use crate::probe::Prober;
 use crate::reclaim::{Engine, Stop, Trees, settle};
 use crate::store::{Journal, JournalError};
 use crate::system::{VolumeKey, Volumes, WritableDir};
+use crate::zlmediakit::Live;
 
 /// Between two attempts to settle what could not be settled.
 const RESETTLE: Duration = Duration::from_secs(60);
@@ -71,6 +72,8 @@ pub(super) struct VolumeWorker {
     pub(super) walked: Walked,
     /// Who knows which recordings should exist, and what comparisons found.
     pub(super) catalogues: Arc<Catalogues>,
+    /// Which streams are live.
+    pub(super) live: Arc<Live>,
     /// When it was begun, by the clock that does not jump.
     began: Duration,
 }
@@ -103,10 +106,12 @@ impl VolumeWorker {
         state: Arc<str>,
         writes: bool,
         catalogues: Arc<Catalogues>,
+        live: Arc<Live>,
     ) -> Self {
         Self {
             began: engine.clock.boottime(),
             catalogues,
+            live,
             settled_at: Duration::ZERO,
             name,
             key,
@@ -205,6 +210,8 @@ impl VolumeWorker {
         }
         self.check_trees()?;
         self.take_favourites();
+        let live = Arc::new(self.live.streams());
+        self.trees.iter_mut().for_each(|tree| tree.take_live(&live));
         // One tree that cannot be trusted is left alone; the volume is blind once none can be.
         let faults: Vec<&Unusable> = self.trees.iter().filter_map(|tree| tree.fault.as_ref()).collect();
         if let (Some(why), true) = (faults.first(), faults.len() == self.trees.len()) {
@@ -506,8 +513,9 @@ impl VolumeWorker {
         }
         self.look_for_foreign();
         self.run_canary();
-        // What persons want kept is asked for first; a database that is silent does not let the disk fill.
-        if !self.informed() && self.engine.clock.boottime().saturating_sub(self.began) < ASKING {
+        // What persons want kept, and what is being written, is asked for first; who is silent does not let the disk fill.
+        let informed = self.informed() && self.live.all_asked();
+        if !informed && self.engine.clock.boottime().saturating_sub(self.began) < ASKING {
             return Ok(());
         }
         self.retry(Again::Due, stop)?;

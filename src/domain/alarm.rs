@@ -32,6 +32,7 @@ impl Alarm {
             | AlertName::RetentionBroken
             | AlertName::ArchiveFailing
             | AlertName::MediaServerUnreachable
+            | AlertName::RecordingStopped
             | AlertName::DeliveryFailing => None,
         }
     }
@@ -59,6 +60,7 @@ impl Alarm {
             | AlertName::RetentionBroken
             | AlertName::ArchiveFailing
             | AlertName::MediaServerUnreachable
+            | AlertName::RecordingStopped
             | AlertName::DeliveryFailing => true,
         })
     }

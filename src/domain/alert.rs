@@ -2,7 +2,7 @@
 
 use super::deletion::{Cause, Unreclaimed, words};
 use super::fact::Facts;
-use super::names::{CatalogueId, TreeId, VolumeId};
+use super::names::{CatalogueId, MediaServerId, TreeId, VolumeId};
 use super::path::RelPath;
 use super::recording::Tally;
 use super::settings::Severity;
@@ -39,6 +39,8 @@ words! {
         ArchiveFailing = "ArchiveFailing",
         /// The media server does not answer.
         MediaServerUnreachable = "MediaServerUnreachable",
+        /// Recordings are stopped so that the disk does not fill.
+        RecordingStopped = "RecordingStopped",
         /// No channel delivers.
         DeliveryFailing = "DeliveryFailing",
     }
@@ -62,6 +64,7 @@ impl AlertName {
             | Self::RetentionBroken
             | Self::ArchiveFailing
             | Self::MediaServerUnreachable
+            | Self::RecordingStopped
             | Self::OrphansGrowing => Severity::Warning,
         }
     }
@@ -91,7 +94,7 @@ words! {
     }
 }
 
-/// What an alert is about: one tree, one volume, one catalogue, or the guard itself.
+/// What an alert is about: one tree, one volume, one catalogue, one media server, or the guard itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
     /// The guard as a whole.
@@ -102,6 +105,8 @@ pub enum Subject {
     Tree(TreeId),
     /// A catalogue.
     Catalogue(CatalogueId),
+    /// A media server.
+    MediaServer(MediaServerId),
 }
 
 impl Subject {
@@ -113,6 +118,7 @@ impl Subject {
             Self::Volume(name) => Some(("volume", name.as_str())),
             Self::Tree(name) => Some(("tree", name.as_str())),
             Self::Catalogue(name) => Some(("catalogue", name.as_str())),
+            Self::MediaServer(name) => Some(("media_server", name.as_str())),
         }
     }
 }
@@ -121,7 +127,7 @@ impl std::fmt::Display for Subject {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.label() {
             None => f.write_str("the guard"),
-            Some((label, name)) => write!(f, "{label} {name}"),
+            Some((label, name)) => write!(f, "{} {name}", label.replace('_', " ")),
         }
     }
 }

@@ -31,6 +31,7 @@ pub fn hold_for(alert: AlertName) -> Duration {
         | AlertName::ClockSuspect
         | AlertName::RetentionBroken
         | AlertName::ArchiveFailing
+        | AlertName::RecordingStopped
         | AlertName::DeliveryFailing => Duration::ZERO,
     }
 }

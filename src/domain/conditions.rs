@@ -8,6 +8,7 @@ use super::catalogue::{CatalogueView, Distrust};
 use super::deletion::{Cause, Failure, SparedReason, Unreclaimed};
 use super::fact::{Fact, FactName, Facts, Reason};
 use super::history::{CapTrip, HeldOpen, History};
+use super::live::{MediaServerView, Reach};
 use super::names::TreeId;
 use super::pressure::{Deficit, Pressure};
 use super::recording::Tally;
@@ -24,12 +25,15 @@ const ATTEMPTS: u32 = 3;
 const FAILING: Duration = Duration::from_secs(600);
 /// So many processes are named.
 const HOLDERS: usize = 5;
+/// So many streams are.
+const STREAMS: usize = 5;
 
-/// All conditions of the volumes and their trees, as far as they were looked at whole, and of the catalogues.
+/// All conditions of the volumes and their trees, as far as they were looked at whole, of the catalogues and of the media servers.
 #[must_use]
 pub fn conditions(
     volumes: &[VolumeView],
     catalogues: &[CatalogueView],
+    media: &[MediaServerView],
     history: &History,
     now: Timestamp,
 ) -> Vec<Condition> {
@@ -58,11 +62,15 @@ pub fn conditions(
     }
     out.extend(first.into_values().map(tripped));
     out.extend(catalogues.iter().filter_map(|catalogue| untrusted(catalogue, volumes)));
+    for server in media {
+        out.extend(unreachable(server));
+        out.extend(stopped(server, history));
+    }
     out
 }
 
 /// Whether nobody can tell yet that what an alert was about is over: its volume was not looked at whole since the start or the reload;
-/// its catalogue was not read yet, or its tree not compared with one; or the alert was restored, and its disk is away, or what it goes
+/// its catalogue was not read yet, its media server not asked, or its tree not compared with one; or the alert was restored, and its disk is away, or what it goes
 /// by began anew with the start and the volume is not well.
 #[must_use]
 pub fn untold(
@@ -71,7 +79,11 @@ pub fn untold(
     restored: bool,
     volumes: &[VolumeView],
     catalogues: &[CatalogueView],
+    media: &[MediaServerView],
 ) -> bool {
+    if let Subject::MediaServer(name) = subject {
+        return media.iter().any(|view| view.name == *name && view.reach == Reach::Unasked);
+    }
     if let Subject::Catalogue(name) = subject {
         return catalogues.iter().any(|view| view.name == *name && view.distrust == Some(Distrust::NotYet));
     }
@@ -92,7 +104,7 @@ pub fn untold(
         Subject::Guard => alert == AlertName::ClockSuspect,
         Subject::Volume(name) => volume.name == *name,
         Subject::Tree(name) => volume.trees.iter().any(|tree| tree.policy.tree == *name),
-        Subject::Catalogue(_) => false,
+        Subject::Catalogue(_) | Subject::MediaServer(_) => false,
     };
     let mut concerned = volumes.iter().filter(about).peekable();
     // A volume bears its name only while its disk is there.
@@ -137,6 +149,30 @@ fn tripped(trip: &CapTrip) -> Condition {
         (FactName::Allowed, Fact::Bytes(trip.allowed)),
     ];
     condition(AlertName::CapTripped, Subject::Tree(trip.tree.clone()), Case::Only, facts)
+}
+
+/// A media server that cannot be asked. One that was not asked yet is no news.
+fn unreachable(server: &MediaServerView) -> Option<Condition> {
+    let Reach::Down { since, why } = &server.reach else { return None };
+    let facts = [(FactName::Since, Fact::Time(*since)), because(why)];
+    let subject = Subject::MediaServer(server.name.clone());
+    Some(condition(AlertName::MediaServerUnreachable, subject, Case::Only, facts))
+}
+
+/// Recordings of a media server that are stopped because of us.
+fn stopped(server: &MediaServerView, history: &History) -> Option<Condition> {
+    let stopped: Vec<_> = history.stopped.iter().filter(|((name, _), _)| *name == server.name).collect();
+    let since = stopped.iter().map(|(_, stopped)| stopped.since).min()?;
+    let names = stopped.iter().take(STREAMS).map(|((_, stream), _)| stream.name());
+    let volumes: BTreeSet<&str> = stopped.iter().map(|(_, stopped)| stopped.volume.as_str()).collect();
+    let facts = [
+        (FactName::Since, Fact::Time(since)),
+        (FactName::Streams, Fact::Count(stopped.len() as u64)),
+        (FactName::Names, Fact::Names(names.collect())),
+        (FactName::Volumes, Fact::Names(volumes.into_iter().map(str::to_owned).collect())),
+    ];
+    let subject = Subject::MediaServer(server.name.clone());
+    Some(condition(AlertName::RecordingStopped, subject, Case::Only, facts))
 }
 
 /// A catalogue that is not believed. One that was not read yet is no news.

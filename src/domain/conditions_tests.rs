@@ -6,8 +6,10 @@ use super::super::canary::ProbeFault;
 use super::super::catalogue::{CatalogueKind, RowCounts};
 use super::super::deletion::{Cap, Holder, RuleKind, RunResult, Seq, Target};
 use super::super::ending::Ending;
+use super::super::history::Stopped;
 use super::super::layout::Layout;
-use super::super::names::{CatalogueId, TreeId, VolumeId};
+use super::super::live::{StreamTuple, Unreached};
+use super::super::names::{CatalogueId, MediaServerId, TreeId, VolumeId};
 use super::super::orphan::{LeftoverPolicy, OrphanPolicy, OrphanTally};
 use super::super::path::RelPath;
 use super::super::plan::Spared;
@@ -133,7 +135,7 @@ fn told(conditions: &[Condition]) -> Vec<String> {
 fn check(change: impl FnOnce(&mut VolumeView), expected: &[&str]) -> Vec<Condition> {
     let mut volume = volume();
     change(&mut volume);
-    let found = conditions(&[volume], &[], &History::default(), ago(0));
+    let found = conditions(&[volume], &[], &[], &History::default(), ago(0));
     assert_eq!(told(&found), expected);
     assert!(found.iter().all(|found| found.severity == found.alert.severity()));
     found
@@ -272,7 +274,7 @@ fn failure(number: u64, cause: Cause, holder: bool, attempts: u32, secs: i64) ->
 #[test]
 fn failures_are_told_once_they_last_with_causes_holders_and_the_first_twenty() {
     let check = |history: History, expected: &[&str]| {
-        let found = conditions(&[volume()], &[], &history, ago(0));
+        let found = conditions(&[volume()], &[], &[], &history, ago(0));
         assert_eq!(told(&found), expected);
         found
     };
@@ -320,7 +322,7 @@ fn an_item_names_its_cause_once_and_what_the_system_said_only_where_that_says_mo
     for cause in Cause::ALL {
         let mut history = History::default();
         history.failures.extend([failure(1, *cause, false, 3, 0)]);
-        let found = conditions(&[volume()], &[], &history, ago(0));
+        let found = conditions(&[volume()], &[], &[], &history, ago(0));
         let item = &found[0].items[0];
         let said = if matches!(cause, Cause::Locked | Cause::InUse) { "" } else { "no" };
         assert_eq!((item.word(), item.detail.as_str()), (cause.as_str(), said));
@@ -339,7 +341,7 @@ fn an_exhausted_volume_counts_what_was_chosen_and_could_not_be_deleted() {
     let mut elsewhere = failure(3, Cause::Io, false, 1, 0);
     elsewhere.1.target.tree = TreeId::new("other");
     history.failures.extend([elsewhere]);
-    let found = conditions(&[volume], &[], &history, ago(0));
+    let found = conditions(&[volume], &[], &[], &history, ago(0));
     assert_eq!(
         told(&found),
         ["VolumeExhausted only: available size missing missing_inodes causes failed failed_bytes"]
@@ -364,7 +366,7 @@ fn a_tripped_cap_carries_what_was_wanted_and_what_is_allowed() {
     };
     let mut history = History::default();
     history.caps.insert((tree, Cap::RunShare), trip);
-    let found = conditions(&[volume()], &[], &history, ago(0));
+    let found = conditions(&[volume()], &[], &[], &history, ago(0));
     assert_eq!(told(&found), ["CapTripped only: cap wanted allowed"]);
     assert_eq!(found[0].facts[&FactName::Cap], Fact::Text("run_share".to_owned()));
     assert_eq!(found[0].facts[&FactName::Wanted], Fact::Bytes(Bytes(300)));
@@ -388,7 +390,7 @@ fn of_two_caps_of_a_tree_the_one_that_waits_longer_is_told_of() {
         history.caps.insert((tree.clone(), cap), trip(cap, since));
     }
     let caps = |history: &History| -> Vec<Fact> {
-        conditions(&[volume()], &[], history, ago(0))
+        conditions(&[volume()], &[], &[], history, ago(0))
             .into_iter()
             .map(|mut found| found.facts.remove(&FactName::Cap).unwrap())
             .collect()
@@ -405,7 +407,7 @@ fn nothing_is_over_that_nobody_can_tell_yet() {
     let check = |change: &dyn Fn(&mut VolumeView), alert, subject: &Subject, restored, expected| {
         let mut volume = volume();
         change(&mut volume);
-        assert_eq!(untold(alert, subject, restored, &[volume], &[]), expected, "{alert} {subject:?} {restored}");
+        assert_eq!(untold(alert, subject, restored, &[volume], &[], &[]), expected, "{alert} {subject:?} {restored}");
     };
     let well = |_: &mut VolumeView| ();
     check(&well, VolumeBlind, &data(), true, false);
@@ -440,7 +442,7 @@ fn nothing_is_over_that_nobody_can_tell_yet() {
 #[test]
 fn a_catalogue_that_was_read_and_is_not_believed_is_told_with_its_trees_and_what_it_last_said() {
     let check = |catalogues: &[CatalogueView], expected: &[&str]| {
-        let found = conditions(&[catalogued("wvp")], catalogues, &History::default(), ago(0));
+        let found = conditions(&[catalogued("wvp")], catalogues, &[], &History::default(), ago(0));
         assert_eq!(told(&found), expected);
         found
     };
@@ -458,6 +460,50 @@ fn a_catalogue_that_was_read_and_is_not_believed_is_told_with_its_trees_and_what
     assert_eq!(found[1].facts[&FactName::Why], Fact::Reason((&down().unwrap()).into()));
     assert_eq!(found[1].facts[&FactName::Rows], Fact::Count(16_000));
     assert_eq!(found[1].facts[&FactName::LastRead], Fact::Time(ago(9)));
+}
+
+#[test]
+fn a_media_server_that_cannot_be_asked_and_what_it_does_not_record_are_told() {
+    let name = || MediaServerId::new("zlm");
+    let names = |stream: &str| StreamTuple { vhost: "v".to_owned(), app: "live".to_owned(), stream: stream.to_owned() };
+    let stopped = |ago_secs| Stopped { since: ago(ago_secs), volume: VolumeId::new("data"), tree: TreeId::new("live") };
+    let check = |reach: Reach, streams: &[&str], expected: &[&str]| {
+        let view = MediaServerView { reach, ..MediaServerView::new(name()) };
+        let mut history = History::default();
+        history.stopped.extend((1..).zip(streams).map(|(at, stream)| ((name(), names(stream)), stopped(at))));
+        // That of a media server which is configured no more is nobody's any more.
+        history.stopped.insert((MediaServerId::new("other"), names("x")), stopped(1));
+        let found = conditions(&[volume()], &[], &[view], &history, ago(0));
+        assert_eq!(told(&found), expected);
+        assert!(found.iter().all(|one| one.subject == Subject::MediaServer(name())));
+        found
+    };
+    let down = || Reach::Down { since: ago(9), why: Unreached::Refused };
+    check(Reach::Unasked, &[], &[]);
+    check(Reach::Up { since: ago(9) }, &[], &[]);
+    let found = check(down(), &[], &["MediaServerUnreachable only: since why"]);
+    assert_eq!(found[0].facts[&FactName::Why], Fact::Reason((&Unreached::Refused).into()));
+    let all = ["a", "b", "c", "d", "e", "f"];
+    let found = check(Reach::Up { since: ago(9) }, &all, &["RecordingStopped only: since streams names volumes"]);
+    assert_eq!(found[0].facts[&FactName::Streams], Fact::Count(6));
+    assert_eq!(found[0].facts[&FactName::Since], Fact::Time(ago(6)));
+    assert_eq!(
+        found[0].facts[&FactName::Names],
+        Fact::Names(all[..5].iter().map(|one| format!("live/{one}")).collect())
+    );
+    check(
+        down(),
+        &["a"],
+        &["MediaServerUnreachable only: since why", "RecordingStopped only: since streams names volumes"],
+    );
+    // One that was not asked yet may be well.
+    let unasked = MediaServerView::new(name());
+    let subject = Subject::MediaServer(name());
+    for (views, expected) in
+        [(vec![unasked.clone()], true), (vec![MediaServerView { reach: down(), ..unasked }], false), (vec![], false)]
+    {
+        assert_eq!(untold(AlertName::MediaServerUnreachable, &subject, true, &[volume()], &[], &views), expected);
+    }
 }
 
 #[test]
@@ -505,18 +551,18 @@ fn what_a_catalogue_would_tell_is_not_over_before_it_was_read_and_compared() {
     for (distrust, expected) in [(Some(Distrust::NotYet), true), (down(), false), (None, false)] {
         let views = [catalogue("list", Some(Distrust::NotYet), None), catalogue("wvp", distrust, None)];
         for restored in [false, true] {
-            assert_eq!(untold(CatalogueUntrusted, &subject, restored, &[volume()], &views), expected, "{views:?}");
+            assert_eq!(untold(CatalogueUntrusted, &subject, restored, &[volume()], &views, &[]), expected, "{views:?}");
         }
     }
     // One that is configured no more is over.
-    assert!(!untold(CatalogueUntrusted, &subject, true, &[volume()], &[]));
+    assert!(!untold(CatalogueUntrusted, &subject, true, &[volume()], &[], &[]));
 
     let live = Subject::Tree(TreeId::new("live"));
     let check = |name: &str, growth, kind, alert, expected| {
         let mut volume = catalogued(name);
         volume.trees[0].orphans.growth = growth;
         let view = CatalogueView { kind, ..catalogue("wvp", None, Some(9)) };
-        assert_eq!(untold(alert, &live, true, &[volume], &[view]), expected, "{name} {growth:?} {kind} {alert}");
+        assert_eq!(untold(alert, &live, true, &[volume], &[view], &[]), expected, "{name} {growth:?} {kind} {alert}");
     };
     let known = Some((Bytes::ZERO, Bytes::ZERO));
     check("wvp", None, CatalogueKind::Wvp, OrphansGrowing, true);

@@ -196,7 +196,7 @@ words! {
         Open = "open",
         /// Being written, or of a stream that is.
         Live = "live",
-        /// The newest of a stream that wrote within a day.
+        /// The newest of a stream that is live or wrote within a day.
         Newest = "newest",
         /// Within its stream's `keep`.
         Keep = "keep",

@@ -6,11 +6,13 @@ use super::alert::{AlertName, Subject};
 use super::catalogue::Distrust;
 use super::deletion::{Attempt, Cap, RunResult, Target};
 use super::ledger::{BatchAccount, Judgement};
+use super::live::Reach;
 use super::media::{HookEvent, HookResult};
 use super::names::{CatalogueId, MediaServerId, TreeId, VolumeId};
 use super::path::RelPath;
 use super::pressure::Pressure;
 use super::recording::Tally;
+use super::recording_switch::SwitchStep;
 use super::settings::Severity;
 use super::silence::{Silence, SilenceChange};
 use super::units::{Bytes, Timestamp};
@@ -240,6 +242,24 @@ pub enum Event {
         change: SilenceChange,
         /// Who did it; empty if its time was over.
         who: String,
+    },
+    /// A media server can be asked, or cannot any more.
+    MediaServer {
+        /// The media server.
+        server: MediaServerId,
+        /// Whether it can be asked.
+        reach: Reach,
+    },
+    /// A stream's recording was stopped so that the disk does not fill, or begun again, or could not be.
+    RecordingSwitched {
+        /// The media server.
+        server: MediaServerId,
+        /// The stream, as its media server names it.
+        stream: String,
+        /// What was done.
+        step: SwitchStep,
+        /// Why, or why not.
+        why: String,
     },
     /// Something that a person should know, and that has no metric of its own.
     Remark {

@@ -7,6 +7,7 @@ use super::canary::ProbeFault;
 use super::catalogue::Distrust;
 use super::deletion::words;
 use super::ending::Ending;
+use super::live::Unreached;
 use super::units::{Bytes, Timestamp};
 use super::volume::Unusable;
 
@@ -103,6 +104,12 @@ words! {
         Leftovers = "leftovers",
         /// Their bytes.
         LeftoverBytes = "leftover_bytes",
+        /// How many streams it is about.
+        Streams = "streams",
+        /// The first of them.
+        Names = "names",
+        /// Volumes.
+        Volumes = "volumes",
     }
 }
 
@@ -233,6 +240,17 @@ impl From<&ProbeFault> for Reason {
                 ];
                 Self::new("not_back", why, facts)
             }
+        }
+    }
+}
+
+impl From<&Unreached> for Reason {
+    fn from(why: &Unreached) -> Self {
+        match why {
+            Unreached::Unanswered { error } | Unreached::Garbled { error } => {
+                Self::new(why.as_str(), why, [(FactName::Detail, text(error))])
+            }
+            Unreached::Refused => Self::new(why.as_str(), why, []),
         }
     }
 }

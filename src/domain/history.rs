@@ -7,7 +7,8 @@ use super::clock_watch::Moment;
 use super::deletion::{Attempt, Cap, Failure, Holder, RuleKind, Seq, Target, Trigger};
 use super::journal::{Entry, GUARD, Intent, NoteKind, OpenIntent, Recorded};
 use super::limits::Grant;
-use super::names::{TreeId, VolumeId};
+use super::live::StreamTuple;
+use super::names::{MediaServerId, TreeId, VolumeId};
 use super::recording::Tally;
 use super::units::{Bytes, Timestamp};
 
@@ -75,6 +76,20 @@ pub struct Quarantined {
     pub since: Timestamp,
 }
 
+/// A stream that is not recorded because of us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// Since when.
+    pub since: Timestamp,
+    /// The volume that was about to fill.
+    pub volume: VolumeId,
+    /// The tree that its recordings lie in.
+    pub tree: TreeId,
+}
+
+/// A stream of a media server.
+pub type StreamOf = (MediaServerId, StreamTuple);
+
 /// The sum of a journal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
@@ -94,6 +109,8 @@ pub struct History {
     pub permits: BTreeMap<(TreeId, Cap), Permit>,
     /// Deleted bytes that a snapshot or reflink copies share, until their volume is well again.
     pub shared: BTreeMap<TreeId, Tally>,
+    /// Streams that are not recorded because of us.
+    pub stopped: BTreeMap<StreamOf, Stopped>,
     /// Failures that persons closed.
     pub closed: BTreeSet<u64>,
     /// Trees whose marker was written or seen.
@@ -127,6 +144,29 @@ impl CapTrip {
             text: format!("{} {} {}", self.cap, self.allowed.0, self.held.0),
         }
     }
+}
+
+/// The note that a stream's recording is stopped, or, without `stopped`, that it is not because of us any more; `why` in words.
+#[must_use]
+pub fn recording_note((server, stream): &StreamOf, stopped: Option<&Stopped>, why: &str) -> Entry {
+    let kind = if stopped.is_some() { NoteKind::RecordingStopped } else { NoteKind::RecordingReleased };
+    Entry::Note {
+        kind,
+        volume: stopped.map(|stopped| stopped.volume.clone()),
+        tree: stopped.map(|stopped| stopped.tree.clone()),
+        who: GUARD.to_owned(),
+        bytes: Bytes::ZERO,
+        number: 0,
+        // A name of a configuration, and names without control characters: none of them has a line of its own.
+        text: [server.as_str(), &stream.vhost, &stream.app, &stream.stream, why].join("\n"),
+    }
+}
+
+fn stream_of(text: &str) -> Option<StreamOf> {
+    let mut lines = text.split('\n');
+    let server = MediaServerId::new(lines.next()?);
+    let mut word = || lines.next().map(str::to_owned);
+    Some((server, StreamTuple { vhost: word()?, app: word()?, stream: word()? }))
 }
 
 /// The text of a note that the clock is not trusted.
@@ -163,6 +203,17 @@ impl History {
                 Some(grant) => drop(self.grants.insert(volume.clone(), grant)),
                 None => drop(self.grants.remove(volume)),
             },
+            Entry::Note { kind: NoteKind::RecordingStopped, volume: Some(volume), tree: Some(tree), text, .. } => {
+                if let Some(stream) = stream_of(text) {
+                    let stopped = Stopped { since: recorded.at, volume: volume.clone(), tree: tree.clone() };
+                    self.stopped.entry(stream).or_insert(stopped);
+                }
+            }
+            Entry::Note { kind: NoteKind::RecordingReleased, text, .. } => {
+                if let Some(stream) = stream_of(text) {
+                    self.stopped.remove(&stream);
+                }
+            }
             Entry::Note { kind: NoteKind::Clock, volume: Some(volume), text, .. } => {
                 match clock_offsets(text) {
                     Some((text, offsets)) => self.clocks.insert(volume.clone(), (text, offsets)),

@@ -45,6 +45,22 @@ fn verified(open: bool) -> Attempt {
     Attempt::Verified { freed: Bytes(10), shared: Bytes::ZERO, open }
 }
 
+/// Promise 14: what the guard stopped is known after a restart, or nobody would ever begin it again.
+#[test]
+fn what_is_not_recorded_because_of_us_is_known_until_it_is_released() {
+    let stream = |name: &str| -> StreamOf {
+        let names = StreamTuple { vhost: "v".to_owned(), app: "live".to_owned(), stream: name.to_owned() };
+        (MediaServerId::new("zlm-1"), names)
+    };
+    let stopped = Stopped { since: Timestamp::from_secs(5), volume: VolumeId::new("data"), tree: TreeId::new("t") };
+    let stop = |name| recording_note(&stream(name), Some(&stopped), "it is full");
+    let release = |name| recording_note(&stream(name), None, "there is room");
+    let found = history(vec![(5, stop("a")), (6, stop("b c")), (7, stop("a")), (8, release("b c")), (9, release("d"))]);
+    assert_eq!(found.stopped, BTreeMap::from([(stream("a"), stopped.clone())]), "since it was stopped first");
+    let found = history(vec![(5, note(NoteKind::RecordingStopped, "zlm-1"))]);
+    assert!(found.stopped.is_empty(), "an entry of a later version is not guessed");
+}
+
 #[test]
 fn what_a_person_has_tried_again_counts_against_no_cap() {
     for (who, counted) in [(GUARD, 10), ("root", 0)] {

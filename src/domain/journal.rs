@@ -39,6 +39,10 @@ words! {
         CatalogueAccepted = "catalogue_accepted",
         /// Rows of a catalogue were inserted or removed.
         Rows = "rows",
+        /// A stream's recording is stopped, so that the disk does not fill.
+        RecordingStopped = "recording_stopped",
+        /// It is no longer stopped because of us: it was begun again, or its stream has ended.
+        RecordingReleased = "recording_released",
         /// A file is in quarantine no more: it was put back, or found to be there, or found nowhere.
         Restored = "restored",
     }

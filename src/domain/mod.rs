@@ -35,6 +35,7 @@ pub mod pressure;
 pub mod protection;
 pub mod rate;
 pub mod recording;
+pub mod recording_switch;
 pub mod remedy;
 pub mod retention;
 pub mod secret;

@@ -6,8 +6,8 @@
 //!    beyond first (without `keep`: oldest first);
 //! 3. only when that is used up and the volume is critical: what is below `keep`, lowest priority first, oldest first.
 //!
-//! Never: unfinished, protected, held, young, linked, unrecognised. From pressure also: the newest of a stream that wrote
-//! within a day, and what would give nothing back, because snapshots or copies share its blocks.
+//! Never: unfinished, being written, protected, held, young, linked, unrecognised. From pressure also: the newest of a stream that is
+//! live or wrote within a day, and what would give nothing back, because snapshots or copies share its blocks.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::clock_watch::Moment;
 use super::deletion::{RuleKind, SparedReason, Target, Trigger};
 use super::limits::Allowance;
+use super::live::LiveStreams;
 use super::names::{TreeId, VolumeId};
 use super::path::RelPath;
 use super::path_set::PathSet;
@@ -52,6 +53,10 @@ pub struct TreeFacts {
     pub shared: HashMap<FileIndex, Bytes>,
     /// What its platforms protect.
     pub favourites: Arc<PathSet>,
+    /// Streams that are live, as media servers say.
+    pub live: Arc<LiveStreams>,
+    /// Which finished files may be being written for that.
+    pub writing: Arc<HashSet<FileIndex>>,
 }
 
 impl TreeFacts {
@@ -281,6 +286,9 @@ pub(super) fn spared_because(tree: &TreeFacts, seen: &Recording, moment: &Moment
     if moment.age(seen.touched()) < policy.min_age || seen.touched() > moment.latest {
         return Some(SparedReason::Young);
     }
+    if tree.writing.contains(&seen.index) {
+        return Some(SparedReason::Live);
+    }
     if seen.linked {
         return Some(SparedReason::Linked);
     }
@@ -332,7 +340,7 @@ pub fn spared_now(tree: &TreeFacts, files: &HashSet<(u64, u64)>, moment: &Moment
     known.filter(spared).map(|seen| (seen.inode, seen.fingerprint)).collect()
 }
 
-/// The newest recording of each stream that wrote within a day.
+/// The newest recording of each stream that is live or wrote within a day.
 pub(super) fn newest_of_each(tree: &TreeFacts, moment: &Moment) -> Vec<Option<FileIndex>> {
     let mut newest: Vec<Option<Recording>> = vec![None; tree.inventory.streams().len()];
     for seen in tree.inventory.files().filter(|r| !tree.gone.contains(r.index)) {
@@ -342,7 +350,10 @@ pub(super) fn newest_of_each(tree: &TreeFacts, moment: &Moment) -> Vec<Option<Fi
             *best = Some(seen);
         }
     }
-    newest.into_iter().map(|best| best.filter(|b| moment.age(b.touched()) <= LIVELY).map(|b| b.index)).collect()
+    let live = |seen: &Recording| {
+        moment.age(seen.touched()) <= LIVELY || tree.live.of_stream(tree.inventory.stream(seen.stream)).is_some()
+    };
+    newest.into_iter().map(|best| best.filter(live).map(|b| b.index)).collect()
 }
 
 /// Enters what is past the rule's retention; returns how many of the oldest these are.

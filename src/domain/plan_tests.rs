@@ -4,6 +4,8 @@ use super::super::orphan::{LeftoverPolicy, OrphanPolicy};
 use super::*;
 use crate::domain::clock_watch::ClockWatch;
 use crate::domain::layout::Layout;
+use crate::domain::live::{LiveStream, MediaServerView, Reach, StreamTuple};
+use crate::domain::names::MediaServerId;
 use crate::domain::protection::Pattern;
 use crate::domain::recording::{FileIdentity, InventoryBuilder, Sighting};
 use crate::domain::retention::{Mode, WhenOpen};
@@ -27,6 +29,10 @@ fn aged(age: i64) -> File {
 }
 
 fn facts(files: &[File], policy: TreePolicy) -> TreeFacts {
+    facts_of("", files, policy)
+}
+
+fn facts_of(app: &str, files: &[File], policy: TreePolicy) -> TreeFacts {
     let mut builder = InventoryBuilder::new(policy.tree.clone(), Timestamp::from_secs(NOW));
     let top = builder.top();
     let mut by_stream: Vec<(usize, &File)> = files.iter().enumerate().collect();
@@ -42,7 +48,7 @@ fn facts(files: &[File], policy: TreePolicy) -> TreeFacts {
         };
         let sighting = Sighting {
             name: format!("{i:06}.mp4").as_bytes().to_vec().leak(),
-            stream: format!("cam{}", file.stream).leak(),
+            stream: format!("{app}cam{}", file.stream).leak(),
             kind: if file.unfinished { Kind::Unfinished } else { Kind::Recording },
             named: Some(recorded),
             identity: &identity,
@@ -58,6 +64,8 @@ fn facts(files: &[File], policy: TreePolicy) -> TreeFacts {
         open: HashSet::new(),
         waiting: HashSet::new(),
         shared: HashMap::new(),
+        live: Arc::default(),
+        writing: Arc::default(),
     }
 }
 
@@ -121,6 +129,42 @@ fn leaves_young_recordings_and_reports_the_shortfall() {
 fn leaves_unfinished_linked_and_the_newest_of_a_lively_stream() {
     let files = [File { unfinished: true, ..aged(90) }, File { links: 2, ..aged(80) }, aged(20), aged(10)];
     check(&files, policy(vec![]), u64::MAX, true, &[20], u64::MAX - 4096);
+}
+
+/// Promise 3: what may be being written goes by no rule, at no pressure, and takes no other's place.
+#[test]
+fn what_may_be_being_written_stays_past_its_retention_and_at_any_pressure() {
+    let moment = Moment::trusted(Timestamp::from_secs(NOW));
+    let by_age = Rule { max_age: Some(Duration::from_secs(40 * 3600)), ..rule("*") };
+    for (rules, goes) in [(vec![], [70, 50, 40]), (vec![by_age], [70, 50, 40])] {
+        let mut tree = facts(&[70, 60, 50, 40].map(aged), policy(rules));
+        tree.writing = Arc::new(HashSet::from([FileIndex(1)]));
+        let target = Deficit { bytes: Bytes(u64::MAX), inodes: 0, critical: true };
+        let plan = plan(&VolumeId::new("v"), vec![tree], target, &moment);
+        let ages: Vec<i64> = plan.items.iter().map(|i| (NOW - plan.recording(i).recorded().secs()) / HOUR).collect();
+        assert_eq!(ages, goes);
+        assert_eq!(Spared::sum(&plan.spared, SparedReason::Live).files, 1);
+    }
+}
+
+/// A camera that records on events only is live for weeks between two files.
+#[test]
+fn the_newest_of_a_live_stream_stays_though_it_wrote_long_ago() {
+    let names = StreamTuple { vhost: "v".to_owned(), app: "a".to_owned(), stream: "cam0".to_owned() };
+    let stream = LiveStream { names, mp4: Some(false), hls: Some(false), since: None };
+    let mut server = MediaServerView::new(MediaServerId::new("zlm"));
+    let now = Timestamp::from_secs(NOW);
+    (server.reach, server.listed, server.streams) = (Reach::Up { since: now }, Some(now), vec![stream]);
+    let mut tree = facts_of("a/", &[70, 60, 50].map(aged), policy(vec![]));
+    let of = |views: &[MediaServerView]| Arc::new(LiveStreams::of(views, now));
+    for (live, goes) in [(false, vec![70, 60, 50]), (true, vec![70, 60])] {
+        tree.live = if live { of(std::slice::from_ref(&server)) } else { of(&[]) };
+        let target = Deficit { bytes: Bytes(u64::MAX), inodes: 0, critical: true };
+        let plan = plan(&VolumeId::new("v"), vec![tree.clone()], target, &Moment::trusted(now));
+        let ages: Vec<i64> = plan.items.iter().map(|i| (NOW - plan.recording(i).recorded().secs()) / HOUR).collect();
+        assert_eq!(ages, goes);
+        assert_eq!(Spared::sum(&plan.spared, SparedReason::Newest).files, u64::from(live));
+    }
 }
 
 #[test]

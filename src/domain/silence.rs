@@ -41,8 +41,8 @@ impl Matchers {
     #[must_use]
     pub fn cover(&self, alert: AlertName, subject: &Subject, homes: &Homes) -> bool {
         let (tree, volume) = match subject {
-            // A catalogue may know several trees on several volumes, so it is about none of them.
-            Subject::Guard | Subject::Catalogue(_) => (None, None),
+            // A catalogue or a media server may know several trees on several volumes, so it is about none of them.
+            Subject::Guard | Subject::Catalogue(_) | Subject::MediaServer(_) => (None, None),
             Subject::Volume(volume) => (None, Some(volume)),
             Subject::Tree(tree) => (Some(tree), homes.get(tree)),
         };

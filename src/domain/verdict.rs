@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::live::Recorder;
 use super::orphan::{OrphanKind, Verdict, Witness};
 use super::units::Timestamp;
 
@@ -36,8 +37,10 @@ pub struct Facts {
     pub opened: Option<bool>,
     /// Hook records or relays of its stream wait to be read.
     pub undrained: bool,
-    /// Its stream writes now.
+    /// Its stream writes now, by its files or as a media server says.
     pub live: bool,
+    /// Who writes its stream's files, as media servers say.
+    pub recorder: Recorder,
     /// When its stream was last touched.
     pub newest: Option<Timestamp>,
     /// The time of day can be believed.
@@ -82,10 +85,21 @@ impl Facts {
 
     fn leftover(&self, witness: Witness) -> Option<bool> {
         Some(match witness {
-            // A recorder that still lives finishes its slice, and renames it, within this time (faults 34 and 35).
             Witness::Age => {
-                apart(self.touched, self.scan_started, self.grace.max(self.longest_slice.saturating_add(MARGIN)))
+                let span = match self.recorder {
+                    // Nobody is there any more who would finish it: nothing has to be waited for but the grace.
+                    Recorder::Ceased => self.grace,
+                    // A recorder that still lives finishes its slice, and renames it, within this time (faults 34 and 35).
+                    Recorder::Unknown | Recorder::Records => self.grace.max(self.longest_slice.saturating_add(MARGIN)),
+                };
+                apart(self.touched, self.scan_started, span)
             }
+            // One that runs since before the file was last changed may still have it, though it does not write: for a day.
+            Witness::StreamIdle => match self.recorder {
+                Recorder::Records => apart(self.touched, self.scan_started, DAY),
+                // Other files of its stream say nothing of it: the recorder that was started again writes a new one.
+                Recorder::Unknown | Recorder::Ceased => return None,
+            },
             // A file time can be set, ours cannot: it was seen unchanged for as long as a recorder may hold bytes back, or for the grace
             // where somebody chose less. The age, which is never less than that, bears the rest.
             Witness::TwoScans => {
@@ -95,9 +109,8 @@ impl Facts {
             Witness::Unopened => self.opened == Some(false),
             Witness::Grammar => true,
             Witness::Clock => self.clock_trusted,
-            // It is no recording yet, so no catalogue need know it, and no hook tells of it: a killed recorder sends none. Other files of its
-            // stream say nothing of it: the recorder that was started again writes a new one.
-            Witness::Catalogue | Witness::HooksDrained | Witness::StreamIdle => return None,
+            // It is no recording yet, so no catalogue need know it, and no hook tells of it: a killed recorder sends none.
+            Witness::Catalogue | Witness::HooksDrained => return None,
         })
     }
 }

@@ -24,6 +24,7 @@ fn proven(kind: OrphanKind) -> Facts {
         opened: Some(false),
         undrained: false,
         live: true,
+        recorder: Recorder::Unknown,
         newest: Some(now()),
         clock_trusted: true,
     };
@@ -96,6 +97,26 @@ fn a_leftover_needs_no_catalogue_but_the_age_of_the_longest_slice() {
     check(|f| (f.live, f.undrained, f.newest) = (true, true, None), &[]);
 }
 
+/// Fault 35: a media server that was killed leaves a file that nobody will finish, and says so once it is asked.
+#[test]
+fn a_leftover_whose_recorder_has_ceased_waits_for_the_grace_alone() {
+    let wanted = |recorder, age: Duration| {
+        let touched = now().minus(age);
+        let facts = Facts { recorder, touched, first_seen: touched, grace: MARGIN, ..proven(OrphanKind::Leftover) };
+        judge(&facts).wanted
+    };
+    let whole = HOUR + MARGIN;
+    assert_eq!(wanted(Recorder::Ceased, MARGIN), []);
+    assert_eq!(wanted(Recorder::Ceased, MARGIN - SECOND), [Witness::Age, Witness::TwoScans]);
+    assert_eq!(wanted(Recorder::Unknown, whole), []);
+    assert_eq!(wanted(Recorder::Unknown, whole - SECOND), [Witness::Age]);
+    assert_eq!(wanted(Recorder::Records, whole), [Witness::StreamIdle]);
+    assert_eq!(wanted(Recorder::Records, whole - SECOND), [Witness::Age, Witness::StreamIdle]);
+    assert_eq!(wanted(Recorder::Records, DAY), []);
+    let told = judge(&Facts { recorder: Recorder::Records, touched: now(), ..proven(OrphanKind::Leftover) }).why_not();
+    assert!(told.is_some_and(|told| told.contains("its stream writes now")));
+}
+
 #[test]
 fn one_scan_is_never_two_and_the_future_is_never_old() {
     for kind in OrphanKind::ALL {
@@ -139,11 +160,12 @@ prop_compose! {
         (grace, longest_slice) in (spans(), spans()),
         opened in proptest::option::weighted(0.9, proptest::bool::weighted(0.1)),
         (undrained, live) in (proptest::bool::weighted(0.1), any::<bool>()),
+        recorder in proptest::sample::select([Recorder::Unknown, Recorder::Records, Recorder::Ceased].to_vec()),
         (all_trusted, clock_trusted) in (proptest::bool::weighted(0.9), proptest::bool::weighted(0.9)),
     ) -> Facts {
         Facts {
             kind, touched, first_seen, scan_started, as_of, asked, all_trusted, grace, longest_slice, opened, undrained, live,
-            newest, clock_trusted,
+            recorder, newest, clock_trusted,
         }
     }
 }
@@ -166,7 +188,13 @@ fn worse(facts: &Facts, which: usize, by: Duration) -> Facts {
         11 => f.live = true,
         12 => f.newest = f.newest.map(|at| at.minus(by)),
         13 => f.newest = None,
-        _ => f.clock_trusted = false,
+        14 => f.clock_trusted = false,
+        _ => {
+            f.recorder = match f.recorder {
+                Recorder::Ceased => Recorder::Unknown,
+                Recorder::Unknown | Recorder::Records => Recorder::Records,
+            }
+        }
     }
     f
 }
@@ -185,8 +213,10 @@ proptest! {
                 old && idle && f.all_trusted && !f.undrained && spoke && before(f.first_seen, f.grace, f.scan_started)
             }
             OrphanKind::Leftover => {
-                let old = before(f.touched, f.grace, f.scan_started)
-                    && before(f.touched, f.longest_slice + MARGIN, f.scan_started);
+                let finished = f.recorder == Recorder::Ceased
+                    || before(f.touched, f.longest_slice + MARGIN, f.scan_started);
+                let idle = f.recorder != Recorder::Records || before(f.touched, DAY, f.scan_started);
+                let old = before(f.touched, f.grace, f.scan_started) && finished && idle;
                 old && (before(f.first_seen, f.grace, f.scan_started) || before(f.first_seen, MARGIN, f.scan_started))
             }
         };
@@ -194,17 +224,17 @@ proptest! {
     }
 
     #[test]
-    fn what_is_worse_proves_nothing(f in facts(), which in 0_usize..15, by in spans()) {
+    fn what_is_worse_proves_nothing(f in facts(), which in 0_usize..16, by in spans()) {
         let worse = worse(&f, which, by);
         prop_assert!(judge(&f).proven() || !judge(&worse).proven(), "{:?}", worse);
     }
 
     #[test]
-    fn what_is_worse_takes_a_proof_away_or_leaves_it(kind in proptest::sample::select(OrphanKind::ALL), which in 0_usize..15) {
+    fn what_is_worse_takes_a_proof_away_or_leaves_it(kind in proptest::sample::select(OrphanKind::ALL), which in 0_usize..16) {
         let worse = judge(&worse(&proven(kind), which, 2 * DAY));
         let needless = match kind {
-            OrphanKind::Uncatalogued => matches!(which, 7 | 11),
-            OrphanKind::Leftover => matches!(which, 3 | 4 | 5 | 10 | 11 | 12 | 13),
+            OrphanKind::Uncatalogued => matches!(which, 7 | 11 | 15),
+            OrphanKind::Leftover => matches!(which, 3 | 4 | 5 | 10 | 11 | 12 | 13 | 15),
         };
         prop_assert_eq!(worse.proven(), needless);
     }

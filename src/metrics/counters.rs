@@ -203,6 +203,8 @@ impl Counters {
             | Event::Compared { .. }
             | Event::RowsChanged { .. }
             | Event::Silenced { .. }
+            | Event::MediaServer { .. }
+            | Event::RecordingSwitched { .. }
             | Event::Remark { .. } => {}
         }
     }

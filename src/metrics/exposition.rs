@@ -11,6 +11,7 @@ use crate::domain::alert::AlertName;
 use crate::domain::catalogue::CatalogueView;
 use crate::domain::deletion::{Cap, SparedReason, Unreclaimed};
 use crate::domain::history::History;
+use crate::domain::live::{LiveStream, MediaServerView};
 use crate::domain::names::TreeId;
 use crate::domain::orphan::OrphanKind;
 use crate::domain::recording::Tally;
@@ -25,6 +26,8 @@ pub struct Known<'a> {
     pub volumes: &'a [VolumeView],
     /// The catalogues.
     pub catalogues: &'a [CatalogueView],
+    /// The media servers.
+    pub media: &'a [MediaServerView],
     /// What the journal adds up to.
     pub history: &'a History,
     /// Alerts that are firing.
@@ -52,6 +55,9 @@ pub fn render(counters: &Counters, known: &Known<'_>) -> prometheus::Result<Stri
     }
     for catalogue in known.catalogues {
         of_catalogue(&mut gauges, catalogue);
+    }
+    for server in known.media {
+        of_media_server(&mut gauges, server, known.history);
     }
     families.extend(gauges.gather());
     families.sort_by(|a, b| a.name().cmp(b.name()));
@@ -224,6 +230,25 @@ fn of_catalogue(gauges: &mut Gauges, catalogue: &CatalogueView) {
         .set(&label, float(catalogue.counts.rows));
 }
 
+fn of_media_server(gauges: &mut Gauges, server: &MediaServerView, history: &History) {
+    let label = [("media_server", server.name.as_str())];
+    gauges
+        .family("storage_guard_media_server_up", "1 if the media server answers, 0 if not, or if it was not asked yet")
+        .set(&label, f64::from(u8::from(server.up())));
+    let recorded = |of: fn(&LiveStream) -> Option<bool>| {
+        server.streams.iter().filter(|stream| of(stream) == Some(true)).count() as u64
+    };
+    let mut streams = gauges
+        .family("storage_guard_media_server_recorded_streams", "Streams that it records, as it last said, by format");
+    for (format, count) in [("mp4", recorded(|stream| stream.mp4)), ("hls", recorded(|stream| stream.hls))] {
+        streams.set(&[label[0], ("format", format)], float(count));
+    }
+    let stopped = history.stopped.keys().filter(|(name, _)| *name == server.name).count();
+    gauges
+        .family("storage_guard_media_server_stopped_streams", "Streams that it does not record because of this guard")
+        .set(&label, float(stopped as u64));
+}
+
 /// What the worst stream was promised, and what it has.
 fn retention(gauges: &mut Gauges, tree: &TreeView, now: Timestamp) {
     let promised = tree.survey.streams.iter().filter_map(|stream| {
@@ -296,6 +321,7 @@ mod tests {
         let known = Known {
             volumes: &[volume],
             catalogues,
+            media: &[],
             history: &history,
             firing: &[],
             outbox: &[],

@@ -9,7 +9,8 @@ use crate::domain::conditions::condition;
 use crate::domain::deletion::{Cap, Cause, Unreclaimed};
 use crate::domain::ending::Ending;
 use crate::domain::fact::{Fact, FactName, Reason};
-use crate::domain::names::{CatalogueId, TreeId, VolumeId};
+use crate::domain::live::Unreached;
+use crate::domain::names::{CatalogueId, MediaServerId, TreeId, VolumeId};
 use crate::domain::path::RelPath;
 use crate::domain::recording::Tally;
 use crate::domain::units::{Bytes, Timestamp};
@@ -74,6 +75,8 @@ pub(super) fn samples() -> Vec<Condition> {
         ),
         tree(AlertName::OrphansGrowing, Case::Only, [growth(), uncatalogued(), leftovers()].concat()),
         untrusted(CatalogueKind::Wvp, &Distrust::Unanswered { error: "ECONNREFUSED".to_owned() }),
+        unreachable(&Unreached::Unanswered { error: "ECONNREFUSED".to_owned() }),
+        media_server(AlertName::RecordingStopped, stopped()),
         tree(AlertName::CapTripped, Case::Only, cap(Cap::RunShare)),
         tree(AlertName::CapTripped, Case::Only, cap(Cap::OrphanShare)),
         guard(AlertName::ClockSuspect, vec![(FactName::Since, Fact::Time(Timestamp::from_secs(1_700_000_000)))]),
@@ -123,6 +126,26 @@ pub(super) fn untrusted(kind: CatalogueKind, why: &Distrust) -> Condition {
     ];
     let subject = Subject::Catalogue(CatalogueId::new("platform"));
     condition(AlertName::CatalogueUntrusted, subject, Case::Only, facts)
+}
+
+fn media_server(alert: AlertName, facts: Vec<Named>) -> Condition {
+    condition(alert, Subject::MediaServer(MediaServerId::new("zlm")), Case::Only, facts)
+}
+
+/// A media server that cannot be asked for a reason.
+pub(super) fn unreachable(why: &Unreached) -> Condition {
+    let since = (FactName::Since, Fact::Time(Timestamp::from_secs(1_700_000_000)));
+    media_server(AlertName::MediaServerUnreachable, vec![since, (FactName::Why, Fact::Reason(why.into()))])
+}
+
+fn stopped() -> Vec<Named> {
+    let names = ["live/gate".to_owned(), "live/yard".to_owned()];
+    vec![
+        (FactName::Since, Fact::Time(Timestamp::from_secs(1_700_000_000))),
+        (FactName::Streams, Fact::Count(12)),
+        (FactName::Names, Fact::Names(names.to_vec())),
+        (FactName::Volumes, Fact::Names(vec!["data".to_owned()])),
+    ]
 }
 
 fn holders() -> Named {

@@ -190,7 +190,7 @@ fn ten_thousand_failing_files_are_one_message_an_interval_at_most() {
     let mut sent: Vec<(i64, Message, u64)> = Vec::new();
     for minute in 0_i64..60 {
         let count = 10_000 + u64::try_from(minute * 7919 % 500).unwrap();
-        let found = conditions(&volumes, &[], &failing(count), case.clock_now());
+        let found = conditions(&volumes, &[], &[], &failing(count), case.clock_now());
         case.notifier.changed(book.step(&found, |_, _| false, &[], case.clock_now()));
         case.pass(30);
         if let Some(message) = case.begin("hook") {

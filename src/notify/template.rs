@@ -53,6 +53,8 @@ built_in! {
     "OrphansGrowing.txt",
     "CatalogueUntrusted.txt",
     "CapTripped.txt",
+    "MediaServerUnreachable.txt",
+    "RecordingStopped.txt",
     "ClockSuspect.txt",
     "DeliveryFailing.txt",
     "Test.txt",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::body::Body;
-use super::super::sample::{samples, untrusted};
+use super::super::sample::{samples, unreachable, untrusted};
 use super::*;
 use crate::domain::alert::{AlertName, Case, Subject};
 use crate::domain::canary::ProbeFault;
@@ -12,15 +12,15 @@ use crate::domain::conditions::condition;
 use crate::domain::deletion::Cause;
 use crate::domain::ending::Ending;
 use crate::domain::fact::{FactName, Reason};
+use crate::domain::live::Unreached;
 use crate::domain::marker::MarkerFault;
-use crate::domain::names::{CatalogueId, TreeId, VolumeId};
+use crate::domain::names::{CatalogueId, MediaServerId, TreeId, VolumeId};
 use crate::domain::settings::Language;
 use crate::domain::units::{Bytes, Percent, Timestamp, show_duration};
 use crate::domain::volume::{Difference, Unusable};
 
 /// Alerts whose conditions come with later parts, and their templates with them.
-const LATER: [AlertName; 3] =
-    [AlertName::RetentionBroken, AlertName::ArchiveFailing, AlertName::MediaServerUnreachable];
+const LATER: [AlertName; 2] = [AlertName::RetentionBroken, AlertName::ArchiveFailing];
 
 const LANGUAGES: [Language; 2] = [Language::English, Language::Chinese];
 
@@ -373,7 +373,39 @@ fn reasons() -> Vec<Condition> {
     out.extend(endings.iter().flat_map(|why| [late(why), stalled(why)]));
     out.extend(probes.iter().map(probe));
     out.extend(distrusted().iter().map(|(kind, why)| untrusted(*kind, why)));
+    out.extend(unreached().iter().map(unreachable));
     out
+}
+
+fn unreached() -> [Unreached; 3] {
+    let error = || "b-17".to_owned();
+    [Unreached::Unanswered { error: error() }, Unreached::Refused, Unreached::Garbled { error: error() }]
+}
+
+#[test]
+fn a_media_server_that_cannot_be_asked_has_a_remedy_for_each_reason() {
+    let remedies = ["Start it, or mend the way to it", "hold the media server's `api.secret`", "names the HTTP port"];
+    for (why, remedy) in unreached().iter().zip(remedies) {
+        let wording = Templates::strict(Language::English).wording(&unreachable(why));
+        assert_eq!(wording.summary, "Media server zlm cannot be asked");
+        let because = format!("since 2023-11-14T22:13:20Z, because {why}.");
+        assert!(
+            wording.description.contains(&because) && wording.description.contains(remedy),
+            "{}",
+            wording.description
+        );
+    }
+}
+
+#[test]
+fn what_is_not_recorded_is_told_with_its_volume() {
+    check(
+        &sample(AlertName::RecordingStopped, Case::Only),
+        "Recordings of media server zlm are stopped, so that the disk does not fill",
+        "Media server `zlm` does not record 12 streams of low priority since 2023-11-14T22:13:20Z, among them `live/gate`, `live/yard`: \
+volume `data` was beyond its critical mark. They are recorded again once it is below its low mark.
+Give the volume room: more space, shorter retention, fewer streams. `storage-guard status` names all of them.",
+    );
 }
 
 /// How a language shows the numbers and names of facts.
@@ -416,6 +448,7 @@ fn each_language_tells_every_number_and_every_name() {
                 Subject::Volume(name) => expected.push(name.to_string()),
                 Subject::Tree(name) => expected.push(name.to_string()),
                 Subject::Catalogue(name) => expected.push(name.to_string()),
+                Subject::MediaServer(name) => expected.push(name.to_string()),
             }
             for part in expected {
                 assert!(said.contains(&part), "`{part}` is not told, {language:?}: {said}");
@@ -492,6 +525,7 @@ fn names_and_details_stay_within_their_sentence() {
                 Subject::Volume(_) => Subject::Volume(VolumeId::new(NASTY)),
                 Subject::Tree(_) => Subject::Tree(TreeId::new(NASTY)),
                 Subject::Catalogue(_) => Subject::Catalogue(CatalogueId::new(NASTY)),
+                Subject::MediaServer(_) => Subject::MediaServer(MediaServerId::new(NASTY)),
             };
             let now = Timestamp::default();
             let body = Body::new("alert.firing", &nasty, now, now, &templates).data;

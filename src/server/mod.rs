@@ -10,6 +10,7 @@ mod control;
 mod gate;
 pub mod hook_records;
 mod listen;
+mod media;
 pub mod orphans;
 mod query;
 pub mod records;

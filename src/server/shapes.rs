@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::media::{MediaServer, NotRecorded};
+
 use crate::domain::catalogue::{CatalogueView, Distrust};
 use crate::domain::history::History;
+use crate::domain::live::MediaServerView;
 use crate::domain::path::RelPath;
 use crate::domain::plan::{Plan as DomainPlan, PlanItem as DomainItem};
 use crate::domain::pressure::Pressure;
@@ -29,6 +32,9 @@ pub struct Status {
     /// The catalogues.
     #[serde(default)]
     pub catalogues: Vec<Catalogue>,
+    /// The media servers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub media_servers: Vec<MediaServer>,
     /// How many alerts there are; absent where no guard runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alerts: Option<AlertCounts>,
@@ -322,9 +328,14 @@ impl From<DomainTally> for Tally {
 }
 
 impl Status {
-    /// The status of these volumes and catalogues.
+    /// The status of these volumes, catalogues and media servers.
     #[must_use]
-    pub fn of(volumes: &[VolumeView], catalogues: &[CatalogueView], history: &History) -> Self {
+    pub fn of(
+        volumes: &[VolumeView],
+        catalogues: &[CatalogueView],
+        media: &[MediaServerView],
+        history: &History,
+    ) -> Self {
         let mode = if volumes.iter().any(VolumeView::enforces) { Mode::Enforce } else { Mode::Observe };
         let trees = volumes
             .iter()
@@ -335,6 +346,7 @@ impl Status {
             volumes: volumes.iter().map(Volume::of).collect(),
             trees: trees.collect(),
             catalogues: catalogues.iter().map(Catalogue::from).collect(),
+            media_servers: media.iter().map(|server| MediaServer::of(server, history)).collect(),
             alerts: None,
         }
     }

@@ -11,7 +11,7 @@ use crate::domain::units::Bytes;
 fn orphans_are_null_until_they_are_known_and_what_is_without_proof_stands_beside() {
     let tally = |files| DomainTally { files, bytes: Bytes(files * 10) };
     let check = |volume: VolumeView, expected: serde_json::Value| {
-        let status = Status::of(&[volume], &[], &History::default());
+        let status = Status::of(&[volume], &[], &[], &History::default());
         let tree = serde_json::to_value(&status.trees[0]).unwrap();
         let keys = ["catalogues", "orphans", "unproven", "quarantined", "leftovers", "missing"];
         assert_eq!(json!(keys.map(|key| tree[key].clone())), expected);

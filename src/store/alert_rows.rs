@@ -8,7 +8,7 @@ use super::fact_rows::{FactRows, from_fact_rows, to_fact_rows};
 use crate::domain::alert::{AlertName, Case, Condition, Subject, UnreclaimedItem};
 use crate::domain::alert_book::Firing;
 use crate::domain::deletion::{Cause, Unreclaimed};
-use crate::domain::names::{CatalogueId, TreeId, VolumeId};
+use crate::domain::names::{CatalogueId, MediaServerId, TreeId, VolumeId};
 use crate::domain::path::RelPath;
 use crate::domain::recording::Tally;
 use crate::domain::settings::Severity;
@@ -49,6 +49,7 @@ pub(super) fn subject_of(text: &str) -> Option<Subject> {
         Some(("volume", name)) => Some(Subject::Volume(VolumeId::new(name))),
         Some(("tree", name)) => Some(Subject::Tree(TreeId::new(name))),
         Some(("catalogue", name)) => Some(Subject::Catalogue(CatalogueId::new(name))),
+        Some(("media_server", name)) => Some(Subject::MediaServer(MediaServerId::new(name))),
         Some(_) => None,
     }
 }
@@ -246,6 +247,7 @@ mod tests {
             (Subject::Volume(VolumeId::new(name)), "volume:a:b"),
             (Subject::Tree(TreeId::new(name)), "tree:a:b"),
             (Subject::Catalogue(CatalogueId::new(name)), "catalogue:a:b"),
+            (Subject::MediaServer(MediaServerId::new(name)), "media_server:a:b"),
         ];
         for (subject, text) in subjects {
             assert_eq!((subject_text(&subject).as_str(), subject_of(text)), (text, Some(subject)));

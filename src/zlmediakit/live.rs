@@ -63,19 +63,19 @@ pub struct Asking {
 pub struct Live {
     clock: Arc<dyn Clock>,
     servers: Mutex<BTreeMap<MediaServerId, Server>>,
+    interval: Mutex<Duration>,
 }
 
 impl Live {
-    /// Nothing is known of these yet.
+    /// Of nobody anything is known yet.
     #[must_use]
-    pub fn new(settings: &[MediaServerSettings], clock: Arc<dyn Clock>) -> Self {
-        let live = Self { clock, servers: Mutex::default() };
-        live.set(settings);
-        live
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, servers: Mutex::default(), interval: Mutex::default() }
     }
 
-    /// Other settings are in force. What is known of a server that stays the same is kept.
-    pub fn set(&self, settings: &[MediaServerSettings]) {
+    /// These settings are in force, and each server is asked every `interval`. What is known of a server that stays the same is kept.
+    pub fn set(&self, settings: &[MediaServerSettings], interval: Duration) {
+        *self.interval.lock().unwrap_or_else(PoisonError::into_inner) = interval;
         let mut servers = self.lock();
         let mut before = std::mem::take(&mut *servers);
         for settings in settings {
@@ -155,15 +155,15 @@ impl Live {
         out
     }
 
-    /// What a media server answered: its streams, and its configuration if that was asked. It is asked again after `interval`. Gives
-    /// whether it could be asked before, and whether it can be now.
+    /// What a media server answered: its streams, and its configuration if that was asked. Gives whether it could be asked before, and
+    /// whether it can be now.
     pub fn asked(
         &self,
         asking: &Asking,
         streams: Result<Vec<LiveStream>, ApiError>,
         config: Option<ServerConfig>,
-        interval: Duration,
     ) -> (Reach, Reach) {
+        let interval = *self.interval.lock().unwrap_or_else(PoisonError::into_inner);
         let (now, boot) = (self.clock.now(), self.clock.boottime());
         let mut servers = self.lock();
         let Some(server) = servers.get_mut(&asking.server) else { return (Reach::Unasked, Reach::Unasked) };
@@ -212,6 +212,12 @@ impl Live {
     #[must_use]
     pub fn servers(&self) -> Vec<(MediaServerSettings, Option<Arc<ServerConfig>>)> {
         self.lock().values().map(|server| (server.settings.clone(), server.config.clone())).collect()
+    }
+
+    /// Each was asked once, or does not answer.
+    #[must_use]
+    pub fn all_asked(&self) -> bool {
+        self.lock().values().all(|server| server.view.reach != Reach::Unasked)
     }
 
     /// All streams that are live, or perhaps are.

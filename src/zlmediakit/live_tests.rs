@@ -20,7 +20,9 @@ fn settings(name: &str) -> MediaServerSettings {
 
 fn live() -> (Live, Arc<FakeClock>) {
     let clock = Arc::new(FakeClock::new(Timestamp::from_secs(1_800_000_000), Arc::new(Power::default())));
-    (Live::new(&[settings("zlm-1")], clock.clone()), clock)
+    let live = Live::new(clock.clone());
+    live.set(&[settings("zlm-1")], INTERVAL);
+    (live, clock)
 }
 
 fn hook(name: &str) -> Value {
@@ -50,7 +52,7 @@ fn ask(live: &Live) -> Asking {
 
 fn answer(live: &Live, streams: &[&str]) {
     let asking = ask(live);
-    live.asked(&asking, Ok(streams.iter().map(|name| stream(name)).collect()), None, INTERVAL);
+    live.asked(&asking, Ok(streams.iter().map(|name| stream(name)).collect()), None);
 }
 
 #[test]
@@ -62,13 +64,13 @@ fn a_server_is_up_once_it_answers_and_down_once_it_does_not_and_keeps_its_stream
     clock.sleep(INTERVAL);
     let asking = ask(&live);
     let refused = ApiError::Refused { call: "getMediaList" };
-    let (before, now) = live.asked(&asking, Err(refused), None, INTERVAL);
+    let (before, now) = live.asked(&asking, Err(refused), None);
     assert!(matches!((before, now), (Reach::Up { .. }, Reach::Down { why: Unreached::Refused, .. })));
     assert_eq!(names(&live), ["test"]);
     clock.sleep(INTERVAL);
     let silent = ApiError::Unanswered { call: "getMediaList", error: "refused".to_owned() };
     let asking = ask(&live);
-    let (before, now) = live.asked(&asking, Err(silent), None, INTERVAL);
+    let (before, now) = live.asked(&asking, Err(silent), None);
     let (Reach::Down { since: first, .. }, Reach::Down { since, why }) = (before, now) else { panic!() };
     assert_eq!((since, why.as_str()), (first, "unanswered"), "it is the same outage, and another reason");
 }
@@ -120,7 +122,7 @@ fn a_list_knows_nothing_of_what_was_told_since_it_was_asked_for() {
     let (live, clock) = live();
     let asking = ask(&live);
     live.told(&server(), HookEvent::StreamChanged, &hook("on_stream_changed_regist_rtmp"));
-    live.asked(&asking, Ok(vec![stream("other")]), None, INTERVAL);
+    live.asked(&asking, Ok(vec![stream("other")]), None);
     assert_eq!(names(&live), ["other", "test"]);
     clock.sleep(INTERVAL);
     answer(&live, &["other"]);
@@ -128,7 +130,7 @@ fn a_list_knows_nothing_of_what_was_told_since_it_was_asked_for() {
     clock.sleep(INTERVAL);
     let asking = ask(&live);
     live.told(&server(), HookEvent::ServerExited, &hook("on_server_exited"));
-    live.asked(&asking, Ok(vec![stream("other")]), None, INTERVAL);
+    live.asked(&asking, Ok(vec![stream("other")]), None);
     assert_eq!(names(&live), [""; 0]);
     assert_eq!(live.views()[0].listed, None);
 }
@@ -138,7 +140,7 @@ fn hooks_hurry_the_next_question_but_a_slow_server_is_let_rest() {
     let (live, clock) = live();
     let asking = ask(&live);
     clock.sleep(Duration::from_secs(2));
-    live.asked(&asking, Ok(Vec::new()), None, INTERVAL);
+    live.asked(&asking, Ok(Vec::new()), None);
     live.told(&server(), HookEvent::StreamChanged, &Value::Null);
     clock.sleep(SOON);
     assert!(live.due().is_empty(), "asking took two seconds");
@@ -151,9 +153,9 @@ fn other_settings_keep_what_is_known_of_the_same_server() {
     let (live, _) = live();
     answer(&live, &["test"]);
     let same = MediaServerSettings { path_map: vec![("/a".into(), "/b".into())], ..settings("zlm-1") };
-    live.set(&[same, settings("zlm-2")]);
+    live.set(&[same, settings("zlm-2")], INTERVAL);
     assert_eq!(names(&live), ["test"]);
     assert_eq!(live.views().len(), 2);
-    live.set(&[MediaServerSettings { secret: Some(Secret::new("other")), ..settings("zlm-1") }]);
+    live.set(&[MediaServerSettings { secret: Some(Secret::new("other")), ..settings("zlm-1") }], INTERVAL);
     assert_eq!(live.views()[0].reach, Reach::Unasked);
 }

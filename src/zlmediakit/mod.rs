@@ -7,6 +7,7 @@ mod hook_store;
 mod listener;
 mod live;
 mod recorded;
+mod roots;
 
 pub use client::{ApiError, Client, Recorded, ServerConfig};
 pub use gateway::{
@@ -16,3 +17,4 @@ pub use hook_store::{HookStore, QUEUE};
 pub use listener::{HookApp, MayRecord, Told, hook_router};
 pub use live::{Asking, Live};
 pub use recorded::recorded;
+pub use roots::{Advice, advise, records_at};

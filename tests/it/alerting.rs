@@ -115,7 +115,7 @@ fn alerts_in_the_code_the_rules_and_the_document_bear_the_same_names() {
         }
     }
     // Panels for these come with the parts that they are about.
-    let without_panel = [AlertName::MediaServerUnreachable].map(AlertName::as_str);
+    let without_panel = [AlertName::MediaServerUnreachable, AlertName::RecordingStopped].map(AlertName::as_str);
     let titles = titles();
     for (name, body) in &paragraphs {
         let look = body.split("- **Look.** ").nth(1).unwrap().split("- **Do.** ").next().unwrap();

@@ -16,6 +16,7 @@ mod gateway;
 mod hooks;
 mod hygiene;
 mod matrix;
+mod media_server;
 mod misbehaving;
 mod neighbour;
 mod notify;

@@ -472,6 +472,8 @@ impl Guard {
             waiting: HashSet::new(),
             shared: Default::default(),
             favourites: Arc::default(),
+            live: Arc::default(),
+            writing: Arc::default(),
         };
         let now = self.clock.shows();
         let Ok(reading) = self.volumes.read(self.dir.path(), now) else { return Ok(()) };

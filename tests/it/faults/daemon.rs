@@ -197,6 +197,7 @@ fn a_worker_that_panics_is_replaced() {
         state: folder.id().into(),
         events: Arc::new(move |event: Event| recorder.record(&event)),
         brake: Arc::default(),
+        live: hub.live.clone(),
         writes: true,
         patient: true,
         running: false,

@@ -98,6 +98,7 @@ fn of(alert: AlertName, subject: &Subject) -> Episode {
         Subject::Volume(name) => name.to_string(),
         Subject::Tree(name) => name.to_string(),
         Subject::Catalogue(name) => name.to_string(),
+        Subject::MediaServer(name) => name.to_string(),
     };
     (alert.to_string(), about)
 }

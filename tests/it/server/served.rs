@@ -128,6 +128,7 @@ impl Backend for Fake {
             volumes: vec![],
             trees: vec![],
             catalogues: vec![],
+            media_servers: vec![],
         }
     }
 
