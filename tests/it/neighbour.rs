@@ -1,5 +1,7 @@
 //! The guard beside a media server and a platform: what happens to the two when it is not there.
 
+mod document;
+
 use std::path::{Path, PathBuf};
 
 use crate::support::media_server::{Kind, MediaServer};
@@ -45,7 +47,11 @@ impl Beside {
     }
 
     fn start(&self) -> Daemon {
-        Daemon::start(&self.config(), &self.state())
+        self.start_with(&self.config())
+    }
+
+    fn start_with(&self, config: &Path) -> Daemon {
+        Daemon::start(config, &self.state())
     }
 
     /// A stream comes, is recorded, and each of its slices gets its name.
