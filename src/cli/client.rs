@@ -164,13 +164,14 @@ mod tests {
     use crate::domain::journal::JournalQuery;
     use crate::domain::remedy::RemedyKind;
     use crate::domain::settings::AuthSettings;
+    use crate::server::deletions::DeletionRequest;
     use crate::server::hook_records::HookKept;
     use crate::server::orphans::{Missing, Orphan, OrphansWanted, Remedied, RemedyRequest};
     use crate::server::records::{
         Alert, Cap, ChannelTest, FailureItem, Job, JobItem, JournalEntry, NewSilence, Silence, SilenceMade,
     };
     use crate::server::shapes::{Catalogue, Channel, Page, Status};
-    use crate::server::{Auth, Backend, ControlSocket, Limits, PageQuery, Plans, Refusal, router, serve_unix};
+    use crate::server::{Auth, Backend, ControlSocket, Feed, Limits, PageQuery, Plans, Refusal, router, serve_unix};
     use crate::store::HookRecord;
     use crate::system::SystemClock;
 
@@ -252,6 +253,14 @@ mod tests {
         }
 
         fn job_items(&self, id: u64, _: Option<Outcome>, _: &PageQuery) -> Result<Page<JobItem>, Refusal> {
+            Err(self.job(id).unwrap_err())
+        }
+
+        fn delete(&self, request: &DeletionRequest, _: &str) -> Result<u64, Refusal> {
+            Err(Refusal::not_found(format!("there is no tree `{}`", request.tree)))
+        }
+
+        fn job_feed(&self, id: u64) -> Result<Arc<Feed>, Refusal> {
             Err(self.job(id).unwrap_err())
         }
 

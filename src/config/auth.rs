@@ -19,17 +19,21 @@ pub(super) fn read(node: &Node<'_>) -> AuthSettings {
         node.items().unwrap_or_default().iter().for_each(|node| user(node, &mut names));
         node.file.sleeps("`auth.users`");
     }
-    let secret = secrets::take(&mut map, "callback_secret", "callback_secret_file");
-    if let Some(given) = secret {
-        given.node.file.sleeps("`auth.callback_secret`");
-    }
-    if let Some(node) = map.take("callback_hosts") {
-        for host in node.items().unwrap_or_default() {
-            host.read("a host name or address, without scheme, port and path", |text| {
-                text.chars().all(|c| c.is_ascii_alphanumeric() || "-.:_[]".contains(c)).then_some(())
-            });
+    out.callback_secret = secrets::take(&mut map, "callback_secret", "callback_secret_file").and_then(|given| {
+        if let Err(error) = given.secret.signing_key() {
+            given.node.problem(error);
+            return None;
         }
-        node.file.sleeps("`auth.callback_hosts`");
+        Some(given.secret)
+    });
+    for host in map.take("callback_hosts").and_then(|node| node.items()).unwrap_or_default() {
+        let host = host.read("a host name or address, without scheme, port and path", |text| {
+            let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "-.:_[]".contains(c));
+            // `name:80` is no host; an address of IPv6 has more colons.
+            let port = text.matches(':').count() == 1;
+            (plain && !text.is_empty() && !port).then(|| text.to_owned())
+        });
+        out.callback_hosts.extend(host);
     }
     map.done();
     out

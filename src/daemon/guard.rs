@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::absent::Absent;
@@ -10,7 +11,7 @@ use super::hub::Hub;
 use super::remedies::carry;
 use super::retry::Again;
 use super::runs::Wish;
-use super::tree::{Report, TreeWatch};
+use super::tree::TreeWatch;
 use super::volume::VolumeWorker;
 use crate::config::Config;
 use crate::domain::event::Event;
@@ -19,14 +20,14 @@ use crate::domain::marker::MarkerFault;
 use crate::domain::names::{TreeId, VolumeId};
 use crate::domain::plan::Plan;
 use crate::domain::remedy::Remedy;
-use crate::domain::retention::Mode;
+use crate::domain::retention::{Mode, TreePolicy};
 use crate::domain::settings::TreeSettings;
 use crate::domain::silence::Homes;
 use crate::domain::status::VolumeView;
 use crate::domain::volume::{ABSENT, FilesystemTraits};
 use crate::probe::Prober;
 use crate::reclaim::{Brake, Engine, RunReport, Stop};
-use crate::scan::sample;
+use crate::scan::{Progress, sample};
 use crate::server::orphans::Rehearsal;
 use crate::store::{Journal, JournalError};
 use crate::system::{Clock, Holders, VolumeKey, Volumes, WritableDir, hangs_below, is_dead};
@@ -163,11 +164,14 @@ impl Guard {
     ///
     /// # Errors
     /// If the journal cannot be written.
-    pub fn look(&mut self, report: Report<'_>) -> Result<Vec<VolumeView>, GuardError> {
+    pub fn look(
+        &mut self,
+        report: &mut dyn FnMut(&TreePolicy, Progress) -> ControlFlow<()>,
+    ) -> Result<Vec<VolumeView>, GuardError> {
         self.volumes
             .iter_mut()
             .map(|volume| {
-                volume.look(true, report)?;
+                volume.look(true, &mut |_, policy, at| report(policy, at))?;
                 Ok(volume.view())
             })
             .collect()

@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
 use super::catalogues::Catalogues;
+use super::demands::Task;
 use super::jobs::Jobs;
 use super::log;
+use super::queue::Queue;
 use super::switch::Switch;
 use super::systemd::Pulse;
 use crate::domain::deletion::Cap;
@@ -22,13 +23,16 @@ use crate::domain::path::RelPath;
 use crate::domain::plan::Plan;
 use crate::domain::remedy::Remedy;
 use crate::domain::retention::Mode;
+use crate::domain::settings::AuthSettings;
 use crate::domain::status::{TreeView, VolumeView};
 use crate::domain::units::Timestamp;
 use crate::domain::volume::Unusable;
 use crate::metrics::Counters;
-use crate::server::records::{Cap as CapShape, FailureItem, Job, JobItem, JournalEntry, Verification};
+use crate::notify::Callback;
+use crate::reclaim::Settled;
+use crate::server::records::{Cap as CapShape, FailureItem, Job, JobItem, JournalEntry, Problem, Verification};
 use crate::server::shapes::{Page, Plan as PlanShape, Status};
-use crate::server::{PageQuery, Plans, Refusal};
+use crate::server::{Feed, PageQuery, Plans, Refusal};
 use crate::store::Journal;
 use crate::system::Clock;
 use crate::zlmediakit::Live;
@@ -67,13 +71,34 @@ pub(super) enum Command {
         /// Who wants it.
         who: String,
     },
+    /// Delete what a person or the gateway asked for.
+    Demand(Box<Task>),
     /// Look now.
     Look,
 }
 
+impl Command {
+    /// It has no turn before this, by the clock that does not jump.
+    pub(super) fn rests_until(&self) -> Option<Duration> {
+        match self {
+            Self::Demand(task) => Some(task.rests_until),
+            Self::Apply { .. } | Self::Retry { .. } | Self::Remedy { .. } | Self::Look => None,
+        }
+    }
+
+    /// The job that it belongs to.
+    fn job(&self) -> Option<u64> {
+        match self {
+            Self::Apply { job, .. } | Self::Remedy { job, .. } => Some(*job),
+            Self::Demand(task) => Some(task.job),
+            Self::Retry { .. } | Self::Look => None,
+        }
+    }
+}
+
 /// A worker's queue, and its view.
 struct Seat {
-    queue: Option<SyncSender<Command>>,
+    queue: Option<Arc<Queue>>,
     view: Arc<VolumeView>,
     trees: Vec<TreeId>,
     pulse: Arc<Pulse>,
@@ -87,6 +112,8 @@ pub struct Hub {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) counters: Counters,
     seats: Mutex<BTreeMap<VolumeId, Seat>>,
+    /// What is asked of each volume; it outlives its worker.
+    queues: Mutex<BTreeMap<VolumeId, Arc<Queue>>>,
     plans: Mutex<HashMap<String, Plan>>,
     jobs: Mutex<Jobs>,
     /// What should exist, and how that compares; `None` until it is known.
@@ -95,6 +122,8 @@ pub struct Hub {
     pub live: Arc<Live>,
     /// What is not recorded because of us.
     pub(super) switch: Switch,
+    /// Where the states of jobs may be told to.
+    callbacks: ArcSwapOption<AuthSettings>,
     reopen: AtomicBool,
 }
 
@@ -115,11 +144,13 @@ impl Hub {
             clock,
             counters,
             seats: Mutex::default(),
+            queues: Mutex::default(),
             plans: Mutex::default(),
             jobs: Mutex::default(),
             catalogues: ArcSwapOption::empty(),
             live,
             switch: Switch::default(),
+            callbacks: ArcSwapOption::empty(),
             reopen: AtomicBool::new(false),
         }
     }
@@ -130,7 +161,7 @@ impl Hub {
         log::write(event);
     }
 
-    pub(super) fn seat(&self, view: VolumeView, queue: Option<SyncSender<Command>>, pulse: Arc<Pulse>) {
+    pub(super) fn seat(&self, view: VolumeView, queue: Option<Arc<Queue>>, pulse: Arc<Pulse>) {
         let trees = view.trees.iter().map(|tree| tree.policy.tree.clone()).collect();
         lock(&self.seats).insert(view.name.clone(), Seat { queue, view: Arc::new(view), trees, pulse, probed: false });
     }
@@ -168,6 +199,25 @@ impl Hub {
     /// Whether that was asked for since the last time.
     pub(super) fn take_reopen(&self) -> bool {
         self.reopen.swap(false, Ordering::Relaxed)
+    }
+
+    /// The queue of a volume: the one that its last worker had, if there was one.
+    pub(super) fn queue_of(&self, volume: &VolumeId) -> Arc<Queue> {
+        lock(&self.queues).entry(volume.clone()).or_default().clone()
+    }
+
+    /// Forgets the queues of volumes that nobody works any more; the jobs that waited in them are over.
+    pub(super) fn forget_queues(&self) {
+        let left: Vec<Arc<Queue>> = {
+            let seats = lock(&self.seats);
+            let mut queues = lock(&self.queues);
+            let gone: Vec<VolumeId> = queues.keys().filter(|name| !seats.contains_key(*name)).cloned().collect();
+            gone.iter().filter_map(|name| queues.remove(name)).collect()
+        };
+        for job in left.iter().flat_map(|queue| queue.drain()).filter_map(|command| command.job()) {
+            let message = "its volume is not guarded any more".to_owned();
+            self.with_jobs(|jobs| jobs.end_early(job, Problem { code: "gone", message }, self.clock.now()));
+        }
     }
 
     pub(super) fn clear(&self) {
@@ -325,18 +375,48 @@ impl Hub {
     pub(super) fn send(&self, volume: &VolumeId, command: Command) -> Result<(), Refusal> {
         let queue = lock(&self.seats).get(volume).and_then(|seat| seat.queue.clone());
         let gone = || Refusal::unavailable("stopping", format!("volume `{volume}` takes no requests now"));
-        match queue.ok_or_else(gone)?.try_send(command) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(_)) => Err(Refusal::unavailable(
-                "queue_full",
-                format!("volume `{volume}` has too many requests waiting; try again later"),
-            )),
-            Err(TrySendError::Disconnected(_)) => Err(gone()),
-        }
+        queue.ok_or_else(gone)?.push(command).map_err(|_| {
+            let message = format!("volume `{volume}` has too many requests waiting; try again later");
+            Refusal::unavailable("queue_full", message)
+        })
     }
 
     pub(super) fn with_jobs<T>(&self, change: impl FnOnce(&mut Jobs) -> T) -> T {
         change(&mut lock(&self.jobs))
+    }
+
+    /// Deletions of a job came to an outcome.
+    pub(super) fn settled(&self, job: u64, settled: Vec<Settled>) {
+        self.with_history(|history| lock(&self.jobs).settle(job, settled, history));
+    }
+
+    /// A plan that is carried out is so far.
+    pub(super) fn advance(&self, job: u64, settled: &[Settled]) {
+        self.with_history(|history| lock(&self.jobs).advance(job, settled, history));
+    }
+
+    /// What happens to the items of a job from now on, and what is known of them by now.
+    ///
+    /// # Errors
+    /// 404 if there is none with that number.
+    pub fn feed(&self, id: u64) -> Result<Arc<Feed>, Refusal> {
+        self.with_history(|history| lock(&self.jobs).feed(id, history))
+    }
+
+    /// Where the states of jobs may be told to, from now on.
+    pub(super) fn set_callbacks(&self, auth: &AuthSettings) {
+        self.callbacks.store(Some(Arc::new(auth.clone())));
+    }
+
+    /// A receiver of a job's states, if it may be one.
+    pub(super) fn callback(&self, url: &str) -> Result<Arc<Callback>, Refusal> {
+        let settings = self.callbacks.load_full();
+        let (hosts, secret) = match settings.as_deref() {
+            Some(auth) => (auth.callback_hosts.as_slice(), auth.callback_secret.as_ref()),
+            None => (&[][..], None),
+        };
+        let made = Callback::new(url, hosts, secret);
+        made.map(Arc::new).map_err(|why| Refusal::bad_request("bad_callback", format!("`callback_url`: {why}")))
     }
 
     /// A job.

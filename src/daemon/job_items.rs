@@ -58,25 +58,30 @@ impl Tracked {
         self.expected = self.expected.saturating_add(bytes);
     }
 
-    pub(super) fn done(&mut self, done: ItemDone) {
+    /// Something came to its end that is no deletion; gives how it is shown.
+    pub(super) fn done(&mut self, done: ItemDone) -> JobItem {
         let (count, succeeded) = match done.outcome {
             Outcome::Verified | Outcome::AlreadyGone => (&mut self.verified, true),
             Outcome::Failed => (&mut self.failed, false),
             Outcome::Kept => (&mut self.kept, false),
         };
         *count += 1;
+        let item = show(&done);
         self.keep(Shown::Done(done), succeeded);
+        item
     }
 
-    pub(super) fn settle(&mut self, one: Settled) {
+    /// A deletion came to an outcome; gives how it is shown.
+    pub(super) fn settle(&mut self, one: Settled, history: &History) -> JobItem {
         let target = &one.intent.target;
         // To set aside is an attempt that keeps the file; one at a file that is set aside already is a deletion.
         let aside = target.rule == RuleKind::Quarantine && one.intent.retry_of.is_none();
         let (outcome, cause, detail) = match &one.attempt {
             Attempt::Failed { .. } if !aside => {
                 self.trying.push(one.failure());
+                let item = planned(&one.intent.target, Some(&one), history);
                 self.keep(Shown::Trying(Box::new(one)), false);
-                return;
+                return item;
             }
             Attempt::Failed { cause, error, .. } => (Outcome::Failed, Some(*cause), Some(error.clone())),
             Attempt::Kept { why } if aside && why == SparedReason::Quarantined.as_str() => {
@@ -87,7 +92,12 @@ impl Tracked {
             Attempt::AlreadyGone => (Outcome::AlreadyGone, None, None),
         };
         let target = one.intent.target;
-        self.done(ItemDone { tree: target.tree, path: target.path, bytes: target.bytes, outcome, cause, detail });
+        self.done(ItemDone { tree: target.tree, path: target.path, bytes: target.bytes, outcome, cause, detail })
+    }
+
+    /// Some of it failed at first.
+    pub(super) fn tried_again(&self) -> bool {
+        !self.trying.is_empty()
     }
 
     fn keep(&mut self, item: Shown, succeeded: bool) {
@@ -126,19 +136,23 @@ impl Tracked {
 impl Shown {
     fn show(&self, history: &History) -> JobItem {
         match self {
-            Self::Done(done) => JobItem {
-                tree: done.tree.to_string(),
-                path: Path::from(&done.path),
-                outcome: Some(done.outcome.as_str()),
-                cause: done.cause.map(Cause::as_str),
-                holder: None,
-                attempts: 1,
-                next_attempt: None,
-                bytes: done.bytes.0,
-                detail: done.detail.clone(),
-            },
+            Self::Done(done) => show(done),
             Self::Trying(one) => planned(&one.intent.target, Some(one), history),
         }
+    }
+}
+
+fn show(done: &ItemDone) -> JobItem {
+    JobItem {
+        tree: done.tree.to_string(),
+        path: Path::from(&done.path),
+        outcome: Some(done.outcome.as_str()),
+        cause: done.cause.map(Cause::as_str),
+        holder: None,
+        attempts: 1,
+        next_attempt: None,
+        bytes: done.bytes.0,
+        detail: done.detail.clone(),
     }
 }
 

@@ -1,29 +1,32 @@
-//! What persons asked for, and how far it is: plans that are carried out, and remedies.
+//! What persons asked for, and how far it is: plans that are carried out, remedies, and deletions.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use super::job_items::{ItemDone, Tracked};
 use crate::domain::deletion::{Attempt, Outcome, RuleKind, Target};
 use crate::domain::history::History;
 use crate::domain::remedy::RemedyKind;
 use crate::domain::units::{Bytes, Timestamp};
+use crate::notify::Callback;
 use crate::reclaim::{RunReport, Settled};
-use crate::server::PageQuery;
-use crate::server::Refusal;
 use crate::server::records::{Job, JobItem, JobState, Problem};
 use crate::server::shapes::{Page, Path};
+use crate::server::{Feed, PageQuery, Refusal};
 
 /// So many jobs are remembered; the journal keeps the rest.
 const KEPT: usize = 100;
+
+/// The word for a job that deletes what was asked for.
+const DELETION: &str = "deletion";
 
 /// What a job is about.
 enum Work {
     /// A plan: every recording is known from the start.
     Plan { targets: Vec<Target>, settled: Vec<Settled> },
-    /// A remedy: what it is about is known once the worker has looked.
-    Remedy(RemedyKind, Tracked),
+    /// A remedy or a deletion: what it is about is known once the worker has looked. The word for what is done.
+    Tracked(&'static str, Tracked),
 }
 
 struct Record {
@@ -35,6 +38,31 @@ struct Record {
     problem: Option<Problem>,
     /// A person ended it.
     cancelled: Arc<AtomicBool>,
+    /// Who listens to what happens to its items.
+    feeds: Vec<Weak<Feed>>,
+    /// Who is told of its states, and how it stood when it began.
+    callback: Option<Arc<Callback>>,
+    at_start: Option<Job>,
+}
+
+impl Record {
+    /// Something of it failed at first: it may be tried again still.
+    fn may_wait(&self) -> bool {
+        match &self.work {
+            Work::Plan { settled, .. } => settled.iter().any(|one| matches!(one.attempt, Attempt::Failed { .. })),
+            Work::Tracked(_, tracked) => tracked.tried_again(),
+        }
+    }
+
+    /// Tells whoever listens of an item; it is made only if somebody does.
+    fn tell(&self, item: impl FnOnce() -> JobItem) {
+        let mut feeds = self.feeds.iter().filter_map(Weak::upgrade).peekable();
+        if feeds.peek().is_none() {
+            return;
+        }
+        let item = item();
+        feeds.for_each(|feed| feed.push(item.clone()));
+    }
 }
 
 /// How far a job is.
@@ -60,7 +88,17 @@ impl Jobs {
 
     /// A job for a remedy; what it is about is told by [`Jobs::expand`].
     pub(super) fn add_remedy(&mut self, id: u64, kind: RemedyKind) {
-        self.enter(id, Work::Remedy(kind, Tracked::default()));
+        self.enter(id, Work::Tracked(kind.as_str(), Tracked::default()));
+    }
+
+    /// A job for a deletion of so many recordings, as far as that is known. Its states are told to `callback`.
+    pub(super) fn add_demand(&mut self, id: u64, total: usize, callback: Option<Arc<Callback>>) {
+        let mut tracked = Tracked::default();
+        tracked.expand(total, Bytes::ZERO);
+        self.enter(id, Work::Tracked(DELETION, tracked));
+        if let Some(record) = self.0.get_mut(&id) {
+            record.callback = callback;
+        }
     }
 
     fn enter(&mut self, id: u64, work: Work) {
@@ -72,10 +110,19 @@ impl Jobs {
             finished: None,
             problem: None,
             cancelled: Arc::default(),
+            feeds: Vec::new(),
+            callback: None,
+            at_start: None,
         };
         self.0.insert(id, record);
         while self.0.len() > KEPT {
-            self.0.pop_first();
+            // What is not over is never forgotten, and what waits for retries only if nothing else can be.
+            let over = |waits: bool| {
+                let record = self.0.iter().find(|(_, one)| one.finished.is_some() && one.may_wait() == waits);
+                record.map(|(id, _)| *id)
+            };
+            let Some(oldest) = over(false).or_else(|| over(true)) else { break };
+            self.0.remove(&oldest);
         }
     }
 
@@ -88,7 +135,20 @@ impl Jobs {
         let record = self.0.get_mut(&id).filter(|record| record.state != JobState::Cancelled)?;
         record.state = JobState::Running;
         record.started = Some(now);
-        Some(record.cancelled.clone())
+        let cancelled = record.cancelled.clone();
+        // Nothing of it has failed yet, so no history is needed.
+        let at_start = self.get(id, &History::default()).ok();
+        if let Some(record) = self.0.get_mut(&id) {
+            record.at_start = at_start;
+        }
+        Some(cancelled)
+    }
+
+    /// Jobs whose states are told to somebody: how each stood when it began, and to whom.
+    pub(super) fn told(&self) -> Vec<(u64, Option<Job>, Arc<Callback>)> {
+        // One that waits in the queue is told of once it begins, or is over without that.
+        let begun = self.0.iter().filter(|(_, record)| record.at_start.is_some() || record.finished.is_some());
+        begun.filter_map(|(id, record)| Some((*id, record.at_start.clone(), record.callback.clone()?))).collect()
     }
 
     /// A plan's run ended. What a remedy deletes is told by [`Jobs::settle`] alone, and its end by [`Jobs::end_remedy`].
@@ -98,7 +158,32 @@ impl Jobs {
         record.reclaimed = report.reclaimed;
         match &mut record.work {
             Work::Plan { settled, .. } => *settled = report.settled,
-            Work::Remedy(..) => {}
+            Work::Tracked(..) => {}
+        }
+    }
+
+    /// A plan that is carried out is so far.
+    pub(super) fn advance(&mut self, id: u64, more: &[Settled], history: &History) {
+        let Some(record) = self.0.get_mut(&id) else { return };
+        match &mut record.work {
+            Work::Plan { settled, .. } => settled.extend_from_slice(more),
+            // Whoever carries it out tells of each item.
+            Work::Tracked(..) => return,
+        }
+        for one in more {
+            record.tell(|| planned(&one.intent.target, Some(one), history));
+        }
+    }
+
+    /// It is over before it began.
+    pub(super) fn end_early(&mut self, id: u64, problem: Problem, now: Timestamp) {
+        self.end_remedy(id, Bytes::ZERO, Some(problem), now);
+    }
+
+    /// So many bytes came back so far, as measured.
+    pub(super) fn reclaimed(&mut self, id: u64, bytes: Bytes) {
+        if let Some(record) = self.0.get_mut(&id) {
+            record.reclaimed = bytes;
         }
     }
 
@@ -120,7 +205,7 @@ impl Jobs {
 
     fn tracked(&mut self, id: u64) -> Option<&mut Tracked> {
         match &mut self.0.get_mut(&id)?.work {
-            Work::Remedy(_, tracked) => Some(tracked),
+            Work::Tracked(_, tracked) => Some(tracked),
             Work::Plan { .. } => None,
         }
     }
@@ -134,23 +219,49 @@ impl Jobs {
 
     /// Something of a remedy that is no deletion came to its end.
     pub(super) fn item(&mut self, id: u64, done: ItemDone) {
-        if let Some(tracked) = self.tracked(id) {
-            tracked.done(done);
+        let Some(record) = self.0.get_mut(&id) else { return };
+        if let Work::Tracked(_, tracked) = &mut record.work {
+            let item = tracked.done(done);
+            record.tell(|| item);
         }
     }
 
     /// Deletions of a remedy came to an outcome; those that failed are tried again, and counted by how they stand by then.
-    pub(super) fn settle(&mut self, id: u64, settled: Vec<Settled>) {
-        if let Some(tracked) = self.tracked(id) {
-            settled.into_iter().for_each(|one| tracked.settle(one));
+    pub(super) fn settle(&mut self, id: u64, settled: Vec<Settled>, history: &History) {
+        let Some(record) = self.0.get_mut(&id) else { return };
+        for one in settled {
+            if let Work::Tracked(_, tracked) = &mut record.work {
+                let item = tracked.settle(one, history);
+                record.tell(|| item);
+            }
         }
+    }
+
+    /// What happens to its items from now on, after what is known of them by now.
+    pub(super) fn feed(&mut self, id: u64, history: &History) -> Result<Arc<Feed>, Refusal> {
+        let record = self.0.get_mut(&id).ok_or_else(|| unknown(id))?;
+        let feed = Arc::new(Feed::default());
+        match &record.work {
+            Work::Plan { settled, .. } => {
+                settled.iter().for_each(|one| feed.push(planned(&one.intent.target, Some(one), history)));
+            }
+            Work::Tracked(_, tracked) => tracked.items(history).for_each(|item| feed.push(item)),
+        }
+        record.feeds.retain(|feed| feed.strong_count() > 0);
+        record.feeds.push(Arc::downgrade(&feed));
+        Ok(feed)
+    }
+
+    /// The guard ends: nobody listens any more.
+    pub(super) fn close_feeds(&self) {
+        self.0.values().flat_map(|record| &record.feeds).filter_map(Weak::upgrade).for_each(|feed| feed.close());
     }
 
     pub(super) fn get(&self, id: u64, history: &History) -> Result<Job, Refusal> {
         let record = self.0.get(&id).ok_or_else(|| unknown(id))?;
         let (kind, counts) = match &record.work {
             Work::Plan { targets, settled } => ("plan", of_plan(targets, settled, history)),
-            Work::Remedy(kind, tracked) => (kind.as_str(), tracked.counts(history)),
+            Work::Tracked(kind, tracked) => (*kind, tracked.counts(history)),
         };
         let waits = record.state == JobState::Done && counts.waiting > 0;
         Ok(Job {
@@ -189,14 +300,23 @@ impl Jobs {
                 });
                 page.slice(wanted(items, outcome))
             }
-            Work::Remedy(_, tracked) => page.slice(wanted(tracked.items(history), outcome)),
+            Work::Tracked(_, tracked) => page.slice(wanted(tracked.items(history), outcome)),
         }
     }
 
-    pub(super) fn cancel(&mut self, id: u64) -> Result<(), Refusal> {
+    /// Somebody still wants it.
+    pub(super) fn wanted(&self, id: u64) -> bool {
+        self.0.get(&id).is_some_and(|record| record.state != JobState::Cancelled)
+    }
+
+    /// A person ends it: nothing more of it is begun. One that has not begun is over by that.
+    pub(super) fn cancel(&mut self, id: u64, now: Timestamp) -> Result<(), Refusal> {
         let record = self.0.get_mut(&id).ok_or_else(|| unknown(id))?;
         match record.state {
             JobState::Queued | JobState::Running => {
+                if record.state == JobState::Queued {
+                    record.finished = Some(now);
+                }
                 record.state = JobState::Cancelled;
                 record.cancelled.store(true, Ordering::Relaxed);
                 Ok(())

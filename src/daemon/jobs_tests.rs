@@ -109,8 +109,8 @@ fn a_deletion_that_failed_counts_by_how_it_stands_now() {
     expanded(&mut jobs, 4);
     let rule = RuleKind::Orphan;
     let kept = Attempt::Kept { why: "it changed".to_owned() };
-    jobs.settle(1, vec![settled(5, "a", rule, verified()), settled(6, "b", rule, failed("busy"))]);
-    jobs.settle(1, vec![settled(7, "c", rule, failed("busy")), settled(8, "d", rule, kept)]);
+    jobs.settle(1, vec![settled(5, "a", rule, verified()), settled(6, "b", rule, failed("busy"))], &history);
+    jobs.settle(1, vec![settled(7, "c", rule, failed("busy")), settled(8, "d", rule, kept)], &history);
     history.failures.extend([(6, failing(6)), (7, failing(7))]);
     jobs.end_remedy(1, Bytes(10), None, Timestamp::from_secs(9));
     let check = |history: &History, state, expected| {
@@ -143,6 +143,7 @@ fn what_is_set_aside_has_succeeded_and_what_could_not_be_is_not_tried_again() {
             settled(7, "c", rule, kept("hold")),
             settled(8, "d", rule, Attempt::AlreadyGone),
         ],
+        &history,
     );
     assert_eq!(numbers(&jobs, &history), [4, 2, 1, 0, 1]);
 }
@@ -177,13 +178,52 @@ fn a_job_about_very_many_keeps_those_that_a_person_would_ask_about() {
 fn what_is_cancelled_does_not_begin_and_a_plan_is_no_remedy() {
     let (mut jobs, history) = (Jobs::default(), History::default());
     jobs.add_remedy(1, RemedyKind::Delete);
-    jobs.cancel(1).unwrap();
+    jobs.cancel(1, Timestamp::from_secs(3)).unwrap();
     assert!(jobs.begin(1, Timestamp::from_secs(0)).is_none());
-    assert_eq!(jobs.get(1, &history).unwrap().state, JobState::Cancelled);
+    let job = jobs.get(1, &history).unwrap();
+    assert_eq!((job.state, job.finished.is_some()), (JobState::Cancelled, true));
 
     jobs.add(1, vec![target("a", RuleKind::Pressure)]);
     jobs.item(1, done("a", Outcome::Failed));
     expanded(&mut jobs, 3);
     let job = jobs.get(1, &history).unwrap();
     assert_eq!((job.kind, job.total, job.failed, job.expected_bytes), ("plan", 1, 0, 10));
+}
+
+#[test]
+fn a_job_that_is_not_over_is_never_forgotten_and_one_that_waits_last() {
+    let (mut jobs, mut history) = (Jobs::default(), History::default());
+    let at = Timestamp::from_secs(0);
+    jobs.add_demand(1, 3, None);
+    assert!(jobs.begin(1, at).is_some());
+    for id in 2..=300 {
+        jobs.add_demand(id, 1, None);
+        jobs.begin(id, at).unwrap();
+        if id == 2 {
+            jobs.settle(id, vec![settled(9, "a", RuleKind::Requested, failed("busy"))], &history);
+            history.failures.insert(9, failing(9));
+        }
+        jobs.end_remedy(id, Bytes::ZERO, None, at);
+    }
+    let state = |id| jobs.get(id, &history).ok().map(|job| job.state);
+    let expected = [Some(JobState::Running), Some(JobState::Waiting), None, None, Some(JobState::Done)];
+    assert_eq!([1, 2, 3, 200, 300].map(state), expected);
+}
+
+#[test]
+fn who_listens_hears_what_came_before_and_what_comes_until_nobody_does() {
+    let (mut jobs, history) = (Jobs::default(), History::default());
+    jobs.add_demand(1, 3, None);
+    jobs.item(1, done("a", Outcome::AlreadyGone));
+    let feed = jobs.feed(1, &history).unwrap();
+    jobs.settle(1, vec![settled(5, "b", RuleKind::Requested, verified())], &history);
+    jobs.item(1, done("c", Outcome::Kept));
+    let heard: Vec<_> = feed.take().0.into_iter().map(|item| (item.path.path, item.outcome)).collect();
+    let wanted = [("a", "already_gone"), ("b", "verified"), ("c", "kept")];
+    assert_eq!(heard, wanted.map(|(path, outcome)| (path.to_owned(), Some(outcome))));
+    jobs.close_feeds();
+    assert!(feed.closed());
+    drop(feed);
+    jobs.item(1, done("d", Outcome::Kept));
+    assert!(jobs.feed(2, &history).is_err());
 }

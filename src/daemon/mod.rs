@@ -2,8 +2,11 @@
 
 mod absent;
 mod alerts;
+mod callbacks;
 mod canary;
 mod catalogues;
+mod demand_calls;
+mod demands;
 mod foreign;
 mod guard;
 mod hub;
@@ -17,6 +20,7 @@ mod media;
 mod moment;
 mod orphan_calls;
 mod orphan_pages;
+mod queue;
 mod reading;
 mod remedies;
 mod retry;

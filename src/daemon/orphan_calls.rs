@@ -145,7 +145,7 @@ impl Hub {
     }
 
     /// The rules of the tree with that name.
-    fn policy(&self, name: &str) -> Result<Arc<TreePolicy>, Refusal> {
+    pub(super) fn policy(&self, name: &str) -> Result<Arc<TreePolicy>, Refusal> {
         let all = self.policies();
         all.iter().find(|policy| policy.tree.as_str() == name).cloned().ok_or_else(|| {
             let known: Vec<&str> = all.iter().map(|policy| policy.tree.as_str()).collect();

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::daemon::orphan_pages::tests::{Fake, orphan};
+use crate::daemon::queue::Queue;
 use crate::daemon::systemd::Pulse;
 use crate::domain::conditions::tests::volume;
 use crate::domain::orphan::{Playable, Verdict, Witness};
@@ -231,15 +232,15 @@ fn without_catalogues_lists_are_empty_and_nobody_reads_hook_records() {
 #[test]
 fn a_remedy_is_a_job_in_the_queue_of_its_volume_and_a_full_queue_leaves_none() {
     let (_home, hub) = hub(Mode::Enforce, &[]);
-    let (queue, commands) = sync_channel(1);
-    hub.seat(hub.views().remove(0), Some(queue), Arc::new(Pulse::default()));
+    let queue = Arc::new(Queue::holding(1));
+    hub.seat(hub.views().remove(0), Some(queue.clone()), Arc::new(Pulse::default()));
     let leftovers = request(json!({"tree": "live", "all": true, "kind": "leftover"}));
     let Ok(Remedied::Job(job)) = hub.remedy(RemedyKind::Delete, &leftovers, "ops") else { panic!("no job") };
     assert_eq!(hub.job(job).unwrap().kind, "delete");
     let refused = hub.remedy(RemedyKind::Delete, &leftovers, "ops").unwrap_err();
     assert_eq!((refused.status, refused.code), (503, "queue_full"));
     assert!(hub.job(job + 1).is_err(), "a job is left behind");
-    let Ok(Command::Remedy { job: queued, remedy, who }) = commands.try_recv() else { panic!("nothing is queued") };
+    let Some(Command::Remedy { job: queued, remedy, who }) = queue.drain().pop() else { panic!("nothing is queued") };
     assert_eq!((queued, remedy.which, who.as_str()), (job, Which::All, "ops"));
 }
 

@@ -136,14 +136,16 @@ impl Reader {
                 let _ = answer.try_send(self.hand(&self.disk()).rehearse(&work.remedy));
             }
             RowWish::Change { job: None, who } => {
-                if let Some(problem) = self.hand(&self.disk()).change(&work.remedy, None, &who).problem {
+                if let Some(problem) = self.hand(&self.disk()).change(&work.remedy, None, &who, &|| false).problem {
                     let text = format!("catalogue {}: {}", self.keeper.name(), problem.message);
                     self.hub.record(&Event::Remark { text, urgent: false });
                 }
             }
             RowWish::Change { job: Some(job), who } => {
-                if self.hub.with_jobs(|jobs| jobs.begin(job, self.hub.now())).is_some() {
-                    let relief = self.hand(&self.disk()).change(&work.remedy, Some(job), &who);
+                if let Some(cancelled) = self.hub.with_jobs(|jobs| jobs.begin(job, self.hub.now())) {
+                    // Only a person ends it: a reload waits for the chunk at hand, and the job goes on.
+                    let stop = || cancelled.load(Ordering::Relaxed);
+                    let relief = self.hand(&self.disk()).change(&work.remedy, Some(job), &who, &stop);
                     let now = self.hub.now();
                     self.hub.with_jobs(|jobs| jobs.end_remedy(job, relief.reclaimed, relief.problem, now));
                 }

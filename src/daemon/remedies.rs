@@ -107,20 +107,20 @@ impl VolumeWorker {
                     return Ok(Relief::refused("read_only", "its catalogue has no rows that could be changed"));
                 };
                 let hand = Hand { keeper: &keeper, catalogues: &self.catalogues, hub, disk: &disk };
-                Ok(hand.change(remedy, Some(job), who))
+                Ok(hand.change(remedy, Some(job), who, stop))
             }
             RemedyKind::Quarantine | RemedyKind::Delete => {
                 if let Err(text) = self.within_cap(index, remedy)? {
                     return Ok(Relief::refused("cap", text));
                 }
                 let reclaimed = Cell::new(Bytes::ZERO);
-                let tell = |change| {
-                    hub.with_jobs(|jobs| match change {
-                        Change::Chosen(count, bytes) => jobs.expand(job, count, bytes),
-                        Change::Kept(tree, path, bytes, why) => jobs.item(job, kept(tree, path, bytes, why)),
-                        Change::Settled(settled) => jobs.settle(job, settled),
-                        Change::Reclaimed(bytes) => reclaimed.set(reclaimed.get().saturating_add(bytes)),
-                    });
+                let tell = |change| match change {
+                    Change::Chosen(count, bytes) => hub.with_jobs(|jobs| jobs.expand(job, count, bytes)),
+                    Change::Kept(tree, path, bytes, why) => {
+                        hub.with_jobs(|jobs| jobs.item(job, kept(tree, path, bytes, why)));
+                    }
+                    Change::Settled(settled) => hub.settled(job, settled),
+                    Change::Reclaimed(bytes) => reclaimed.set(reclaimed.get().saturating_add(bytes)),
                 };
                 self.clear(index, remedy, &wish, stop, &|_| (), &tell)?;
                 Ok(Relief { reclaimed: reclaimed.get(), problem: None })

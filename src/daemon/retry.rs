@@ -1,9 +1,9 @@
 //! What an earlier run left to do: failed deletions that are due, and deleted files that somebody has open.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use super::volume::VolumeWorker;
-use crate::domain::deletion::{Attempt, Cause, Failure, RuleKind, Seq, Trigger};
+use crate::domain::deletion::{Attempt, Cause, Failure, RuleKind, Seq, SparedReason, Trigger};
 use crate::domain::event::Event;
 use crate::domain::journal::{Entry, GUARD, NoteKind};
 use crate::domain::plan::spared_now;
@@ -56,7 +56,7 @@ impl VolumeWorker {
         let mut allowed: Vec<Bytes> = basis.allowances.iter().map(|allowance| allowance.pressure).collect();
         let moment = self.clock.skew().at(self.now());
         let files = due.iter().map(|failure| (failure.target.inode, failure.target.fingerprint)).collect();
-        let spared: Vec<HashSet<_>> = basis.trees.iter().map(|tree| spared_now(tree, &files, &moment)).collect();
+        let spared: Vec<HashMap<_, _>> = basis.trees.iter().map(|tree| spared_now(tree, &files, &moment)).collect();
         let (mut chosen, mut unneeded, mut saved) = (Vec::new(), Vec::new(), Vec::new());
         for failure in due {
             // What is spared or not needed takes nobody's place.
@@ -65,8 +65,12 @@ impl VolumeWorker {
             }
             let target = &failure.target;
             let Some(index) = basis.trees.iter().position(|tree| tree.policy.tree == target.tree) else { continue };
-            if spared[index].contains(&(target.inode, target.fingerprint)) {
-                continue;
+            // What was asked for may be young.
+            let asked = matches!(target.trigger, Trigger::Operator | Trigger::Gateway);
+            match spared[index].get(&(target.inode, target.fingerprint)) {
+                Some(SparedReason::Young) if asked => {}
+                Some(_) => continue,
+                None => {}
             }
             if target.rule == RuleKind::Orphan
                 && let Some(why) = self.no_orphan(target)
@@ -102,7 +106,8 @@ impl VolumeWorker {
         for some in chosen.chunks(batch) {
             if !stop() {
                 let run = (self.next_run_if_any(), who);
-                settled.extend(self.engine.retry(&self.handles(), some.to_vec(), run, stop)?);
+                let trees = self.handles_for(some.iter().map(|failure| &failure.target));
+                settled.extend(self.engine.retry(&trees, some.to_vec(), run, stop)?);
             }
         }
         self.note_settled(&settled);

@@ -23,6 +23,7 @@ use crate::domain::path::RelPath;
 use crate::domain::remedy::{Remedy, RemedyKind, Which};
 use crate::domain::retention::Mode;
 use crate::domain::units::{Bytes, Timestamp};
+use crate::reclaim::Stop;
 use crate::server::orphans::{Rehearsal, Rehearsed};
 use crate::store::DatabaseError;
 use crate::system::mp4::examine;
@@ -43,12 +44,13 @@ struct Work<'a> {
     remedy: &'a Remedy,
     job: Option<u64>,
     who: &'a str,
+    stop: Stop<'a>,
 }
 
 impl Hand<'_> {
-    /// Does what was asked for.
-    pub(super) fn change(&self, remedy: &Remedy, job: Option<u64>, who: &str) -> Relief {
-        let work = Work { remedy, job, who };
+    /// Does what was asked for. Between two chunks of rows `stop` is asked whether to begin nothing more.
+    pub(super) fn change(&self, remedy: &Remedy, job: Option<u64>, who: &str, stop: Stop<'_>) -> Relief {
+        let work = Work { remedy, job, who, stop };
         if self.keeper.known().is_none() {
             return Relief::refused("untrusted", format!("catalogue `{}` is not trusted now", self.keeper.name()));
         }
@@ -65,7 +67,7 @@ impl Hand<'_> {
     /// # Errors
     /// A sentence that says why that cannot be told.
     pub(super) fn rehearse(&self, remedy: &Remedy) -> Result<Rehearsal, String> {
-        let work = Work { remedy, job: None, who: "" };
+        let work = Work { remedy, job: None, who: "", stop: &|| false };
         let orphans = self.proven(&work).map_err(|error| chain(&error))?;
         let mut out = Rehearsal { total: orphans.len() as u64, items: Vec::new() };
         for orphan in orphans.into_iter().take(Rehearsal::SHOWN) {
@@ -91,7 +93,7 @@ impl Hand<'_> {
         for (path, row) in listed {
             self.item(work, &path, Outcome::AlreadyGone, &format!("row {row} knows it already"));
         }
-        while !rest.is_empty() {
+        while !rest.is_empty() && !(work.stop)() {
             let chunk: Vec<Orphan> = rest.drain(..rest.len().min(CHUNK)).collect();
             let mut rows = Vec::new();
             for orphan in chunk {
@@ -144,7 +146,7 @@ impl Hand<'_> {
     /// Removes rows without a file.
     fn remove_missing(&self, work: &Work<'_>) -> Result<(), Failed> {
         let mut after = None;
-        loop {
+        while !(work.stop)() {
             let page = self.catalogues.findings.missing(Some(&work.remedy.tree), after.as_ref(), CHUNK)?;
             let Some(last) = page.last().cloned() else { return Ok(()) };
             after = Some(last);
@@ -174,6 +176,7 @@ impl Hand<'_> {
             let removed: Vec<_> = forgotten.into_iter().map(|row| (row.path, row.row)).collect();
             self.tell(&work.remedy.tree, Changed::Removed, &removed, work.who);
         }
+        Ok(())
     }
 
     fn wants(&self, work: &Work<'_>, row: &Missing) -> bool {

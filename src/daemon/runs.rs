@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
+use super::demands::Desk;
 use super::tree::TreeWatch;
 use super::volume::{DEADLINE, VolumeWorker};
 use crate::domain::deletion::{Attempt, Cap, RunResult, Seq, Target, Trigger};
 use crate::domain::event::Event;
 use crate::domain::history::{CapTrip, History};
 use crate::domain::plan::Plan;
-use crate::domain::recording::Tally;
 use crate::domain::status::{PlanBasis, RunSummary, Stall};
 use crate::domain::units::Bytes;
 use crate::domain::volume::Unusable;
-use crate::reclaim::{Order, RunReport, Settled, Stop};
+use crate::reclaim::{Order, Run, RunReport, Settled, Stop};
 use crate::store::JournalError;
 
 /// Who wants a plan carried out, and how.
@@ -119,6 +119,7 @@ impl VolumeWorker {
             expiring,
             marks: self.marks.clone(),
             promised: self.journal().with_history(|history| history.held_open(&names)),
+            asked: None,
         }
     }
 
@@ -141,31 +142,33 @@ impl VolumeWorker {
         Ok(report)
     }
 
-    /// Carries an order out. Where what was chosen gives back less than it should, more is chosen, as long as there is some.
+    /// Carries an order out. Where what was chosen gives back less than it should, more is chosen, as long as there is some. Between two
+    /// batches it gives way to what was asked for meanwhile.
     fn carry_on(&mut self, order: Order, exactly: bool, stop: Stop<'_>) -> Result<RunReport, JournalError> {
-        let trees = self.handles();
-        let machine = self.machine.clone();
-        let watched: Vec<_> = trees.values().map(|tree| tree.dir.clone()).collect();
+        let (job, desk) = (order.job, self.desk.clone());
+        // A job is told how far it is.
+        let give_way = || job.is_some() || desk.as_ref().is_some_and(Desk::demanded);
         let mut run = self.engine.begin(order)?;
         let mut more = Vec::new();
         let mut seen = 0;
+        let mut progress = false;
         loop {
-            let prober = &mut self.prober;
-            let mut probe = || {
-                let reading = prober.read(DEADLINE)?;
-                // A tree that was unmounted or replaced meanwhile ends the run.
-                watched.iter().try_for_each(|dir| dir.still_there())?;
-                Ok(reading)
-            };
-            let busy = || machine.busy();
-            self.engine.carry_on(&mut run, std::mem::take(&mut more), &trees, &mut probe, &busy, stop)?;
+            self.carry_some(&mut run, std::mem::take(&mut more), &give_way, stop)?;
             let settled = &run.report().settled[seen..];
             seen += settled.len();
             self.note_settled(settled);
-            let progress = settled.iter().any(|one| matches!(one.attempt, Attempt::Verified { .. }));
+            if let (Some(desk), Some(job)) = (&desk, job) {
+                desk.hub.advance(job, settled);
+            }
+            progress |= settled.iter().any(|one| matches!(one.attempt, Attempt::Verified { .. }));
+            if run.gave_way() {
+                self.attend();
+                continue;
+            }
             if exactly || !run.wants_more() || !progress || run.report().reading.is_err() {
                 return self.engine.end(run);
             }
+            progress = false;
             self.reading.clone_from(&run.report().reading);
             self.ask_shared();
             more = self
@@ -179,21 +182,37 @@ impl VolumeWorker {
         }
     }
 
+    /// Carries a run on, until all that was chosen is through, it is stopped, or gives way.
+    pub(super) fn carry_some(
+        &mut self,
+        run: &mut Run,
+        more: Vec<Target>,
+        give_way: &dyn Fn() -> bool,
+        stop: Stop<'_>,
+    ) -> Result<(), JournalError> {
+        let trees = self.handles_for(more.iter());
+        let machine = self.machine.clone();
+        let watched: Vec<_> = trees.values().map(|tree| tree.dir.clone()).collect();
+        let prober = &mut self.prober;
+        let mut probe = || {
+            let reading = prober.read(DEADLINE)?;
+            // A tree that was unmounted or replaced meanwhile ends the run.
+            watched.iter().try_for_each(|dir| dir.still_there())?;
+            Ok(reading)
+        };
+        let busy = || machine.busy();
+        self.engine.carry_on(run, more, &trees, &mut probe, (&busy, give_way), stop)
+    }
+
     fn after_run(&mut self, report: &RunReport, began: Duration) {
         let took = self.engine.clock.boottime().saturating_sub(began);
         let now = self.now();
-        let mut deleted = Tally::default();
-        for one in &report.settled {
-            if let Attempt::Verified { freed, .. } = &one.attempt {
-                deleted.add(*freed);
-            }
-        }
         self.last_run = Some(RunSummary {
             at: now,
             result: report.result,
             why: report.why.clone(),
             took,
-            deleted,
+            deleted: report.deleted,
             reclaimed: report.reclaimed,
         });
         let by_pressure = report.settled.iter().any(|one| one.intent.target.trigger == Trigger::Pressure);

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::alerts::{Alerts, compare, open_database};
+use super::callbacks;
 use super::catalogues::Catalogues;
 use super::guard::{Guard, Parts};
 use super::hub::{Hub, lock};
@@ -29,6 +30,7 @@ use crate::domain::status::{TreeView, VolumeView};
 use crate::domain::units::show_duration;
 use crate::metrics::{Known, render};
 use crate::reclaim::Brake;
+use crate::server::deletions::DeletionRequest;
 use crate::server::hook_records::HookKept;
 use crate::server::orphans::{Missing, Orphan, OrphansWanted, Remedied, RemedyRequest};
 use crate::server::records::{
@@ -36,8 +38,8 @@ use crate::server::records::{
 };
 use crate::server::shapes::{Catalogue, Channel, Page, Status};
 use crate::server::{
-    Auth, Backend, ControlError, ControlSocket, Limits, PageQuery, Plans, Refusal, metrics_router, operator_token,
-    router, serve_tcp,
+    Auth, Backend, ControlError, ControlSocket, Feed, Limits, PageQuery, Plans, Refusal, metrics_router,
+    operator_token, router, serve_tcp,
 };
 use crate::store::HookRecord;
 use crate::system::raise_open_files;
@@ -204,6 +206,7 @@ impl Daemon {
         tasks.spawn(systemd::tell(self.hub.clone(), shutdown.clone()));
         tasks.spawn(self.alerts.notifier.clone().run(shutdown.clone()));
         tasks.spawn(live::watch(self.hub.clone(), shutdown.clone()));
+        tasks.spawn(callbacks::tell(self.hub.clone(), shutdown.clone()));
         let quiet = Arc::new(AtomicBool::new(false));
         let (alerts, quieten) = (self.alerts.clone(), quiet.clone());
         std::thread::Builder::new()
@@ -215,6 +218,7 @@ impl Daemon {
         systemd::stopping();
         self.ending.store(true, Ordering::Relaxed);
         lock(&self.running).stop.store(true, Ordering::Relaxed);
+        self.hub.with_jobs(|jobs| jobs.close_feeds());
         let _ = end.send(true);
         let _ = tokio::time::timeout(GRACE, async { while tasks.join_next().await.is_some() {} }).await;
         Ok(())
@@ -434,6 +438,7 @@ fn run(config: Config, guard: Guard, hub: &Arc<Hub>, parts: &Parts, before: Read
     for text in &config.dormant {
         hub.record(&Event::Remark { text: text.clone(), urgent: false });
     }
+    hub.set_callbacks(&config.auth);
     let stop = Arc::new(AtomicBool::new(false));
     let mut workers = Vec::new();
     for volume in guard.volumes {
@@ -441,6 +446,7 @@ fn run(config: Config, guard: Guard, hub: &Arc<Hub>, parts: &Parts, before: Read
             .map_err(|source| DaemonError::Start { what: "worker", source })?;
         workers.push(worker);
     }
+    hub.forget_queues();
     let readers = Readers::start(&config, parts, hub, before)
         .map_err(|source| DaemonError::Start { what: "reader of a catalogue", source })?;
     Ok(Running { config, workers, readers, catalogues: parts.catalogues.clone(), stop })
@@ -495,8 +501,19 @@ impl Backend for Daemon {
         self.hub.job_items(id, outcome, page)
     }
 
+    fn delete(&self, request: &DeletionRequest, who: &str) -> Result<u64, Refusal> {
+        let policy = self.hub.deletable(&request.tree)?;
+        let (demand, malformed) = request.demand()?;
+        self.hub.accept_demand(&policy, demand, malformed, who, request.callback_url.as_deref())
+    }
+
+    fn job_feed(&self, id: u64) -> Result<Arc<Feed>, Refusal> {
+        self.hub.feed(id)
+    }
+
     fn cancel(&self, id: u64, _who: &str) -> Result<Job, Refusal> {
-        self.hub.with_jobs(|jobs| jobs.cancel(id))?;
+        let now = self.hub.now();
+        self.hub.with_jobs(|jobs| jobs.cancel(id, now))?;
         self.hub.job(id)
     }
 

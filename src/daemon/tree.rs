@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::inspect::{Compared, FavouritesOf};
+use super::volume::VolumeWorker;
 use crate::domain::deletion::{Attempt, NOT_BEGUN, Seq};
 use crate::domain::event::Event;
 use crate::domain::history::History;
@@ -25,7 +26,7 @@ use crate::domain::survey::{Survey, survey};
 use crate::domain::units::{Bytes, Timestamp};
 use crate::domain::volume::{FilesystemTraits, Unusable};
 use crate::reclaim::{Settled, TreeHandle};
-use crate::scan::{Progress, scan};
+use crate::scan::Progress;
 use crate::store::{Journal, JournalError};
 use crate::system::{Clock, Lease, LeaseKind, WritableDir, is_full};
 
@@ -34,8 +35,8 @@ const REST_FACTOR: u32 = 19;
 /// An orphan that was kept at the door is not wanted again by the policy for so long.
 const KEPT_FOR: Duration = Duration::from_secs(86_400);
 
-/// Called after each directory of a scan; `Break` ends it.
-pub(super) type Report<'a> = &'a mut dyn FnMut(&TreePolicy, Progress) -> ControlFlow<()>;
+/// Called after each directory of a scan, which leaves the volume to it meanwhile; `Break` ends the scan.
+pub(super) type Report<'a> = &'a mut dyn FnMut(&mut VolumeWorker, &TreePolicy, Progress) -> ControlFlow<()>;
 
 /// A tree that is watched.
 pub(super) struct TreeWatch {
@@ -49,6 +50,8 @@ pub(super) struct TreeWatch {
     scanned: Option<(Duration, Duration)>,
     gone: Gone,
     gone_tally: Tally,
+    /// What has gone while it is being scanned: the scan may have seen it before. Less than the scan itself holds.
+    meanwhile: Option<HashSet<(u64, u64)>>,
     waiting: HashSet<FileIndex>,
     /// What of its files' blocks others share, as far as it was asked since the scan.
     shared: HashMap<FileIndex, Bytes>,
@@ -97,6 +100,7 @@ impl TreeWatch {
             scanned: None,
             gone: Gone::default(),
             gone_tally: Tally::default(),
+            meanwhile: None,
             waiting: HashSet::new(),
             shared: HashMap::new(),
             unleased: false,
@@ -123,12 +127,15 @@ impl TreeWatch {
             .is_none_or(|(ended, took)| boot.saturating_sub(ended) >= interval.max(took.saturating_mul(REST_FACTOR)))
     }
 
-    /// Scans it; `None` if `report` ended the scan.
-    pub(super) fn scan(&mut self, clock: &dyn Clock, report: Report<'_>) -> Option<Event> {
-        let began = clock.boottime();
-        let policy = self.policy.clone();
-        let mut each = |at| report(&policy, at);
-        let found = scan(self.dir.as_ref(), &policy.tree, &policy.layout, clock, &mut each).ok()?;
+    /// A scan begins.
+    pub(super) fn begin_scan(&mut self) {
+        self.meanwhile = Some(HashSet::new());
+    }
+
+    /// A scan that began then has ended; without an inventory it was ended early, and there is no event.
+    pub(super) fn end_scan(&mut self, found: Option<Inventory>, began: Duration, clock: &dyn Clock) -> Option<Event> {
+        let meanwhile = self.meanwhile.take().unwrap_or_default();
+        let (policy, found) = (self.policy.clone(), found?);
         let ended = clock.boottime();
         // What an incomplete scan did not see was not recorded since.
         let comparable = self.scanned.is_some() && self.inventory.complete();
@@ -139,12 +146,20 @@ impl TreeWatch {
         self.growing = grown(&self.inventory, &found);
         self.inventory = Arc::new(found);
         (self.gone, self.gone_tally) = (Gone::default(), Tally::default());
+        if !meanwhile.is_empty() {
+            let inventory = self.inventory.clone();
+            for seen in inventory.files().filter(|seen| meanwhile.contains(&(seen.inode, seen.fingerprint))) {
+                self.gone.insert(seen.index);
+                self.gone_tally.add(seen.bytes);
+            }
+        }
         self.waiting.clear();
         self.shared.clear();
         self.unleased = self.ask_leases();
         self.top = self.dir.top().ok().map(|top| (top.device, top.inode));
         let recordings = self.survey.recordings;
-        let inflow = if comparable { recordings.bytes.saturating_sub(before) } else { Bytes::ZERO };
+        let there = recordings.bytes.saturating_sub(self.gone_tally.bytes);
+        let inflow = if comparable { there.saturating_sub(before) } else { Bytes::ZERO };
         self.fresh = self.fresh.saturating_add(inflow);
         Some(Event::Scanned {
             tree: policy.tree.clone(),
@@ -177,6 +192,12 @@ impl TreeWatch {
         self.live = live.clone();
         let written = being_written(&self.policy, &self.inventory, &self.gone, &self.growing, live);
         self.writing = (Arc::new(written), of);
+    }
+
+    /// Which of these files, by inode and fingerprint, the last scan saw as they are.
+    pub(super) fn sighted(&self, files: &HashSet<(u64, u64)>) -> HashSet<(u64, u64)> {
+        let seen = self.inventory.files().map(|seen| (seen.inode, seen.fingerprint));
+        if files.is_empty() { HashSet::new() } else { seen.filter(|file| files.contains(file)).collect() }
     }
 
     /// It was scanned at least once.
@@ -367,6 +388,12 @@ impl TreeWatch {
         if by_file.is_empty() {
             return;
         }
+        if let Some(meanwhile) = &mut self.meanwhile {
+            let gone = by_file.iter().filter(|(_, attempt)| {
+                matches!(attempt, Attempt::Verified { .. } | Attempt::AlreadyGone) || attempt.is_quarantined()
+            });
+            meanwhile.extend(gone.map(|(file, _)| *file));
+        }
         let inventory = self.inventory.clone();
         for seen in inventory.files() {
             match by_file.get(&(seen.inode, seen.fingerprint)) {
@@ -445,6 +472,7 @@ impl TreeWatch {
             may_share: traits.may_share(),
             leases: traits.leases,
             without_lease,
+            sighted: HashSet::new(),
             beside: self.inventory.passed_over.beside.clone(),
             favourites: self.favourites.clone(),
         }

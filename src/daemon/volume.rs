@@ -1,16 +1,18 @@
 //! One volume: probe, scan, decide, delete. In the daemon a thread of its own; for a command, called once.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::canary::Canary;
 use super::catalogues::Catalogues;
+use super::demands::Desk;
 use super::foreign::Walked;
 use super::retry::Again;
 use super::runs::Wish;
 use super::tree::{Report, TreeWatch};
 use crate::domain::clock_watch::{ClockWatch, Moment};
-use crate::domain::deletion::Cap;
+use crate::domain::deletion::{Cap, RuleKind, Target};
 use crate::domain::event::Event;
 use crate::domain::history::{History, clock_text};
 use crate::domain::journal::{Entry, GUARD, NoteKind};
@@ -24,6 +26,7 @@ use crate::domain::units::{Bytes, Timestamp};
 use crate::domain::volume::{FilesystemTraits, Marks, Reading, Unusable};
 use crate::probe::Prober;
 use crate::reclaim::{Engine, Stop, Trees, settle};
+use crate::scan::scan;
 use crate::store::{Journal, JournalError};
 use crate::system::{VolumeKey, Volumes, WritableDir};
 use crate::zlmediakit::Live;
@@ -31,7 +34,7 @@ use crate::zlmediakit::Live;
 /// Between two attempts to settle what could not be settled.
 const RESETTLE: Duration = Duration::from_secs(60);
 /// So long nothing is deleted while catalogues were not asked yet.
-const ASKING: Duration = Duration::from_secs(90);
+pub(super) const ASKING: Duration = Duration::from_secs(90);
 /// How long a volume may take to answer.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -75,7 +78,13 @@ pub(super) struct VolumeWorker {
     /// Which streams are live.
     pub(super) live: Arc<Live>,
     /// When it was begun, by the clock that does not jump.
-    began: Duration,
+    pub(super) began: Duration,
+    /// Where demands wait for it; `None` while it attends to one, and where no worker has it.
+    pub(super) desk: Option<Desk>,
+    /// Something could not be put on record: it is settled before anything else is begun.
+    pub(super) upset: bool,
+    /// How often in a row an inspection ended early, since a demand waited.
+    pub(super) yielded: u32,
 }
 
 /// What survives a reload.
@@ -137,6 +146,9 @@ impl VolumeWorker {
             leftover: None,
             canary: Canary::default(),
             walked: Walked::default(),
+            desk: None,
+            upset: false,
+            yielded: 0,
         }
     }
 
@@ -265,10 +277,17 @@ impl VolumeWorker {
                 self.trees.iter().any(|tree| history.caps.contains_key(&(tree.policy.tree.clone(), Cap::RunShare)))
             });
         let interval = if tripped { Duration::ZERO } else { self.scan_interval };
-        for tree in &mut self.trees {
-            if (all || tree.due(interval, boot))
-                && let Some(event) = tree.scan(clock.as_ref(), report)
-            {
+        for index in 0..self.trees.len() {
+            if !all && !self.trees[index].due(interval, boot) {
+                continue;
+            }
+            let began = clock.boottime();
+            let tree = &mut self.trees[index];
+            let (dir, policy) = (tree.dir.clone(), tree.policy.clone());
+            tree.begin_scan();
+            let mut each = |at| report(self, &policy, at);
+            let found = scan(dir.as_ref(), &policy.tree, &policy.layout, clock.as_ref(), &mut each);
+            if let Some(event) = self.trees[index].end_scan(found.ok(), began, clock.as_ref()) {
                 (self.engine.events)(event);
                 scanned = true;
             }
@@ -280,7 +299,7 @@ impl VolumeWorker {
         self.trees.iter().map(TreeWatch::held).sum()
     }
 
-    fn check_trees(&mut self) -> Result<(), JournalError> {
+    pub(super) fn check_trees(&mut self) -> Result<(), JournalError> {
         let now = self.now();
         // A volume that does not answer is not asked about its trees either.
         if self.reading.is_err() {
@@ -428,6 +447,22 @@ impl VolumeWorker {
         trusted.map(|tree| (tree.policy.tree.clone(), tree.handle(&self.traits, boot))).collect()
     }
 
+    /// The same, for a batch of these: where no lease tells whether a file is open, what was asked for by name must have been seen before.
+    pub(super) fn handles_for<'t>(&self, targets: impl Iterator<Item = &'t Target>) -> Trees {
+        let mut asked: HashMap<&TreeId, HashSet<(u64, u64)>> = HashMap::new();
+        for target in targets.filter(|target| target.rule == RuleKind::Requested) {
+            asked.entry(&target.tree).or_default().insert((target.inode, target.fingerprint));
+        }
+        let mut trees = self.handles();
+        for (name, files) in asked {
+            let watch = self.trees.iter().find(|watch| watch.policy.tree == *name);
+            if let (Some(watch), Some(handle)) = (watch, trees.get_mut(name).filter(|handle| handle.without_lease)) {
+                handle.sighted = watch.sighted(&files);
+            }
+        }
+        trees
+    }
+
     /// A tree that could not be opened, or was mounted again, can be opened now; its marker will tell whether it is the right one.
     pub(super) fn returned(&self) -> bool {
         // A mount that did not answer is worked by a process of its own from now on. The trees are told of first: all are isolated.
@@ -466,6 +501,7 @@ impl VolumeWorker {
             return Ok(false);
         }
         self.settled_at = self.engine.clock.boottime();
+        self.upset = false;
         let breaks: Vec<u64> = self.trees.iter().map(|tree| tree.dir.breaks()).collect();
         let report = settle(&self.engine, &self.handles())?;
         self.remove_canaries();

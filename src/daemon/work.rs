@@ -3,10 +3,10 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::demands::Desk;
 use super::hub::{Command, Hub};
 use super::remedies::carry;
 use super::retry::Again;
@@ -24,8 +24,10 @@ const PATIENCE: Duration = Duration::from_secs(8);
 const STRIDE: u64 = 64;
 /// A scan rests so long while it is.
 const REST: Duration = Duration::from_millis(100);
-/// Requests that may wait for a volume.
-const QUEUE: usize = 64;
+/// So often in a row an inspection gives way to what was asked for.
+const YIELDS: u32 = 5;
+/// While it rests it looks so often for what was asked.
+const HEED: Duration = Duration::from_millis(10);
 
 /// A volume's thread.
 pub(super) struct Worker {
@@ -40,14 +42,17 @@ impl Worker {
         interval: Duration,
         stop: &Arc<AtomicBool>,
     ) -> std::io::Result<Self> {
-        let (queue, requests) = sync_channel(QUEUE);
+        let queue = hub.queue_of(&volume.name);
         let pulse = Arc::new(Pulse::default());
         pulse.beat(hub.clock.as_ref());
-        hub.seat(volume.view(), Some(queue), pulse.clone());
-        let (hub, stop) = (hub.clone(), Ended { stop: stop.clone(), pulse, clock: hub.clock.clone() });
+        hub.seat(volume.view(), Some(queue.clone()), pulse.clone());
+        let clock = hub.clock.clone();
+        let desk = Desk { hub: hub.clone(), queue, stop: stop.clone(), pulse, clock };
         let name = format!("volume {}", volume.name);
         let thread = std::thread::Builder::new().name(name.chars().take(15).collect()).spawn(move || {
-            work(&mut volume, &hub, &requests, interval, &stop);
+            volume.desk = Some(desk.clone());
+            work(&mut volume, &desk, interval);
+            volume.desk = None;
             volume
         })?;
         Ok(Self { thread })
@@ -71,48 +76,33 @@ impl Worker {
     }
 }
 
-/// Whether a worker is to end. It asks before each file and directory, and whoever asks is alive.
-struct Ended {
-    stop: Arc<AtomicBool>,
-    pulse: Arc<Pulse>,
-    clock: Arc<dyn Clock>,
-}
-
-impl Ended {
-    fn asked(&self) -> bool {
-        self.pulse.beat(self.clock.as_ref());
-        self.stop.load(Ordering::Relaxed)
-    }
-}
-
-fn work(volume: &mut VolumeWorker, hub: &Hub, requests: &Receiver<Command>, interval: Duration, stop: &Ended) {
+fn work(volume: &mut VolumeWorker, desk: &Desk, interval: Duration) {
+    let hub = desk.hub.as_ref();
     let publish = |volume: &VolumeWorker| hub.publish(volume.view());
     let mut settled = false;
     let mut due = hub.clock.boottime();
     loop {
-        if stop.asked() {
+        if desk.asked() {
             return;
         }
         let now = hub.clock.boottime();
         if now >= due {
             due = now + interval;
-            let ticked = tick(volume, hub, &mut settled, stop, &publish);
+            let ticked = tick(volume, hub, &mut settled, desk, &publish);
             // What could not be put on record is settled once it can be.
-            settled &= ticked.is_ok();
+            settled &= ticked.is_ok() && !volume.upset;
             report(hub, ticked);
         }
         // Short, so that a stop is heard soon.
         let wait = due.saturating_sub(hub.clock.boottime()).min(Duration::from_millis(500));
-        match requests.recv_timeout(wait) {
-            Ok(command) => {
-                let served = serve(volume, hub, command, stop, &publish);
-                settled &= served.is_ok();
-                report(hub, served);
-                publish(volume);
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+        let Some(command) = desk.queue.next(wait, &|| hub.clock.boottime()) else { continue };
+        if desk.asked() {
+            // The next worker takes it.
+            return desk.queue.return_first(command);
         }
+        let served = serve(volume, hub, command, desk, &publish);
+        settled &= served.is_ok() && !volume.upset;
+        report(hub, served);
     }
 }
 
@@ -123,16 +113,20 @@ fn report(hub: &Hub, result: Result<(), JournalError>) {
 }
 
 /// Looks once. A scan rests while the disk is busy, and ends when the worker does.
-fn look(volume: &mut VolumeWorker, hub: &Hub, stop: &Ended) -> Result<(), JournalError> {
+fn look(volume: &mut VolumeWorker, hub: &Hub, desk: &Desk) -> Result<(), JournalError> {
     volume.probe()?;
     // The first scan may take long; until it is done nothing else is known.
     hub.probed(&volume.name);
     let (machine, clock) = (volume.machine.clone(), volume.engine.clock.clone());
-    volume.look_on(false, &mut |_, at| {
+    volume.look_on(false, &mut |volume, _, at| {
+        volume.attend();
         if at.directories.is_multiple_of(STRIDE) && machine.busy() {
-            clock.sleep(REST);
+            let began = clock.boottime();
+            while clock.boottime().saturating_sub(began) < REST && !desk.demanded() {
+                clock.sleep(HEED);
+            }
         }
-        if stop.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if desk.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     // Before anybody is told, so that the first alert names them.
     volume.look_for_foreign();
@@ -143,37 +137,44 @@ fn tick(
     volume: &mut VolumeWorker,
     hub: &Hub,
     settled: &mut bool,
-    stop: &Ended,
+    desk: &Desk,
     publish: &dyn Fn(&VolumeWorker),
 ) -> Result<(), JournalError> {
-    look(volume, hub, stop)?;
+    look(volume, hub, desk)?;
     publish(volume);
     if volume.returned() {
         hub.ask_reopen();
     }
     *settled = (*settled && !volume.unsettled()) || volume.settle()?;
     if *settled {
-        volume.act(&|| stop.asked(), publish)?;
+        volume.act(&|| desk.asked(), publish)?;
         publish(volume);
     }
     // Last, since it may take long.
-    volume.inspect(&|| stop.asked());
+    inspect(volume, desk);
     publish(volume);
     Ok(())
+}
+
+/// Inspects. A demand that waits ends that early, to be done anew with the next look; but not again and again.
+fn inspect(volume: &mut VolumeWorker, desk: &Desk) {
+    let patient = volume.yielded < YIELDS;
+    volume.inspect(&|| desk.asked() || (patient && desk.demanded()));
+    volume.yielded = if patient && desk.demanded() { volume.yielded + 1 } else { 0 };
 }
 
 fn serve(
     volume: &mut VolumeWorker,
     hub: &Hub,
     command: Command,
-    stop: &Ended,
+    desk: &Desk,
     publish: &dyn Fn(&VolumeWorker),
 ) -> Result<(), JournalError> {
-    match command {
+    let served = match command {
         Command::Apply { plan, job, who } => {
             let Some(cancelled) = hub.with_jobs(|jobs| jobs.begin(job, hub.now())) else { return Ok(()) };
-            let ended = || stop.asked() || cancelled.load(Ordering::Relaxed);
-            let result = look(volume, hub, stop).and_then(|()| {
+            let ended = || desk.asked() || cancelled.load(Ordering::Relaxed);
+            let result = look(volume, hub, desk).and_then(|()| {
                 if volume.reading.is_err() || !volume.steady()? {
                     return Ok(None);
                 }
@@ -188,18 +189,21 @@ fn serve(
             hub.with_jobs(|jobs| jobs.end(job, report, hub.now()));
             failed.map_or(Ok(()), Err)
         }
-        Command::Retry { id, who } => volume.retry(Again::Asked(id, &who), &|| stop.asked()).map(|_| ()),
+        Command::Retry { id, who } => volume.retry(Again::Asked(id, &who), &|| desk.asked()).map(|_| ()),
         Command::Remedy { job, remedy, who } => {
             let Some(cancelled) = hub.with_jobs(|jobs| jobs.begin(job, hub.now())) else { return Ok(()) };
-            let ended = || stop.asked() || cancelled.load(Ordering::Relaxed);
-            let looked = look(volume, hub, stop);
+            let ended = || desk.asked() || cancelled.load(Ordering::Relaxed);
+            let looked = look(volume, hub, desk);
             carry(volume, hub, job, &remedy, &who, &ended, looked)
         }
-        Command::Look => {
-            look(volume, hub, stop)?;
-            volume.act(&|| stop.asked(), publish)?;
-            volume.inspect(&|| stop.asked());
-            Ok(())
+        Command::Demand(task) => {
+            volume.serve(task);
+            return Ok(());
         }
-    }
+        Command::Look => {
+            look(volume, hub, desk).and_then(|()| volume.act(&|| desk.asked(), publish)).map(|()| inspect(volume, desk))
+        }
+    };
+    publish(volume);
+    served
 }

@@ -13,6 +13,9 @@ pub enum Ending {
     /// The volume is at its low mark, as measured.
     #[error("the low mark is reached")]
     ReachedLow,
+    /// What was asked for is through, whatever the marks say.
+    #[error("what was asked for is through")]
+    Asked,
     /// Without a reading there is no deletion (promise 6).
     #[error("{0}")]
     Unusable(Unusable),

@@ -190,6 +190,7 @@ impl From<&Ending> for Reason {
         match why {
             Ending::Unbegun => Self::new("unbegun", why, []),
             Ending::ReachedLow => Self::new("reached_low", why, []),
+            Ending::Asked => Self::new("asked", why, []),
             // What made the volume unusable says more than that the run ended for it.
             Ending::Unusable(unusable) => Self::from(unusable),
             Ending::Stopped { left } => Self::new("stopped", why, [(FactName::Left, Fact::Count(*left))]),

@@ -12,6 +12,7 @@ pub mod cause;
 pub mod clock_watch;
 pub mod conditions;
 pub mod deletion;
+pub mod demand;
 pub mod ending;
 pub mod event;
 pub mod explain;

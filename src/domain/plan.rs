@@ -317,27 +317,25 @@ fn holds(hold: &Hold, tree: &TreeFacts, seen: &Recording, path: &RelPath, moment
     }
 }
 
-/// Which of these files, by inode and fingerprint, today's rules spare though they were chosen before, as far as the last scan knows
-/// them; that one is open or waits is no reason here. One pass for all of them.
+/// Which of these files, by inode and fingerprint, today's rules spare though they were chosen before, and why, as far as the last scan
+/// knows them; that one is open or waits is no reason here. One pass for all of them.
 #[must_use]
-pub fn spared_now(tree: &TreeFacts, files: &HashSet<(u64, u64)>, moment: &Moment) -> HashSet<(u64, u64)> {
-    let spared = |seen: &Recording| match spared_because(tree, seen, moment) {
-        None | Some(SparedReason::Open | SparedReason::Linked) => false,
-        Some(
-            SparedReason::Protected
-            | SparedReason::Hold
-            | SparedReason::Young
-            | SparedReason::Live
-            | SparedReason::Newest
-            | SparedReason::Keep
-            | SparedReason::Unrecognised
-            | SparedReason::Quarantined
-            | SparedReason::Shared
-            | SparedReason::ArchivePending,
-        ) => true,
+pub fn spared_now(tree: &TreeFacts, files: &HashSet<(u64, u64)>, moment: &Moment) -> HashMap<(u64, u64), SparedReason> {
+    let spared = |seen: Recording| match spared_because(tree, &seen, moment)? {
+        SparedReason::Open | SparedReason::Linked => None,
+        why @ (SparedReason::Protected
+        | SparedReason::Hold
+        | SparedReason::Young
+        | SparedReason::Live
+        | SparedReason::Newest
+        | SparedReason::Keep
+        | SparedReason::Unrecognised
+        | SparedReason::Quarantined
+        | SparedReason::Shared
+        | SparedReason::ArchivePending) => Some(((seen.inode, seen.fingerprint), why)),
     };
     let known = tree.inventory.files().filter(|seen| files.contains(&(seen.inode, seen.fingerprint)));
-    known.filter(spared).map(|seen| (seen.inode, seen.fingerprint)).collect()
+    known.filter_map(spared).collect()
 }
 
 /// The newest recording of each stream that is live or wrote within a day.

@@ -295,7 +295,8 @@ fn a_platforms_favourite_stays_past_its_retention_and_at_critical_pressure() {
     tree.favourites = Arc::new(PathSet::new(crate::domain::path_set::DigestKey(7), paths));
     let moment = Moment::trusted(Timestamp::from_secs(NOW));
     let all: HashSet<(u64, u64)> = tree.inventory.files().map(|seen| (seen.inode, seen.fingerprint)).collect();
-    assert_eq!(spared_now(&tree, &all, &moment), HashSet::from([(favourite.inode, favourite.fingerprint)]));
+    let spared = HashMap::from([((favourite.inode, favourite.fingerprint), SparedReason::Protected)]);
+    assert_eq!(spared_now(&tree, &all, &moment), spared);
     let target = Deficit { bytes: Bytes(u64::MAX), inodes: 0, critical: true };
     let plan = plan(&VolumeId::new("v"), vec![tree], target, &moment);
     let inodes: Vec<u64> = plan.items.iter().map(|item| plan.recording(item).inode).collect();

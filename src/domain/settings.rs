@@ -529,6 +529,10 @@ pub struct AuthSettings {
     pub tokens: Vec<Token>,
     /// `/metrics` asks for a token too.
     pub protect_metrics: bool,
+    /// Key of the signature of callbacks.
+    pub callback_secret: Option<Secret>,
+    /// Hosts that callbacks may go to.
+    pub callback_hosts: Vec<String>,
 }
 
 /// Where the servers listen.

@@ -19,6 +19,7 @@ mod address;
 mod alertmanager;
 mod body;
 mod bounded;
+mod callback;
 mod channel;
 mod delivery;
 mod email;
@@ -48,6 +49,7 @@ mod webhook;
 mod wording;
 mod wvp_redis;
 
+pub use callback::{Callback, Told};
 pub use notifier::Notifier;
 pub use standing::{ChannelReport, ChannelState, DroppedMessage};
 pub use template::template_problems;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use reqwest::RequestBuilder;
 use sha2::Sha256;
 
 use super::body::TEST;
@@ -26,7 +27,7 @@ pub(super) struct Hook {
 impl Hook {
     /// The receiver at an address. Loads the system's certificates for `https`: may block.
     pub(super) fn new(url: &Secret, secret: Option<&Secret>) -> Result<Self, String> {
-        let key = secret.map(Secret::signing_key).transpose().map_err(|error| format!("the secret {error}"))?;
+        let key = secret.map(key).transpose()?;
         let mut target = Target::new(url)?;
         if let Some(secret) = secret {
             target = target.hiding(secret.reveal());
@@ -36,16 +37,7 @@ impl Hook {
 
     /// Sends one message. The caller bounds the time that it may take.
     pub(super) async fn send(&self, parcel: &Parcel, now: Timestamp, log: &mut Vec<String>) -> Outcome {
-        let stamp = now.secs().to_string();
-        let mut request = self
-            .target
-            .post()
-            .header("content-type", "application/json")
-            .header("webhook-id", &parcel.id)
-            .header("webhook-timestamp", &stamp);
-        if let Some(key) = &self.key {
-            request = request.header("webhook-signature", sign(key, &parcel.id, &stamp, &parcel.text));
-        }
+        let request = headers(self.target.post(), self.key.as_deref(), &parcel.id, &parcel.text, now);
         match self.target.send(request.body(parcel.text.to_string()), log).await {
             Ok(mut answer) => {
                 // The status has decided. What else is said helps whoever tries the channel, if it comes soon.
@@ -56,6 +48,28 @@ impl Hook {
             }
             Err(outcome) => outcome,
         }
+    }
+}
+
+/// The key that a secret signs with.
+pub(super) fn key(secret: &Secret) -> Result<Vec<u8>, String> {
+    secret.signing_key().map_err(|error| format!("the secret {error}"))
+}
+
+/// A request with the headers of Standard Webhooks for a body of JSON: signed if there is a key.
+pub(super) fn headers(
+    request: RequestBuilder,
+    key: Option<&[u8]>,
+    id: &str,
+    body: &str,
+    now: Timestamp,
+) -> RequestBuilder {
+    let stamp = now.secs().to_string();
+    let request =
+        request.header("content-type", "application/json").header("webhook-id", id).header("webhook-timestamp", &stamp);
+    match key {
+        Some(key) => request.header("webhook-signature", sign(key, id, &stamp, body)),
+        None => request,
     }
 }
 

@@ -12,7 +12,7 @@
 //! A crash between 1 and 6 leaves intents without an outcome, which `settle` takes up. So do a failure after which nobody knows where
 //! the file stands, and an answer that is lost with the process that works the tree: an outcome on record would make it forgotten.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +50,9 @@ pub struct TreeHandle {
     pub leases: bool,
     /// Where no lease is to be had, or is believed, time and two unchanged sightings stand in, and both are there.
     pub without_lease: bool,
+    /// Of what was asked for by name, the files, by inode and fingerprint, that the last scan saw as they are: only for these was there a
+    /// sighting before that of the request, so that time may stand in for a lease.
+    pub sighted: HashSet<(u64, u64)>,
     /// What the last scan found set aside beside itself.
     pub beside: Vec<RelPath>,
     /// What its platforms protect.
@@ -57,11 +60,13 @@ pub struct TreeHandle {
 }
 
 impl TreeHandle {
-    pub(super) fn rules(&self) -> DoorRules {
+    pub(super) fn rules(&self, target: &Target) -> DoorRules {
+        // All else was chosen from a scan.
+        let asked = target.rule == RuleKind::Requested;
         DoorRules {
             when_open: self.policy.when_open,
             leases: self.leases,
-            without_lease: self.without_lease,
+            without_lease: self.without_lease && (!asked || self.sighted.contains(&(target.inode, target.fingerprint))),
             may_share: self.may_share,
             name_is_record: false,
         }
@@ -172,7 +177,7 @@ impl Engine {
                     if !pace.is_zero() {
                         self.clock.sleep(pace);
                     }
-                    let rules = DoorRules { name_is_record: self.journal.owes(), ..tree.rules() };
+                    let rules = DoorRules { name_is_record: self.journal.owes(), ..tree.rules(&intent.target) };
                     carry_out(tree, &intent, seq, rules, expiring.of(&intent))
                 }
             };
@@ -241,7 +246,7 @@ impl Engine {
             let tree = trees.get(&failure.target.tree);
             let asked = tree.map(|tree| match expiring.0.get(&Seq(failure.id)) {
                 Some(seq) => quarantine::ready(tree, *seq, &failure.target),
-                None => ready(tree.dir.as_ref(), &failure.target, tree.rules()),
+                None => ready(tree.dir.as_ref(), &failure.target, tree.rules(&failure.target)),
             });
             match asked {
                 Some(Err(attempt @ Attempt::Failed { .. })) => {

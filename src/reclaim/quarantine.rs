@@ -105,7 +105,7 @@ pub(super) fn ready(tree: &TreeHandle, seq: Seq, target: &Target) -> Result<(), 
         return Err(Attempt::Kept { why: why.to_owned() });
     }
     match find(tree.dir.as_ref(), seq, target) {
-        Ok(Some((aside, _))) => ready_aside(tree.dir.as_ref(), &aside, target, tree.rules()),
+        Ok(Some((aside, _))) => ready_aside(tree.dir.as_ref(), &aside, target, tree.rules(target)),
         Ok(None) => Err(Attempt::AlreadyGone),
         Err(error) => Err(failed(&error)),
     }

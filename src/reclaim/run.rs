@@ -9,6 +9,7 @@ use crate::domain::event::Event;
 use crate::domain::journal::{Entry, Intent, NoteKind};
 use crate::domain::ledger::{BatchAccount, Judgement, Ledger};
 use crate::domain::names::VolumeId;
+use crate::domain::recording::Tally;
 use crate::domain::units::Bytes;
 use crate::domain::volume::{Marks, Reading, Unusable};
 use crate::store::JournalError;
@@ -23,6 +24,9 @@ pub const LAG: [Duration; 5] = [
 ];
 /// How long a batch waits for a busy disk at most.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two batches it is asked so often whether to go on.
+const HEED: Duration = Duration::from_millis(20);
 
 /// What a run is to do.
 #[derive(Debug, Clone)]
@@ -43,6 +47,8 @@ pub struct Order {
     pub marks: Marks,
     /// Bytes of deleted files that are still open somewhere: nothing more is deleted to make up for them.
     pub promised: Bytes,
+    /// What was asked for, in words, where what goes is chosen bit by bit; the marks do not matter then.
+    pub asked: Option<String>,
 }
 
 /// What a run did.
@@ -52,8 +58,14 @@ pub struct RunReport {
     pub result: RunResult,
     /// Why.
     pub why: Ending,
-    /// What became of each target that was begun.
+    /// What became of each target that was begun, as far as nobody took it ([`Run::take_settled`]).
     pub settled: Vec<Settled>,
+    /// What was verified as deleted.
+    pub deleted: Tally,
+    /// Recordings that could not be deleted.
+    pub failed: u64,
+    /// Bytes that were deleted and are shared with others.
+    pub shared: Bytes,
     /// The last reading.
     pub reading: Result<Reading, Unusable>,
     /// What was verified as deleted.
@@ -73,6 +85,8 @@ pub struct Run {
     began: Duration,
     ledger: Ledger,
     report: RunReport,
+    /// It gave way between two batches, and is not over.
+    gave_way: bool,
 }
 
 impl Run {
@@ -85,7 +99,42 @@ impl Run {
     /// All that was chosen is through, and the low mark is not reached: there may be more to choose.
     #[must_use]
     pub fn wants_more(&self) -> bool {
-        self.report.result == RunResult::Exhausted
+        self.report.result == RunResult::Exhausted && !self.gave_way
+    }
+
+    /// It gave way between two batches: [`Engine::carry_on`] goes on with what is left.
+    #[must_use]
+    pub fn gave_way(&self) -> bool {
+        self.gave_way
+    }
+
+    /// What was begun can still go on: all that was given is through, and nothing stopped it.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        matches!(self.report.why, Ending::Unbegun | Ending::Asked)
+    }
+
+    /// Takes what became of the targets that were begun since the last time, so that it is not held until the end.
+    pub fn take_settled(&mut self) -> Vec<Settled> {
+        std::mem::take(&mut self.report.settled)
+    }
+
+    /// Nothing more is begun, since whoever wanted it does not want it any more.
+    pub fn cancel(&mut self, left: u64) {
+        (self.report.result, self.report.why) = (RunResult::Cancelled, Ending::Stopped { left });
+    }
+
+    fn count(&mut self, settled: &[Settled]) {
+        for one in settled {
+            match &one.attempt {
+                Attempt::Verified { freed, shared, .. } => {
+                    self.report.deleted.add(*freed);
+                    self.report.shared = self.report.shared.saturating_add(*shared);
+                }
+                Attempt::Failed { .. } => self.report.failed += 1,
+                Attempt::AlreadyGone | Attempt::Kept { .. } => {}
+            }
+        }
     }
 }
 
@@ -98,7 +147,8 @@ impl Engine {
         let expiring = order.expiring.iter().map(|(_, target)| target);
         let bytes: Bytes = order.targets.iter().chain(expiring).map(|target| target.bytes).sum();
         let files = order.targets.len() + order.expiring.len();
-        self.note(&order, NoteKind::RunStarted, bytes, format!("{files} recordings, {bytes}"))?;
+        let words = order.asked.clone().unwrap_or_else(|| format!("{files} recordings, {bytes}"));
+        self.note(&order, NoteKind::RunStarted, bytes, words)?;
         (self.events)(Event::RunStarted {
             volume: order.volume.clone(),
             run: order.run,
@@ -110,12 +160,15 @@ impl Engine {
             result: RunResult::Exhausted,
             why: Ending::Unbegun,
             settled: Vec::new(),
+            deleted: Tally::default(),
+            failed: 0,
+            shared: Bytes::ZERO,
             reading: Err(Unusable::NotYet),
             expected: Bytes::ZERO,
             reclaimed: Bytes::ZERO,
             explained: Bytes::ZERO,
         };
-        Ok(Run { order, began: self.clock.boottime(), ledger: Ledger::default(), report })
+        Ok(Run { order, began: self.clock.boottime(), ledger: Ledger::default(), report, gave_way: false })
     }
 
     /// Ends a run: how it ended is on record.
@@ -124,7 +177,6 @@ impl Engine {
     /// If the journal cannot be written.
     pub fn end(&self, run: Run) -> Result<RunReport, JournalError> {
         let Run { order, began, report, .. } = run;
-        let verified = report.settled.iter().filter(|s| matches!(s.attempt, Attempt::Verified { .. })).count() as u64;
         let text = format!("{}: {}", report.result, report.why);
         self.note(&order, NoteKind::RunEnded, report.reclaimed, text)?;
         (self.events)(Event::RunEnded {
@@ -133,7 +185,7 @@ impl Engine {
             result: report.result,
             why: report.why.to_string(),
             took: self.clock.boottime().saturating_sub(began),
-            files: verified,
+            files: report.deleted.files,
             expected: report.expected,
             reclaimed: report.reclaimed,
         });
@@ -153,7 +205,8 @@ impl Engine {
         self.journal.append_synced(vec![note], self.clock.now()).map(|_| ())
     }
 
-    /// Carries out what was chosen, batch by batch. `more` is what was chosen since; `busy` says how busy the disk is.
+    /// Carries out what was chosen, batch by batch. `more` is what was chosen since; `busy` says how busy the disk is. Where `give_way` says
+    /// so it comes back between two batches ([`Run::gave_way`]).
     ///
     /// # Errors
     /// If the journal cannot be written.
@@ -163,17 +216,19 @@ impl Engine {
         more: Vec<Target>,
         trees: &Trees,
         probe: Probe<'_>,
-        busy: &dyn Fn() -> bool,
+        (busy, give_way): (&dyn Fn() -> bool, &dyn Fn() -> bool),
         stop: Stop<'_>,
     ) -> Result<(), JournalError> {
+        run.gave_way = false;
         run.order.targets.extend(more);
         let chosen = std::mem::take(&mut run.order.targets).into_iter().map(|target| (target, None));
         let expiring = std::mem::take(&mut run.order.expiring).into_iter().map(|(seq, target)| (target, Some(seq)));
-        let chosen: Vec<Chosen> = chosen.chain(expiring).collect();
-        let (order, report) = (&run.order, &mut run.report);
+        let mut chosen: Vec<Chosen> = chosen.chain(expiring).collect();
         let mut rest = chosen.as_slice();
-        report.reading = measure(trees, probe);
+        let mut begun = 0_u64;
+        run.report.reading = measure(trees, probe);
         let (result, why) = loop {
+            let (order, report) = (&run.order, &mut run.report);
             let before = match &report.reading {
                 Ok(reading) if reading.readonly => break (RunResult::Failed, Ending::Unusable(Unusable::ReadOnly)),
                 Ok(reading) => *reading,
@@ -195,9 +250,22 @@ impl Engine {
                 continue;
             }
             let critical = before.space.available < order.marks.thresholds(&before.space).critical;
-            if !critical && !report.settled.is_empty() {
-                self.wait(busy, stop);
+            if begun > 0 && give_way() {
+                let left = chosen.len() - rest.len();
+                drop(chosen.drain(..left));
+                for (target, quarantined) in chosen {
+                    match quarantined {
+                        Some(seq) => run.order.expiring.push((seq, target)),
+                        None => run.order.targets.push(target),
+                    }
+                }
+                run.gave_way = true;
+                return Ok(());
             }
+            if !critical && !report.settled.is_empty() {
+                self.wait(busy, &|| stop() || (begun > 0 && give_way()));
+            }
+            begun += 1;
             let (now, later) = rest.split_at(self.batch_size(rest, needed));
             rest = later;
             let intents = now.iter().map(|(target, quarantined)| Intent {
@@ -222,6 +290,8 @@ impl Engine {
             }
             report.expected = report.expected.saturating_add(account.expected);
             report.explained = report.explained.saturating_add(still_open(&settled));
+            run.count(&settled);
+            let (order, report) = (&run.order, &mut run.report);
             let chosen = settled.iter().filter(|one| ends_at_low(&one.intent.target));
             let shared: Bytes = chosen.map(|one| shared(&one.attempt)).sum();
             report.settled.extend(settled);
@@ -240,21 +310,23 @@ impl Engine {
                 break (RunResult::Stalled, Ending::AllShared { shared, deleted: account.expected });
             }
             if let Judgement::Stalled(missing) = judgement {
-                let all: Bytes = report.settled.iter().map(|one| self::shared(&one.attempt)).sum();
-                let why = match all {
+                let why = match report.shared {
                     Bytes::ZERO => Ending::Unexplained { missing },
                     shared => Ending::PartlyShared { missing, shared },
                 };
                 break (RunResult::Stalled, why);
             }
         };
-        (report.result, report.why) = (result, why);
+        (run.report.result, run.report.why) = (result, why);
         Ok(())
     }
 
     /// The pause between batches, and while the disk is busy.
     fn wait(&self, busy: &dyn Fn() -> bool, stop: Stop<'_>) {
-        self.clock.sleep(self.cleanup.pause);
+        let began = self.clock.boottime();
+        while self.clock.boottime().saturating_sub(began) < self.cleanup.pause && !stop() {
+            self.clock.sleep(self.cleanup.pause.min(HEED));
+        }
         let began = self.clock.boottime();
         while busy() && self.clock.boottime().saturating_sub(began) < PATIENCE && !stop() {
             self.clock.sleep(Duration::from_secs(1));
@@ -311,14 +383,14 @@ fn skip_satisfied(targets: &[Chosen], needed: Needed) -> &[Chosen] {
 
 fn conclude(order: &Order, report: &RunReport, measured: bool, needed: Needed) -> (RunResult, Ending) {
     match needed {
+        _ if order.asked.is_some() => (RunResult::ReachedLow, Ending::Asked),
         _ if measured => (RunResult::ReachedLow, Ending::ReachedLow),
         Needed { bytes: Bytes::ZERO, inodes: 0 } => {
             let open = report.explained.saturating_add(order.promised);
             (RunResult::Stalled, Ending::HeldOpen { open })
         }
         needed => {
-            let failed = report.settled.iter().filter(|s| matches!(s.attempt, Attempt::Failed { .. })).count();
-            let failed = failed as u64;
+            let failed = report.failed;
             (RunResult::Exhausted, Ending::Short { missing: needed.bytes, inodes: needed.inodes, failed })
         }
     }

@@ -124,7 +124,7 @@ fn settle_expiry(tree: &TreeHandle, seq: Seq, target: &Target) -> std::io::Resul
     let attempt = match (stands(dir, seq, target)?, tree.spares(&target.path)) {
         (Standing::Aside(_) | Standing::Both(_), _) if tree.policy.mode != Mode::Enforce => return Ok(None),
         (Standing::Aside(_) | Standing::Both(_), Some(why)) => Attempt::Kept { why: why.to_owned() },
-        (Standing::Aside(aside) | Standing::Both(aside), None) => finish(dir, &aside, target, tree.rules()),
+        (Standing::Aside(aside) | Standing::Both(aside), None) => finish(dir, &aside, target, tree.rules(target)),
         (Standing::Returned, _) => return Ok(Some(returned())),
         (Standing::Gone, _) => Attempt::Verified { freed: target.bytes, shared: Bytes::ZERO, open: false },
     };
@@ -151,11 +151,11 @@ fn settle_one(tree: &TreeHandle, open: &OpenIntent) -> std::io::Result<Option<At
         }
         let attempt = match tree.spares(&target.path) {
             Some(why) => Attempt::Kept { why: why.to_owned() },
-            None if quarantine => match ready_aside(tree.dir.as_ref(), &aside, target, tree.rules()) {
+            None if quarantine => match ready_aside(tree.dir.as_ref(), &aside, target, tree.rules(target)) {
                 Ok(()) => return Ok(Some(Attempt::quarantined())),
                 Err(attempt) => attempt,
             },
-            None => finish(tree.dir.as_ref(), &aside, target, tree.rules()),
+            None => finish(tree.dir.as_ref(), &aside, target, tree.rules(target)),
         };
         if matches!(attempt, Attempt::Kept { .. } | Attempt::Failed { .. }) {
             tree.dir.put_back(&aside, &target.path)?;

@@ -331,7 +331,7 @@ mod tests {
     fn of_two_roles_of_one_token_the_higher_counts() {
         let token = |role, name: &str| Token { name: name.to_owned(), role, sha256: digest(b"x") };
         let tokens = vec![token(Role::Operator, "a"), token(Role::Viewer, "b")];
-        let rules = Rules::new(&AuthSettings { tokens, protect_metrics: false }, None);
+        let rules = Rules::new(&AuthSettings { tokens, ..AuthSettings::default() }, None);
         assert_eq!(rules.bearer("x").map(|bearer| &*bearer.name), Some("a"));
         assert!(rules.bearer("y").is_none());
     }

@@ -1,7 +1,11 @@
 //! What the server asks of the daemon.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
+use super::deletions::DeletionRequest;
+use super::feed::Feed;
 use super::hook_records::HookKept;
 use super::orphans::{Missing, Orphan, OrphansWanted, Remedied, RemedyRequest};
 use super::records::{
@@ -102,6 +106,17 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// 404 if there is no such job, 400 for a bad cursor.
     fn job_items(&self, id: u64, outcome: Option<Outcome>, page: &PageQuery) -> Result<Page<JobItem>, Refusal>;
+    /// Begins a job that deletes what is asked for; gives its number.
+    ///
+    /// # Errors
+    /// 404 if there is no such tree; 409 if it is only observed; 400 for a request that cannot be meant, naming each path that is no
+    /// recording of the tree, and for a callback that may not be; 503 if the queue is full.
+    fn delete(&self, request: &DeletionRequest, who: &str) -> Result<u64, Refusal>;
+    /// What happens to the items of a job from now on, and what is known of them by now.
+    ///
+    /// # Errors
+    /// 404 if there is no such job.
+    fn job_feed(&self, id: u64) -> Result<Arc<Feed>, Refusal>;
     /// Cancels what of a job has not begun.
     ///
     /// # Errors

@@ -64,13 +64,21 @@ impl Gate {
         }
         let caller = self.auth.admit(&peer, &parts.headers, need)?;
         parts.extensions.insert(caller);
-        let body = if need == Need::Changing { self.collect(body).await? } else { body };
+        let body = if need == Need::Changing { self.collect(body, self.most(parts.uri.path())).await? } else { body };
         Ok(Request::from_parts(parts, body))
     }
 
+    /// How long a body may be.
+    fn most(&self, path: &str) -> usize {
+        if path == "/api/v1/deletions" {
+            self.limits.paths_bytes.max(self.limits.body_bytes)
+        } else {
+            self.limits.body_bytes
+        }
+    }
+
     /// Reads a body to its end.
-    async fn collect(&self, body: Body) -> Result<Body, Refusal> {
-        let most = self.limits.body_bytes;
+    async fn collect(&self, body: Body, most: usize) -> Result<Body, Refusal> {
         let too_large = || Refusal::new(413, "too_large", format!("the body may hold {most} bytes, and holds more"));
         if body.size_hint().lower() > u64::try_from(most).unwrap_or(u64::MAX) {
             return Err(too_large());

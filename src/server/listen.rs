@@ -50,6 +50,8 @@ pub struct Limits {
     pub write_stall: Duration,
     /// Bytes of a body.
     pub body_bytes: usize,
+    /// Bytes of a body that names recordings to delete.
+    pub paths_bytes: usize,
     /// How long a body may take to arrive.
     pub body_read: Duration,
     /// API calls at once.
@@ -68,6 +70,7 @@ impl Default for Limits {
             header_read: Duration::from_secs(10),
             write_stall: Duration::from_secs(30),
             body_bytes: 1 << 20,
+            paths_bytes: 8 << 20,
             body_read: Duration::from_secs(30),
             calls: 16,
             call_deadline: Duration::from_secs(30),

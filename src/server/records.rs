@@ -33,7 +33,7 @@ pub enum JobState {
 pub struct Job {
     /// Its number.
     pub id: u64,
-    /// What it does: `plan`, `adopt`, `quarantine`, `delete`, `restore` or `remove_rows`.
+    /// What it does: `plan`, `deletion`, `adopt`, `quarantine`, `delete`, `restore` or `remove_rows`.
     pub kind: &'static str,
     /// Where it stands.
     pub state: JobState,
@@ -72,7 +72,7 @@ pub struct Problem {
 }
 
 /// One recording of `GET /api/v1/jobs/{id}/items`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct JobItem {
     /// Its tree.
     pub tree: String,

@@ -16,6 +16,8 @@ use tower_http::compression::CompressionLayer;
 use super::auth::{Auth, Caller};
 use super::backend::{Backend, Plans};
 use super::calls::{Calls, internal};
+use super::deletions::DeletionRequest;
+use super::events::{Listeners, Telling};
 use super::gate::{Gate, careful, gate, panicked};
 use super::hook_records::Posted;
 use super::listen::Limits;
@@ -37,6 +39,9 @@ const SCRAPE: Duration = Duration::from_secs(10);
 const TRIES: usize = 4;
 /// How long a try may take: longer than the notifier's own patience, so that the reason is what is answered.
 const TRY: Duration = Duration::from_secs(90);
+
+/// Looks at jobs at once, for those who listen.
+const NEWS: usize = 4;
 
 /// The first page, up to what is wrong.
 const INDEX: &str = "<!doctype html>
@@ -73,6 +78,9 @@ struct App {
     probes: Calls,
     reloads: Calls,
     tries: Calls,
+    /// Looks at jobs for those who listen.
+    news: Arc<Calls>,
+    listeners: Listeners,
 }
 
 type Shared = State<Arc<App>>;
@@ -87,6 +95,8 @@ impl App {
             probes: Calls::new(SCRAPES, SCRAPE.min(limits.call_deadline)),
             reloads: Calls::new(1, limits.call_deadline),
             tries: Calls::new(TRIES, TRY),
+            news: Arc::new(Calls::new(NEWS, limits.call_deadline)),
+            listeners: Listeners::default(),
         })
     }
 
@@ -123,6 +133,8 @@ pub fn router(backend: Arc<dyn Backend>, auth: Arc<Auth>, limits: &Limits) -> Ro
         .route("/plans/{id}/apply", post(apply))
         .route("/jobs/{id}", get(job).merge(delete(cancel)))
         .route("/jobs/{id}/items", get(job_items))
+        .route("/jobs/{id}/events", get(job_events))
+        .route("/deletions", post(delete_recordings))
         .route("/plan/explain", get(explain))
         .route("/journal", get(journal))
         .route("/journal/verify", get(verify))
@@ -248,6 +260,21 @@ async fn job(State(app): Shared, Named(id): Named<u64>) -> Result<Response, Refu
 async fn job_items(State(app): Shared, Named(id): Named<u64>, params: Params) -> Result<Response, Refusal> {
     let (outcome, page) = (params.outcome()?, params.page()?);
     app.show(move |backend| backend.job_items(id, outcome, &page)).await
+}
+
+async fn job_events(State(app): Shared, Named(id): Named<u64>) -> Result<Response, Refusal> {
+    let place = app.listeners.enter()?;
+    let feed = app.news.ask(&app.backend, move |backend| backend.job_feed(id)).await??;
+    let (backend, calls) = (app.backend.clone(), app.news.clone());
+    Ok(Telling { backend, calls, id, feed, place }.begin())
+}
+
+async fn delete_recordings(
+    State(app): Shared,
+    Extension(caller): Who,
+    JsonBody(request): JsonBody<DeletionRequest>,
+) -> Result<Response, Refusal> {
+    Ok(begun(app.api.ask(&app.backend, move |backend| backend.delete(&request, &caller.0)).await??))
 }
 
 async fn cancel(State(app): Shared, Extension(caller): Who, Named(id): Named<u64>) -> Result<Response, Refusal> {

@@ -160,15 +160,7 @@ fn everything_in_the_contract_is_understood() {
     assert_eq!((host.as_str(), *port, *tls, username.as_deref()), ("mail", 587, MailTls::Required, Some("guard")));
     assert_eq!(password.as_ref().map(|p| p.reveal()), Some("not-a-real-secret"));
     assert_eq!((config.auth.tokens[0].role, config.auth.tokens[0].sha256[0]), (Role::Operator, 0x9f));
-    let names = [
-        "`archives`",
-        "`archive` of tree `live`",
-        "`auth.users`",
-        "`auth.callback_secret`",
-        "`auth.callback_hosts`",
-        "`tls`",
-        "`fleet`",
-    ];
+    let names = ["`archives`", "`archive` of tree `live`", "`auth.users`", "`tls`", "`fleet`"];
     let expected = names.map(|name| format!("{name} is checked, but this version does not act on it"));
     assert_eq!(config.dormant, expected);
     assert!(!format!("{config:?}").contains("not-a-real"), "secrets do not print");

@@ -11,6 +11,7 @@ mod comparison;
 mod config;
 mod crash;
 mod dashboards;
+mod deletions;
 mod faults;
 mod gateway;
 mod hooks;

@@ -1,5 +1,6 @@
 //! Quarantine on real filesystems: set aside, known after a restart, deleted where it lies or put back, and never in anybody's way.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -110,6 +111,7 @@ impl Place {
             may_share: false,
             leases: true,
             without_lease: true,
+            sighted: HashSet::new(),
             beside: found.passed_over.beside.clone(),
             favourites: self.favourites.clone(),
         };
@@ -568,4 +570,33 @@ fn top(volume: &Mounted) -> PathBuf {
     let top = volume.path().join("record");
     std::fs::create_dir_all(&top).unwrap();
     top
+}
+
+/// Promise 3, where leases are not to be had or not believed: whoever asks for a file, it goes only if it was seen as it is before that.
+#[test]
+fn where_no_lease_tells_what_is_asked_for_goes_only_if_a_scan_saw_it_as_it_is() {
+    let delete = |rule: RuleKind, sighted: bool| {
+        let mut got = None;
+        on_temp(|place| {
+            let intent = place.intent("cam/a.mp4", rule);
+            let mut trees = place.trees();
+            let handle = trees.get_mut(&tree()).unwrap();
+            handle.leases = false;
+            if sighted {
+                handle.sighted.insert((intent.target.inode, intent.target.fingerprint));
+            }
+            got = Some(place.engine.batch(&trees, vec![intent], &|| false).unwrap().remove(0).attempt);
+            assert_eq!(place.read("cam/a.mp4").is_some(), !verified(got.as_ref().unwrap()));
+            if !sighted && rule == RuleKind::Requested {
+                // Nor does it go when it is tried again before a scan saw it.
+                let failures =
+                    place.engine.journal.with_history(|history| history.failures.values().cloned().collect());
+                assert!(place.engine.retry(&trees, failures, (2, GUARD), &|| false).unwrap().is_empty());
+            }
+        });
+        got.unwrap()
+    };
+    assert_eq!(failed(&delete(RuleKind::Requested, false)), Some(Cause::InUse));
+    assert!(verified(&delete(RuleKind::Requested, true)));
+    assert!(verified(&delete(RuleKind::MaxAge, false)), "a scan chose it");
 }

@@ -388,6 +388,7 @@ impl Guard {
             may_share: false,
             leases,
             without_lease: !leases,
+            sighted: HashSet::new(),
             beside: found.passed_over.beside.clone(),
             favourites: Arc::default(),
         };
@@ -412,11 +413,12 @@ impl Guard {
             expiring: self.engine.expiries(&self.trees, expired)?.ready,
             marks: world.marks.clone(),
             promised: Bytes::ZERO,
+            asked: None,
         };
         let mut run = self.engine.begin(order)?;
         let (volumes, clock, dir) = (&self.volumes, self.clock.clone(), self.dir.clone());
         let mut probe = || volumes.read(dir.path(), clock.shows());
-        self.engine.carry_on(&mut run, Vec::new(), &self.trees, &mut probe, &|| false, &|| false)?;
+        self.engine.carry_on(&mut run, Vec::new(), &self.trees, &mut probe, (&|| false, &|| false), &|| false)?;
         self.engine.end(run).map(|_| ())
     }
 

@@ -1,5 +1,6 @@
 //! The server from outside: bytes over sockets.
 
+mod events;
 mod orphans;
 mod served;
 

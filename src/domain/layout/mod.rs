@@ -5,6 +5,7 @@ mod folder;
 mod kind;
 mod names;
 mod pick;
+mod roots;
 mod template;
 
 pub use folder::{Folder, Found};

@@ -158,3 +158,60 @@ fn a_forgotten_recording_is_adopted_by_policy_once_and_only_if_it_plays() {
     assert_eq!(server.sql("wvp", &length).trim(), "30000");
     assert_eq!(paths(&daemon, "/api/v1/orphans", proven), BTreeSet::from([site.path(broken).to_owned()]));
 }
+
+/// A person who cancels is heard between two chunks of rows, also where another session keeps the first one waiting.
+#[test]
+#[ignore = "needs root, a loop device, MariaDB and curl"]
+fn a_cancelled_removal_of_rows_ends_with_the_chunk_that_it_is_at() {
+    const ROWS: usize = 1_100;
+    let home = tempfile::tempdir().unwrap();
+    let server = MariaDb::start(home.path());
+    let site = Site::new(10);
+    table(&server, &site, May::Write);
+    let name =
+        |at: usize| format!("live/a/2026-01-01/2026-01-01-{:02}-{:02}-{:02}-0.mp4", at / 3600, at / 60 % 60, at % 60);
+    let row = |at: usize| {
+        format!(
+            "('live', 'a', '', 1, 2, 'zlm-1', 'wvp-1', 'x', '{OUTSIDE}/live/a/', '{OUTSIDE}/{}', false, 1, 1)",
+            name(at)
+        )
+    };
+    let rows: Vec<String> = (0..ROWS).map(row).collect();
+    let columns = Wvp::New.columns().join(",");
+    server.sql("wvp", &format!("insert into wvp_cloud_record ({columns}) values {};", rows.join(",")));
+    let daemon = site.start(&site.config_every("1h", "", &catalogue(&server, &site)));
+    site.wait(&daemon, "all are missing", || metric(&daemon, MISSING) == ROWS.to_string());
+    let waits = "select count(*) from information_schema.innodb_trx where trx_state = 'LOCK WAIT';";
+    let held = "select count(*) from information_schema.innodb_trx;";
+    let all: Vec<String> = (0..ROWS).map(name).collect();
+    let lock = format!(
+        "begin; update wvp_cloud_record set call_id = 'x' where file_path = '{OUTSIDE}/{}'; do sleep(5); rollback;",
+        name(7)
+    );
+    std::thread::scope(|scope| {
+        scope.spawn(|| server.sql("wvp", &lock));
+        site.wait(&daemon, "a row is locked", || server.sql("wvp", held).trim() != "0");
+        let asked = ask(&site, "POST", "/api/v1/missing/remove", &serde_json::json!({"tree": "live", "paths": all}));
+        let job = asked["job"].as_u64().unwrap_or_else(|| panic!("{asked}"));
+        site.wait(&daemon, "the removal waits for the lock", || server.sql("wvp", waits).trim() == "1");
+        let cancelled = ask(&site, "DELETE", &format!("/api/v1/jobs/{job}"), &serde_json::Value::Null);
+        assert_eq!(cancelled["state"], "cancelled", "{cancelled}");
+        site.wait(&daemon, "the job is over", || {
+            let job: serde_json::Value = serde_json::from_str(&daemon.get(&format!("/api/v1/jobs/{job}"))).unwrap();
+            job["finished"].is_string()
+        });
+    });
+    assert_eq!(listed(&server).len(), 10 + ROWS - 500, "the first chunk, and no other");
+}
+
+/// Asks the daemon of a site through its control socket.
+#[expect(clippy::disallowed_methods, reason = "it makes the test's own file")]
+fn ask(site: &Site, method: &str, path: &str, body: &serde_json::Value) -> serde_json::Value {
+    let (socket, sent) = (site.bed.state().join("control.sock"), site.bed.home.path().join("body.json"));
+    std::fs::write(&sent, body.to_string()).unwrap();
+    let mut curl = std::process::Command::new("curl");
+    curl.args(["-s", "-m", "30", "-X", method, "-H", "Content-Type: application/json", "--data-binary"]);
+    curl.arg(format!("@{}", sent.display())).arg("--unix-socket").arg(socket);
+    let output = curl.arg(format!("http://localhost{path}")).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}

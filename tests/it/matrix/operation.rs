@@ -95,6 +95,7 @@ fn operate(what: &str, top: &Path, state: &Path) -> Result<bool, Box<dyn Error>>
         may_share: false,
         leases: true,
         without_lease: false,
+        sighted: std::collections::HashSet::new(),
         beside: before.passed_over.beside.clone(),
         favourites: Arc::default(),
     };

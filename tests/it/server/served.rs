@@ -15,6 +15,7 @@ use storage_guard::domain::remedy::RemedyKind;
 use storage_guard::domain::secret::Secret;
 use storage_guard::domain::settings::{AuthSettings, Role, Token};
 use storage_guard::domain::units::Timestamp;
+use storage_guard::server::deletions::DeletionRequest;
 use storage_guard::server::hook_records::HookKept;
 use storage_guard::server::orphans::{Missing, Orphan, OrphansWanted, Rehearsal, Remedied, RemedyRequest, Verdict};
 use storage_guard::server::records::{
@@ -23,7 +24,8 @@ use storage_guard::server::records::{
 };
 use storage_guard::server::shapes::{Catalogue, Channel, Page, Path, Plan, Status};
 use storage_guard::server::{
-    Auth, Backend, ControlSocket, Limits, PageQuery, Plans, Refusal, metrics_router, router, serve_tcp, serve_unix,
+    Auth, Backend, ControlSocket, Feed, Limits, PageQuery, Plans, Refusal, metrics_router, router, serve_tcp,
+    serve_unix,
 };
 use storage_guard::store::HookRecord;
 use storage_guard::system::Clock;
@@ -38,6 +40,7 @@ pub(super) struct Fake {
     pub(super) undelivered: Mutex<Option<String>>,
     pub(super) stuck: Mutex<bool>,
     pub(super) released: Condvar,
+    pub(super) feed: Arc<Feed>,
 }
 
 impl Fake {
@@ -169,6 +172,17 @@ impl Backend for Fake {
             detail: None,
         };
         page.page((1..=250).map(item), |item| item.bytes)
+    }
+
+    fn delete(&self, request: &DeletionRequest, who: &str) -> Result<u64, Refusal> {
+        self.note(format!("delete in {} by {who}", request.tree));
+        let (_, malformed) = request.demand()?;
+        if malformed.is_empty() { Ok(42) } else { Err(Refusal::bad_request("not_a_recording", malformed.join(", "))) }
+    }
+
+    fn job_feed(&self, id: u64) -> Result<Arc<Feed>, Refusal> {
+        self.job(id)?;
+        Ok(self.feed.clone())
     }
 
     fn cancel(&self, id: u64, who: &str) -> Result<Job, Refusal> {
@@ -514,6 +528,6 @@ pub(super) fn tokens() -> AuthSettings {
     };
     AuthSettings {
         tokens: vec![token("watch", Role::Viewer, "view-token"), token("ops", Role::Operator, "operate-token")],
-        protect_metrics: false,
+        ..AuthSettings::default()
     }
 }

@@ -1,0 +1,553 @@
+//! What persons and the gateway want deleted, carried out a batch at a time.
+//!
+//! 1. A demand waits in its volume's queue. A scan gives way to it after each directory, a run after each batch, so that it begins at once.
+//! 2. Its turn is one batch: the tree is looked at, the next files are looked at, and go through the door as all deletions do. Then others
+//!    have their turn, and it waits for its next one. A batch of targets is in memory, and no more.
+//! 3. What fails is tried again later as any other failed deletion; the job waits for that. What was not begun when the guard was told to
+//!    stop is gone on with by the worker of the next configuration.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::hub::Hub;
+use super::job_items::ItemDone;
+use super::queue::Queue;
+use super::remedies::{Relief, kept};
+use super::runs::Wish;
+use super::systemd::Pulse;
+use super::volume::{ASKING, VolumeWorker};
+use crate::domain::cause::chain;
+use crate::domain::deletion::{
+    Attempt, Failure, NOT_BEGUN, Outcome, RuleKind, RunResult, Seq, SparedReason, Target, Trigger, UNSETTLED,
+};
+use crate::domain::demand::{Demand, Wanted};
+use crate::domain::event::Event;
+use crate::domain::journal::Intent;
+use crate::domain::layout::Layout;
+use crate::domain::names::TreeId;
+use crate::domain::path::RelPath;
+use crate::domain::recording::{FileIdentity, Kind};
+use crate::domain::retention::Mode;
+use crate::domain::units::Bytes;
+use crate::domain::volume::Unusable;
+use crate::reclaim::{Run, Settled};
+use crate::scan::{OfStreamFound, StreamWalk};
+use crate::server::records::Problem;
+use crate::store::JournalError;
+use crate::system::{Clock, WritableDir};
+
+/// A demand whose tree cannot be judged yet is looked at again after this.
+const AGAIN: Duration = Duration::from_millis(250);
+/// The disk is busy: a demand waits for so long.
+const BUSY: Duration = Duration::from_secs(1);
+
+/// A demand, and how far it is.
+pub(super) struct Task {
+    pub(super) job: u64,
+    who: String,
+    tree: TreeId,
+    trigger: Trigger,
+    words: String,
+    reason: String,
+    rest: Rest,
+    /// It has no turn before this, by the clock that does not jump.
+    pub(super) rests_until: Duration,
+    /// A person ended it; `None` before it began.
+    cancelled: Option<Arc<AtomicBool>>,
+    run: Option<Run>,
+}
+
+/// What is left of a demand.
+enum Rest {
+    Paths(VecDeque<RelPath>),
+    Stream(StreamWalk),
+}
+
+/// What has its turn now.
+enum Chosen {
+    Paths(Vec<RelPath>),
+    Files(Vec<OfStreamFound>),
+}
+
+impl Task {
+    /// A demand that has not begun.
+    pub(super) fn new(job: u64, demand: Demand, layout: &Layout, who: &str) -> Self {
+        let (words, reason) = (demand.wanted.words(), demand.wanted.reason());
+        let rest = match demand.wanted {
+            Wanted::Paths(paths) => Rest::Paths(paths.into()),
+            Wanted::Stream(wanted) => Rest::Stream(StreamWalk::new(wanted, layout)),
+        };
+        Self {
+            job,
+            who: who.to_owned(),
+            tree: demand.tree,
+            trigger: demand.trigger,
+            words,
+            reason,
+            rest,
+            rests_until: Duration::ZERO,
+            cancelled: None,
+            run: None,
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.as_ref().is_some_and(|cancelled| cancelled.load(Ordering::Relaxed))
+    }
+
+    /// The next files.
+    fn choose(&mut self, dir: &dyn WritableDir, layout: &Layout, most: usize, stop: &dyn Fn() -> bool) -> Chosen {
+        match &mut self.rest {
+            Rest::Paths(paths) => Chosen::Paths(paths.drain(..most.min(paths.len())).collect()),
+            Rest::Stream(walk) => Chosen::Files(walk.next(dir, layout, most, stop)),
+        }
+    }
+
+    /// Those that were not begun come first the next time.
+    fn put_back(&mut self, chosen: Chosen, begun: &dyn Fn(&RelPath) -> bool) {
+        match (&mut self.rest, chosen) {
+            (Rest::Paths(paths), Chosen::Paths(chosen)) => {
+                chosen.into_iter().rev().filter(|path| !begun(path)).for_each(|path| paths.push_front(path));
+            }
+            (Rest::Stream(walk), Chosen::Files(files)) => {
+                walk.put_back(files.into_iter().filter(|file| !begun(&file.path)).collect());
+            }
+            // What was chosen is of the same kind as what is left.
+            (Rest::Paths(_), Chosen::Files(_)) | (Rest::Stream(_), Chosen::Paths(_)) => {}
+        }
+    }
+
+    /// All of it was begun.
+    fn through(&self) -> bool {
+        match &self.rest {
+            Rest::Paths(paths) => paths.is_empty(),
+            Rest::Stream(walk) => walk.over(),
+        }
+    }
+
+    /// How many are left, as far as that is known.
+    fn left(&self) -> u64 {
+        match &self.rest {
+            Rest::Paths(paths) => paths.len() as u64,
+            Rest::Stream(_) => 0,
+        }
+    }
+
+    /// Why not all that was asked for could be looked at.
+    fn unread(&self) -> Option<Problem> {
+        let Rest::Stream(walk) = &self.rest else { return None };
+        let (count, first) = walk.problems()?;
+        let message =
+            format!("{count} directories could not be read, so what is in them was not deleted; the first: {first}");
+        Some(Problem { code: "unreadable", message })
+    }
+}
+
+/// What a worker needs to attend to demands, and to be told to stop.
+#[derive(Clone)]
+pub(super) struct Desk {
+    pub(super) hub: Arc<Hub>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Desk {
+    /// Whether the worker is to end. It asks before each file and directory, and whoever asks is alive.
+    pub(super) fn asked(&self) -> bool {
+        self.pulse.beat(self.clock.as_ref());
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// A demand waits for its turn.
+    pub(super) fn demanded(&self) -> bool {
+        self.queue.demanded(self.clock.boottime()) > 0
+    }
+}
+
+/// What follows a turn.
+enum Next {
+    /// It is over.
+    Over(Relief),
+    /// It has another turn, not before this has passed.
+    After(Duration),
+    /// Nobody wants it any more, and it never began.
+    Forgotten,
+}
+
+/// Whether a tree can be worked on.
+enum Ready {
+    /// It can; its index.
+    Now(usize),
+    /// It cannot yet.
+    Soon,
+    /// It cannot.
+    Never(Relief),
+}
+
+/// What is to be done with one file.
+enum What {
+    Go(Target),
+    /// It fails already: that deletion is tried now.
+    Again(Failure),
+    Done(ItemDone),
+}
+
+/// What was begun with files of a tree before.
+struct Begun {
+    failing: HashMap<RelPath, Failure>,
+    open: HashSet<RelPath>,
+    quarantined: HashSet<RelPath>,
+}
+
+impl VolumeWorker {
+    /// Every demand that waits has its turn. Called between two steps of anything else that takes long; not within a turn.
+    pub(super) fn attend(&mut self) {
+        let Some(desk) = self.desk.take() else { return };
+        for _ in 0..desk.queue.demanded(self.engine.clock.boottime()) {
+            if let Some(task) = desk.queue.demand(self.engine.clock.boottime()) {
+                self.attend_to(&desk, task);
+            }
+        }
+        self.desk = Some(desk);
+    }
+
+    /// One demand has its turn.
+    pub(super) fn serve(&mut self, task: Box<Task>) {
+        let Some(desk) = self.desk.take() else { return };
+        self.attend_to(&desk, task);
+        self.desk = Some(desk);
+    }
+
+    fn attend_to(&mut self, desk: &Desk, mut task: Box<Task>) {
+        if desk.asked() {
+            return desk.queue.return_demand(task);
+        }
+        let next = self.turn(desk, &mut task).and_then(|next| match next {
+            Next::Over(relief) => self.conclude(&mut task).map(|()| Next::Over(relief)),
+            Next::After(span) => Ok(Next::After(span)),
+            Next::Forgotten => Ok(Next::Forgotten),
+        });
+        let relief = match next {
+            Ok(Next::After(span)) => {
+                task.rests_until = self.engine.clock.boottime().saturating_add(span);
+                return desk.queue.return_demand(task);
+            }
+            Ok(Next::Forgotten) => return,
+            Ok(Next::Over(relief)) => relief,
+            Err(error) => {
+                self.upset = true;
+                let text = format!("{}; nothing is deleted", chain(&error));
+                self.emit(Event::Remark { text: text.clone(), urgent: true });
+                Relief::refused("journal", text)
+            }
+        };
+        let reclaimed = task.run.as_ref().map_or(relief.reclaimed, |run| run.report().reclaimed);
+        let now = desk.hub.now();
+        desk.hub.with_jobs(|jobs| jobs.end_remedy(task.job, reclaimed, relief.problem, now));
+        desk.hub.publish(self.view());
+    }
+
+    /// Puts on record that a demand is over.
+    fn conclude(&mut self, task: &mut Task) -> Result<(), JournalError> {
+        let Some(mut run) = task.run.take() else { return Ok(()) };
+        if task.is_cancelled() {
+            run.cancel(task.left());
+        }
+        self.engine.end(run).map(|_| ())
+    }
+
+    /// Whether a tree can be worked on now.
+    fn readiness(&mut self, tree: &TreeId) -> Result<Ready, JournalError> {
+        let refused = |code, message: &str| Ok(Ready::Never(Relief::refused(code, message)));
+        let Some(index) = self.trees.iter().position(|watch| watch.policy.tree == *tree) else {
+            return refused("gone", "its tree is not guarded any more");
+        };
+        if self.trees[index].policy.mode != Mode::Enforce {
+            return refused("observe", "the tree is only observed: nothing is changed");
+        }
+        self.probe()?;
+        self.check_trees()?;
+        if self.upset {
+            self.settle()?;
+        }
+        self.take_favourites();
+        let watch = &self.trees[index];
+        // What only a scan can tell is waited for.
+        if self.reading.is_ok() && watch.fault.is_some() && !watch.scanned() {
+            return Ok(Ready::Soon);
+        }
+        if self.reading.is_err() || watch.fault.is_some() || self.upset || !self.steady()? {
+            return refused("blind", "the tree cannot be trusted now, so nothing in it is touched");
+        }
+        let watch = &self.trees[index];
+        if watch.favourites_of.is_some() && self.catalogues.favourites_known(tree) {
+            return Ok(Ready::Now(index));
+        }
+        if self.engine.clock.boottime().saturating_sub(self.began) < ASKING {
+            return Ok(Ready::Soon);
+        }
+        refused(
+            "untrusted",
+            "what persons want kept is not known, since a catalogue of the tree was never read; nothing is deleted before it was",
+        )
+    }
+
+    /// One turn of a demand: a batch.
+    fn turn(&mut self, desk: &Desk, task: &mut Task) -> Result<Next, JournalError> {
+        if task.is_cancelled() {
+            return Ok(Next::Over(Relief::default()));
+        }
+        if task.cancelled.is_none() && !desk.hub.with_jobs(|jobs| jobs.wanted(task.job)) {
+            return Ok(Next::Forgotten);
+        }
+        let index = match self.readiness(&task.tree)? {
+            Ready::Now(index) => index,
+            Ready::Soon => return Ok(Next::After(AGAIN)),
+            Ready::Never(relief) => {
+                let begun = task.cancelled.is_some() || self.begin(desk, task);
+                return Ok(if begun { Next::Over(relief) } else { Next::Forgotten });
+            }
+        };
+        if task.cancelled.is_none() && !self.begin(desk, task) {
+            return Ok(Next::Forgotten);
+        }
+        let cancelled = task.cancelled.clone().unwrap_or_default();
+        let stop = || desk.asked() || cancelled.load(Ordering::Relaxed);
+        let (dir, policy) = (self.trees[index].dir.clone(), self.trees[index].policy.clone());
+        let chosen = task.choose(dir.as_ref(), &policy.layout, self.engine.cleanup.batch_files.max(1), &stop);
+        let begun = self.begun(&task.tree);
+        let (mut targets, mut again, mut done) = (Vec::new(), Vec::new(), Vec::new());
+        let mut put = |what| match what {
+            What::Go(target) => targets.push(target),
+            What::Again(failure) => again.push(failure),
+            What::Done(item) => done.push(item),
+        };
+        match &chosen {
+            Chosen::Paths(paths) => {
+                paths.iter().for_each(|path| put(self.look_at(index, task, path, &begun)));
+            }
+            Chosen::Files(files) => {
+                files
+                    .iter()
+                    .for_each(|file| put(self.judge(index, task, &file.path, &file.identity, file.kind, &begun)));
+            }
+        }
+        let bytes = targets.iter().map(|target| target.bytes).chain(again.iter().map(|one| one.target.bytes)).sum();
+        let mut settled = self.carry_batch(task, targets, &stop)?;
+        settled.extend(self.try_again(task, again, &stop)?);
+        // What was not begun is as it was before this turn.
+        settled.retain(|one| one.attempt != Attempt::Kept { why: NOT_BEGUN.to_owned() });
+        let through: HashSet<&RelPath> =
+            settled.iter().map(|one| &one.intent.target.path).chain(done.iter().map(|one| &one.path)).collect();
+        let count = match &chosen {
+            Chosen::Paths(_) => 0,
+            Chosen::Files(files) => files.iter().filter(|file| through.contains(&file.path)).count(),
+        };
+        task.put_back(chosen, &|path| through.contains(path));
+        desk.hub.with_jobs(|jobs| {
+            jobs.expand(task.job, count, bytes);
+            done.into_iter().for_each(|item| jobs.item(task.job, item));
+            jobs.reclaimed(task.job, task.run.as_ref().map_or(Bytes::ZERO, |run| run.report().reclaimed));
+        });
+        desk.hub.settled(task.job, settled);
+        Ok(self.after_turn(task, &cancelled))
+    }
+
+    /// The job begins, unless it was cancelled meanwhile.
+    fn begin(&self, desk: &Desk, task: &mut Task) -> bool {
+        task.cancelled = desk.hub.with_jobs(|jobs| jobs.begin(task.job, desk.hub.now()));
+        task.cancelled.is_some()
+    }
+
+    /// What follows a batch.
+    fn after_turn(&self, task: &Task, cancelled: &AtomicBool) -> Next {
+        let reclaimed = task.run.as_ref().map_or(Bytes::ZERO, |run| run.report().reclaimed);
+        let over = |problem| Next::Over(Relief { reclaimed, problem });
+        if cancelled.load(Ordering::Relaxed) {
+            return over(None);
+        }
+        if let Some(run) = task.run.as_ref().filter(|run| !run.goes_on()) {
+            let report = run.report();
+            let code = match report.result {
+                RunResult::Stalled => Some("stalled"),
+                RunResult::Failed => Some("blind"),
+                // The guard was told to stop: the next worker goes on.
+                RunResult::Cancelled => None,
+                RunResult::ReachedLow | RunResult::Exhausted => Some("failed"),
+            };
+            if let Some(code) = code {
+                return over(Some(Problem { code, message: report.why.to_string() }));
+            }
+        }
+        if task.through() {
+            return over(task.unread());
+        }
+        let busy = if self.machine.busy() { BUSY } else { Duration::ZERO };
+        Next::After(self.engine.cleanup.pause.max(busy))
+    }
+
+    /// What was begun before with files of a tree, by their names.
+    fn begun(&self, tree: &TreeId) -> Begun {
+        self.journal().with_history(|history| {
+            // What is in quarantine bears no name that matters.
+            let named = |seq: Seq| !history.quarantined.contains_key(&seq);
+            let of_tree = |target: &Target| target.tree == *tree;
+            let failing = history.failures.values().filter(|one| of_tree(&one.target) && named(Seq(one.id)));
+            let open = history.open.values().map(|open| &open.intent);
+            let open = open.filter(|intent| of_tree(&intent.target) && intent.retry_of.is_none_or(named));
+            Begun {
+                failing: failing.map(|one| (one.target.path.clone(), one.clone())).collect(),
+                open: open.map(|intent| intent.target.path.clone()).collect(),
+                quarantined: history.quarantined_in(tree).map(|(_, one)| one.target.path.clone()).collect(),
+            }
+        })
+    }
+
+    /// What is to be done with a path that was named.
+    fn look_at(&self, index: usize, task: &Task, path: &RelPath, begun: &Begun) -> What {
+        let watch = &self.trees[index];
+        let item = |outcome, detail: Option<String>| {
+            let (tree, path) = (task.tree.clone(), path.clone());
+            What::Done(ItemDone { tree, path, bytes: Bytes::ZERO, outcome, cause: None, detail })
+        };
+        let stranger = |what: &str| item(Outcome::Kept, Some(format!("it is no recording of this tree: {what}")));
+        let seen = match watch.dir.open(path).and_then(|file| file.map(|file| file.identity()).transpose()) {
+            Ok(Some(identity)) => identity,
+            Ok(None) => {
+                return match begun.failing.get(path) {
+                    // It may be set aside.
+                    Some(failure) => What::Again(failure.clone()),
+                    None if begun.open.contains(path) => item(Outcome::Kept, Some(UNSETTLED.to_owned())),
+                    None if begun.quarantined.contains(path) => {
+                        item(Outcome::Kept, Some(SparedReason::Quarantined.as_str().to_owned()))
+                    }
+                    None => item(Outcome::AlreadyGone, None),
+                };
+            }
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ELOOP) => return stranger("a symbolic link stands there, or on the way to it"),
+                Some(libc::EXDEV) => return stranger("something else is mounted there"),
+                Some(libc::EINVAL | libc::ENOTDIR | libc::EISDIR) => return stranger("it is no regular file"),
+                // What cannot be opened may still be looked at: the door says why it fails, and it is tried again.
+                _ => match watch.dir.look(path) {
+                    Ok(Some(identity)) => identity,
+                    Ok(None) => return item(Outcome::AlreadyGone, None),
+                    Err(error) => return item(Outcome::Failed, Some(format!("it cannot be looked at: {error}"))),
+                },
+            },
+        };
+        match watch.policy.layout.recognise(path, seen.size) {
+            Some(found) => self.judge(index, task, path, &seen, found.kind, begun),
+            None => stranger("its name does not fit the layout"),
+        }
+    }
+
+    /// What is to be done with a file that is there.
+    fn judge(&self, index: usize, task: &Task, path: &RelPath, seen: &FileIdentity, kind: Kind, begun: &Begun) -> What {
+        let watch = &self.trees[index];
+        let stays = |why: &str| What::Done(kept(task.tree.clone(), path.clone(), seen.allocated, why.to_owned()));
+        if watch.protects(path) {
+            return stays(SparedReason::Protected.as_str());
+        }
+        if kind == Kind::Unfinished {
+            return stays(SparedReason::Live.as_str());
+        }
+        match begun.failing.get(path) {
+            Some(failure) if (failure.target.inode, failure.target.fingerprint) == (seen.inode, seen.fingerprint()) => {
+                return What::Again(failure.clone());
+            }
+            Some(_) | None => {}
+        }
+        if begun.open.contains(path) {
+            return stays(UNSETTLED);
+        }
+        let stream = watch.policy.layout.recognise(path, seen.size).map(|found| found.stream).unwrap_or_default();
+        What::Go(Target {
+            tree: task.tree.clone(),
+            path: path.clone(),
+            stream,
+            bytes: seen.allocated,
+            inode: seen.inode,
+            fingerprint: seen.fingerprint(),
+            rule: RuleKind::Requested,
+            trigger: task.trigger,
+            reason: task.reason.clone(),
+        })
+    }
+
+    /// Carries a batch out, as a part of the demand's run.
+    fn carry_batch(
+        &mut self,
+        task: &mut Task,
+        targets: Vec<Target>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Vec<Settled>, JournalError> {
+        if targets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut run = match task.run.take() {
+            Some(run) => run,
+            None => {
+                let wish = Wish { who: &task.who, run: task.job, job: Some(task.job), exactly: true };
+                let mut order = self.order(Vec::new(), Vec::new(), &wish);
+                order.asked = Some(task.words.clone());
+                self.engine.begin(order)?
+            }
+        };
+        let carried = self.carry_some(&mut run, targets, &|| false, stop);
+        let settled = run.take_settled();
+        if let Err(unusable @ (Unusable::Replaced { .. } | Unusable::TimedOut(_))) = &run.report().reading {
+            self.reading = Err(unusable.clone());
+        }
+        task.run = Some(run);
+        carried?;
+        self.note_settled(&settled);
+        Ok(settled)
+    }
+
+    /// Tries deletions again that failed before; what is hindered as before counts as one more try.
+    fn try_again(
+        &mut self,
+        task: &Task,
+        failures: Vec<Failure>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Vec<Settled>, JournalError> {
+        if failures.is_empty() {
+            return Ok(Vec::new());
+        }
+        let trees = self.handles_for(failures.iter().map(|failure| &failure.target));
+        let mut settled = self.engine.retry(&trees, failures.clone(), (task.job, &task.who), stop)?;
+        self.note_settled(&settled);
+        for failure in failures {
+            if settled.iter().all(|one| one.failure() != failure.id) {
+                settled.push(standing(failure, task));
+            }
+        }
+        Ok(settled)
+    }
+}
+
+/// A deletion that failed before, as it stands.
+fn standing(failure: Failure, task: &Task) -> Settled {
+    let seq = Seq(failure.id);
+    let attempt = Attempt::Failed { cause: failure.cause, error: failure.error, holder: failure.holder };
+    let intent = Intent {
+        target: failure.target,
+        who: task.who.clone(),
+        job: Some(task.job),
+        run: task.job,
+        retry_of: Some(seq),
+    };
+    Settled { seq, intent, attempt }
+}
+
+#[cfg(test)]
+pub(super) fn task_of_test(job: u64) -> Task {
+    let layout = Layout::parse("plain", &[], jiff::tz::TimeZone::UTC).expect("it is a layout");
+    let demand = Demand { tree: TreeId::new("live"), wanted: Wanted::Paths(Vec::new()), trigger: Trigger::Operator };
+    Task::new(job, demand, &layout, "ops")
+}

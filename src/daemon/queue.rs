@@ -1,0 +1,154 @@
+//! What a volume's worker is asked to do, in the order in which it was asked; a demand can be taken out of turn. It outlives the worker:
+//! after a reload the next one goes on with what waits.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::demands::Task;
+use super::hub::{Command, lock};
+
+/// Requests that may wait for a volume.
+const QUEUE: usize = 64;
+
+/// A queue.
+pub(super) struct Queue {
+    waiting: Mutex<VecDeque<Command>>,
+    come: Condvar,
+    most: usize,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self::holding(QUEUE)
+    }
+}
+
+impl Queue {
+    /// One that takes so many requests.
+    pub(super) fn holding(most: usize) -> Self {
+        Self { waiting: Mutex::default(), come: Condvar::new(), most }
+    }
+
+    /// Puts a request at the end.
+    ///
+    /// # Errors
+    /// The request, if too many wait.
+    pub(super) fn push(&self, command: Command) -> Result<(), Box<Command>> {
+        let mut waiting = lock(&self.waiting);
+        if waiting.len() >= self.most {
+            return Err(Box::new(command));
+        }
+        waiting.push_back(command);
+        drop(waiting);
+        self.come.notify_all();
+        Ok(())
+    }
+
+    /// Puts a demand back that is not through: others have their turn before.
+    pub(super) fn return_demand(&self, task: Box<Task>) {
+        lock(&self.waiting).push_back(Command::Demand(task));
+    }
+
+    /// Puts a request back that was taken and not looked at.
+    pub(super) fn return_first(&self, command: Command) {
+        lock(&self.waiting).push_front(command);
+    }
+
+    /// The next request, as soon as there is one, within `patience`. A demand that rests until later than `boot` does not count.
+    pub(super) fn next(&self, patience: Duration, boot: &dyn Fn() -> Duration) -> Option<Command> {
+        let mut waiting = lock(&self.waiting);
+        let began = boot();
+        loop {
+            let now = boot();
+            if let Some(at) = waiting.iter().position(|command| ready(command, now)) {
+                return waiting.remove(at);
+            }
+            let rest = patience.checked_sub(now.saturating_sub(began)).filter(|rest| !rest.is_zero())?;
+            let soonest = waiting.iter().filter_map(Command::rests_until).min();
+            let span = soonest.map_or(rest, |until| rest.min(until.saturating_sub(now).max(Duration::from_millis(1))));
+            (waiting, _) = self.come.wait_timeout(waiting, span).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The first demand that does not rest.
+    pub(super) fn demand(&self, boot: Duration) -> Option<Box<Task>> {
+        let mut waiting = lock(&self.waiting);
+        let at = waiting.iter().position(|command| is_due(command, boot))?;
+        match waiting.remove(at)? {
+            Command::Demand(task) => Some(task),
+            Command::Apply { .. } | Command::Retry { .. } | Command::Remedy { .. } | Command::Look => None,
+        }
+    }
+
+    /// How many demands wait, and do not rest.
+    pub(super) fn demanded(&self, boot: Duration) -> usize {
+        lock(&self.waiting).iter().filter(|command| is_due(command, boot)).count()
+    }
+
+    /// Takes all that waits: nobody will work on it.
+    pub(super) fn drain(&self) -> Vec<Command> {
+        lock(&self.waiting).drain(..).collect()
+    }
+}
+
+/// A demand that does not rest.
+fn is_due(command: &Command, boot: Duration) -> bool {
+    command.rests_until().is_some_and(|until| until <= boot)
+}
+
+fn ready(command: &Command, boot: Duration) -> bool {
+    command.rests_until().is_none_or(|until| until <= boot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::demands::task_of_test;
+
+    fn word(command: Option<Command>) -> String {
+        match command {
+            Some(Command::Demand(task)) => format!("demand {}", task.job),
+            Some(Command::Look) => "look".to_owned(),
+            Some(Command::Retry { .. }) => "retry".to_owned(),
+            Some(Command::Apply { .. } | Command::Remedy { .. }) => "other".to_owned(),
+            None => "nothing".to_owned(),
+        }
+    }
+
+    fn resting(job: u64, until: u64) -> Box<Task> {
+        let mut task = task_of_test(job);
+        task.rests_until = Duration::from_secs(until);
+        Box::new(task)
+    }
+
+    #[test]
+    fn requests_come_in_their_order_and_demands_out_of_turn() {
+        let queue = Queue::default();
+        let next = |boot: u64| word(queue.next(Duration::ZERO, &|| Duration::from_secs(boot)));
+        let at = Duration::from_secs;
+        for command in [Command::Look, Command::Demand(resting(1, 0)), Command::Demand(resting(2, 5))] {
+            assert!(queue.push(command).is_ok());
+        }
+        assert_eq!(queue.demanded(at(0)), 1);
+        let demand = |boot: u64| queue.demand(at(boot)).map(|task| task.job);
+        assert_eq!((demand(0), demand(0), queue.demanded(at(0)), queue.demanded(at(5))), (Some(1), None, 0, 1));
+        assert_eq!(
+            (next(0), next(0), next(5), next(5)),
+            ("look".into(), "nothing".into(), "demand 2".into(), "nothing".into())
+        );
+        queue.return_demand(resting(3, 0));
+        queue.return_first(Command::Look);
+        assert_eq!((next(0), next(0)), ("look".into(), "demand 3".into()));
+    }
+
+    #[test]
+    fn a_full_queue_takes_no_more() {
+        let queue = Queue::default();
+        for _ in 0..QUEUE {
+            assert!(queue.push(Command::Look).is_ok());
+        }
+        assert_eq!(word(queue.push(Command::Look).err().map(|command| *command)), "look");
+        assert_eq!(queue.drain().len(), QUEUE);
+    }
+}
