@@ -20,7 +20,7 @@ use super::systemd::Pulse;
 use super::volume::{ASKING, VolumeWorker};
 use crate::domain::cause::chain;
 use crate::domain::deletion::{
-    Attempt, Failure, NOT_BEGUN, Outcome, RuleKind, RunResult, Seq, SparedReason, Target, Trigger, UNSETTLED,
+    Attempt, Cause, Failure, NOT_BEGUN, Outcome, RuleKind, RunResult, Seq, SparedReason, Target, Trigger, UNSETTLED,
 };
 use crate::domain::demand::{Demand, Wanted};
 use crate::domain::event::Event;
@@ -57,6 +57,8 @@ pub(super) struct Task {
     /// A person ended it; `None` before it began.
     cancelled: Option<Arc<AtomicBool>>,
     run: Option<Run>,
+    /// What came back so far, as measured.
+    reclaimed: Bytes,
 }
 
 /// What is left of a demand.
@@ -90,6 +92,7 @@ impl Task {
             rests_until: Duration::ZERO,
             cancelled: None,
             run: None,
+            reclaimed: Bytes::ZERO,
         }
     }
 
@@ -245,9 +248,8 @@ impl VolumeWorker {
                 Relief::refused("journal", text)
             }
         };
-        let reclaimed = task.run.as_ref().map_or(relief.reclaimed, |run| run.report().reclaimed);
         let now = desk.hub.now();
-        desk.hub.with_jobs(|jobs| jobs.end_remedy(task.job, reclaimed, relief.problem, now));
+        desk.hub.with_jobs(|jobs| jobs.end_remedy(task.job, task.reclaimed, relief.problem, now));
         desk.hub.publish(self.view());
     }
 
@@ -348,10 +350,11 @@ impl VolumeWorker {
             Chosen::Files(files) => files.iter().filter(|file| through.contains(&file.path)).count(),
         };
         task.put_back(chosen, &|path| through.contains(path));
+        done.iter().for_each(|item| self.emit(unbegun(task, &policy.layout, item)));
         desk.hub.with_jobs(|jobs| {
             jobs.expand(task.job, count, bytes);
             done.into_iter().for_each(|item| jobs.item(task.job, item));
-            jobs.reclaimed(task.job, task.run.as_ref().map_or(Bytes::ZERO, |run| run.report().reclaimed));
+            jobs.reclaimed(task.job, task.reclaimed);
         });
         desk.hub.settled(task.job, settled);
         Ok(self.after_turn(task, &cancelled))
@@ -365,8 +368,7 @@ impl VolumeWorker {
 
     /// What follows a batch.
     fn after_turn(&self, task: &Task, cancelled: &AtomicBool) -> Next {
-        let reclaimed = task.run.as_ref().map_or(Bytes::ZERO, |run| run.report().reclaimed);
-        let over = |problem| Next::Over(Relief { reclaimed, problem });
+        let over = |problem| Next::Over(Relief { reclaimed: task.reclaimed, problem });
         if cancelled.load(Ordering::Relaxed) {
             return over(None);
         }
@@ -412,7 +414,8 @@ impl VolumeWorker {
         let watch = &self.trees[index];
         let item = |outcome, detail: Option<String>| {
             let (tree, path) = (task.tree.clone(), path.clone());
-            What::Done(ItemDone { tree, path, bytes: Bytes::ZERO, outcome, cause: None, detail })
+            let cause = (outcome == Outcome::Failed).then_some(Cause::Unknown);
+            What::Done(ItemDone { tree, path, bytes: Bytes::ZERO, outcome, cause, detail })
         };
         let stranger = |what: &str| item(Outcome::Kept, Some(format!("it is no recording of this tree: {what}")));
         let seen = match watch.dir.open(path).and_then(|file| file.map(|file| file.identity()).transpose()) {
@@ -503,6 +506,7 @@ impl VolumeWorker {
         if let Err(unusable @ (Unusable::Replaced { .. } | Unusable::TimedOut(_))) = &run.report().reading {
             self.reading = Err(unusable.clone());
         }
+        task.reclaimed = run.report().reclaimed;
         task.run = Some(run);
         carried?;
         self.note_settled(&settled);
@@ -529,6 +533,30 @@ impl VolumeWorker {
         }
         Ok(settled)
     }
+}
+
+/// What everybody is told of something that nothing was begun with: it is gone, or stays.
+fn unbegun(task: &Task, layout: &Layout, item: &ItemDone) -> Event {
+    let detail = || item.detail.clone().unwrap_or_default();
+    let attempt = match item.outcome {
+        Outcome::Verified | Outcome::AlreadyGone => Attempt::AlreadyGone,
+        Outcome::Kept => Attempt::Kept { why: detail() },
+        Outcome::Failed => {
+            Attempt::Failed { cause: item.cause.unwrap_or(Cause::Unknown), error: detail(), holder: None }
+        }
+    };
+    let target = Target {
+        tree: item.tree.clone(),
+        path: item.path.clone(),
+        stream: layout.recognise(&item.path, 1).map(|found| found.stream).unwrap_or_default(),
+        bytes: item.bytes,
+        inode: 0,
+        fingerprint: 0,
+        rule: RuleKind::Requested,
+        trigger: task.trigger,
+        reason: task.reason.clone(),
+    };
+    Event::Settled { target, attempt, again: false }
 }
 
 /// A deletion that failed before, as it stands.

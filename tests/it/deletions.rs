@@ -151,8 +151,12 @@ fn what_is_named_goes_and_nothing_else_and_the_journal_says_who_wanted_it() {
     let again = delete(&bed, &json!({"tree": "live", "paths": named(&bed, &[2])}));
     assert_eq!(counts(&until(&daemon, again, "done")), [1, 1, 0, 0, 0]);
     let metrics = daemon.get("/metrics");
-    let deleted = "storage_guard_deletions_total{outcome=\"verified\",tree=\"live\",trigger=\"operator\"} 3";
-    assert!(metrics.contains(deleted), "{metrics}");
+    for (outcome, count) in [("verified", 3), ("already_gone", 2), ("kept", 0), ("failed", 0)] {
+        let line = format!(
+            "storage_guard_deletions_total{{outcome=\"{outcome}\",tree=\"live\",trigger=\"operator\"}} {count}\n"
+        );
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
 }
 
 #[test]
@@ -319,6 +323,7 @@ fn a_job_that_is_cancelled_begins_no_further_file_and_one_that_waits_goes_on_ove
     let over = job(&daemon, id);
     assert!(bed.gone() <= before + 1 && bed.gone() < 20, "one file more than {before} at most: {over}");
     assert_eq!((counts(&over)[1], over["state"].as_str()), (bed.gone() as u64, Some("cancelled")), "{over}");
+    assert!(over["reclaimed_bytes"].as_u64() >= Some(2 << 20), "{over}");
     assert_eq!(ask(&bed, "DELETE", &format!("/api/v1/jobs/{id}"), &json!(null)).status, 409);
     // Another goes on where it was when everything was opened again.
     let id = delete(&bed, &json!({"tree": "live", "paths": bed.made.clone()}));
@@ -450,7 +455,7 @@ fn a_deletion_begins_and_ends_while_the_tree_is_being_scanned() {
     drop(daemon);
     let mut slow = Command::new("strace");
     // The program is the child itself (-D), so that it ends when the test does.
-    slow.args(["-D", "-f", "-o", "/dev/null", "-e", "trace=getdents64", "-e", "inject=getdents64:delay_enter=500000"]);
+    slow.args(["-D", "-f", "-o", "/dev/null", "-e", "trace=getdents64", "-e", "inject=getdents64:delay_enter=150000"]);
     slow.arg(env!("CARGO_BIN_EXE_storage-guard"));
     let daemon = Daemon::under(slow, &config, &bed.state());
     let id = delete(&bed, &json!({"tree": "live", "paths": named(&bed, &[7])}));
