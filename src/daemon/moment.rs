@@ -67,3 +67,43 @@ pub(super) fn hindered(orphan: &Orphan, kind: RemedyKind, now: &Now) -> Option<S
         OrphanKind::Uncatalogued => now.catalogued(&orphan.tree, &orphan.path, &orphan.stream),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::orphan::{Verdict, Witness};
+    use crate::domain::units::Bytes;
+
+    /// Known as a leftover within the grace, and deleted only once no recorder that nobody configured can have it any more.
+    #[test]
+    fn a_leftover_is_deleted_only_once_the_longest_slice_is_over() {
+        let now = Now {
+            known: Ok(Vec::new()),
+            undrained: Vec::new(),
+            clock_trusted: true,
+            compared: true,
+            finished: Timestamp::from_secs(1000),
+        };
+        let leftover = |secs| Orphan {
+            tree: TreeId::new("live"),
+            path: RelPath::new(b"live/a/.b.mp4").unwrap(),
+            stream: "live/a".to_owned(),
+            kind: OrphanKind::Leftover,
+            bytes: Bytes::MIB,
+            inode: 1,
+            fingerprint: 2,
+            touched: Timestamp::from_secs(secs),
+            first_seen: Timestamp::from_secs(secs),
+            verdict: Verdict { witnesses: vec![Witness::Age], wanted: Vec::new() },
+            playable: Playable::No,
+        };
+        for (touched, kind, goes) in [
+            (1000, RemedyKind::Delete, true),
+            (1001, RemedyKind::Delete, false),
+            (1001, RemedyKind::Quarantine, true),
+            (1001, RemedyKind::Adopt, true),
+        ] {
+            assert_eq!(hindered(&leftover(touched), kind, &now).is_none(), goes, "{touched} {kind:?}");
+        }
+    }
+}

@@ -28,6 +28,8 @@ use crate::zlmediakit::{ApiError, Client, Recorded, ServerConfig, records_at};
 const AGAIN: Duration = Duration::from_secs(300);
 /// So many withheld streams wait to be put on record; more may begin, since nobody would begin them later.
 const WITHHELD: usize = 10_000;
+/// A volume that is gone for so long is guarded no more: while the configuration is loaded again, all are gone for a moment.
+const MISSING: Duration = Duration::from_secs(600);
 /// A withheld stream that is not there by then was not published.
 const APPEARS: Duration = Duration::from_secs(60);
 /// Of a stream whose virtual host nobody names.
@@ -45,6 +47,8 @@ struct Memory {
     boards: BTreeMap<MediaServerId, Arc<Board>>,
     /// Streams that were not begun, by app and stream, where they are recorded, and when that was, by the clock that does not jump.
     withheld: BTreeMap<(MediaServerId, String, String), (Home, Duration)>,
+    /// Volumes of stopped streams that are guarded no more, and since when, by the clock that does not jump.
+    missing: BTreeMap<VolumeId, Duration>,
     /// At which reading streams of a volume were stopped last.
     asked: BTreeMap<VolumeId, Timestamp>,
     /// Media servers at which a step is being carried out.
@@ -117,6 +121,9 @@ impl Hub {
         let stopped: BTreeSet<VolumeId> =
             self.with_history(|history| history.stopped.values().map(|stopped| stopped.volume.clone()).collect());
         let mut memory = lock(&self.switch.0);
+        if !all.is_empty() {
+            memory.engaged.retain(|volume| all.contains_key(volume));
+        }
         for (volume, fullness) in &all {
             let before = memory.engaged.contains(volume) || stopped.contains(volume);
             if engaged(before, *fullness) {
@@ -288,8 +295,15 @@ fn decide(hub: &Hub, server: &MediaServerId) -> Work {
         let priority = board.home(&stream.1).map_or(0, |home| home.priority);
         let home = Home { tree: was.tree, volume: was.volume, mode: Mode::Enforce, priority };
         let mut one = switchable(stream, home);
+        let gone = match fullness.contains_key(&one.home.volume) {
+            true => {
+                memory.missing.remove(&one.home.volume);
+                false
+            }
+            false => boot.saturating_sub(*memory.missing.entry(one.home.volume.clone()).or_insert(boot)) >= MISSING,
+        };
         // Without a switch, or where its volume is guarded no more, nobody would ever begin it again.
-        if below.is_none() || !fullness.contains_key(&one.home.volume) {
+        if below.is_none() || gone {
             one.fullness = Fullness::Relieved;
         }
         match there(&one.stream.1) {

@@ -147,6 +147,10 @@ impl Client {
     /// # Errors
     /// A sentence, if the address is none or TLS cannot be prepared.
     pub fn new(settings: &MediaServerSettings) -> Result<Self, String> {
+        Self::within(settings, DEADLINE)
+    }
+
+    fn within(settings: &MediaServerSettings, deadline: Duration) -> Result<Self, String> {
         // What is wrong with an address is said without it: a login may stand in it.
         let api = Url::parse(&settings.api).map_err(|error| format!("its `api` is no address: {error}"))?;
         // Only the first one is taken; that there is one already is no error.
@@ -157,7 +161,7 @@ impl Client {
             .referer(false)
             .retry(reqwest::retry::never())
             .pool_max_idle_per_host(0)
-            .timeout(DEADLINE)
+            .timeout(deadline)
             .user_agent(concat!("storage-guard/", env!("CARGO_PKG_VERSION")));
         let builder = if api.scheme() == "http" { builder.tls_certs_only([]) } else { builder };
         let http = builder.build().map_err(|error| {

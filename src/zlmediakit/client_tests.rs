@@ -1,6 +1,12 @@
 //! What the captures say, read as they are.
 
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
 use super::*;
+use crate::domain::names::MediaServerId;
 
 fn capture(name: &str) -> Vec<u8> {
     let file = format!("{}/tests/data/zlmediakit/api_{name}", env!("CARGO_MANIFEST_DIR"));
@@ -103,4 +109,85 @@ fn the_configuration_says_where_it_records_and_no_secret() {
     assert!(!format!("{found:?}").contains("example-secret"), "{found:?}");
     let partial = config_of("call", serde_json::json!({"code": 0, "data": [{}]}));
     assert!(matches!(partial, Err(ApiError::Garbled { .. })), "{partial:?}");
+}
+
+/// A server that gives every request the same answer and keeps its connections open; what it was asked, a text for each connection.
+async fn server(answer: String) -> (Client, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = asked.clone();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let (at, answer, seen) = (seen.lock().unwrap().len(), answer.clone(), seen.clone());
+            seen.lock().unwrap().push(String::new());
+            tokio::spawn(async move {
+                let mut bytes = [0; 4096];
+                while let Ok(count @ 1..) = socket.read(&mut bytes).await {
+                    seen.lock().unwrap()[at].push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+                    let _ = socket.write_all(answer.as_bytes()).await;
+                }
+            });
+        }
+    });
+    let settings = MediaServerSettings {
+        name: MediaServerId::new("zlm-1"),
+        api: format!("http://{address}/behind"),
+        secret: Some(Secret::new("very-hidden")),
+        path_map: Vec::new(),
+        hooks: None,
+        gateway: None,
+        recording_switch: None,
+    };
+    (Client::within(&settings, Duration::from_millis(500)).unwrap(), asked)
+}
+
+fn response(status: &str, length: usize, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nConnection: keep-alive\r\nContent-Length: {length}\r\n\r\n{body}")
+}
+
+/// The server closes what it said to keep alive: nobody goes on with such a connection.
+#[tokio::test]
+async fn each_call_has_a_connection_of_its_own_and_its_secret_in_a_header() {
+    let body = r#"{"code":-500,"msg":"can not find the stream"}"#;
+    let (client, asked) = server(response("200 OK", body.len(), body)).await;
+    let stream = StreamTuple { app: "a&b=c".to_owned(), stream: "../\u{e9} x".to_owned(), ..tuple() };
+    for _ in 0..2 {
+        let found = client.is_recording(&stream, Recorded::Mp4).await;
+        assert_eq!(found, Err(ApiError::NoStream { call: "isRecording" }));
+    }
+    let asked = asked.lock().unwrap();
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    for one in asked.iter() {
+        let line = one.lines().next().unwrap();
+        let expected = "GET /behind/index/api/isRecording?type=1&vhost=__defaultVhost__&app=a%26b%3Dc&stream=..%2F%C3%A9+x HTTP/1.1";
+        assert_eq!(line, expected);
+        assert!(one.contains("\r\nsecret: very-hidden\r\n") && one.matches("very-hidden").count() == 1, "{one}");
+    }
+    assert!(!format!("{client:?}").contains("very-hidden"));
+}
+
+#[tokio::test]
+async fn what_leads_elsewhere_is_too_long_or_never_ends_is_no_answer() {
+    let elsewhere = "HTTP/1.1 302 Found\r\nLocation: /index/api/version\r\nContent-Length: 0\r\n\r\n".to_owned();
+    let (client, asked) = server(elsewhere).await;
+    let error = client.version().await.unwrap_err();
+    assert!(matches!(&error, ApiError::Garbled { error, .. } if error == "HTTP status 302"), "{error}");
+    assert_eq!(asked.lock().unwrap().len(), 1, "nobody follows it");
+
+    let long = " ".repeat(ANSWER + 1);
+    let (client, _) = server(response("200 OK", long.len(), &long)).await;
+    let error = client.version().await.unwrap_err();
+    assert!(matches!(&error, ApiError::Garbled { error, .. } if error.starts_with("it is longer than")), "{error}");
+
+    for answer in [String::new(), response("200 OK", 100, "{")] {
+        let (client, _) = server(answer).await;
+        let error = client.version().await.unwrap_err();
+        assert!(matches!(error, ApiError::Unanswered { .. }), "{error}");
+    }
+
+    let body = r#"{"code":-1,"msg":"bad very-hidden\n"}"#;
+    let (client, _) = server(response("200 OK", body.len(), body)).await;
+    let error = client.version().await.unwrap_err().to_string();
+    assert!(error.ends_with("with code -1: bad ***"), "{error}");
 }
