@@ -26,7 +26,8 @@ use crate::domain::demand::{Demand, Wanted};
 use crate::domain::event::Event;
 use crate::domain::journal::Intent;
 use crate::domain::layout::Layout;
-use crate::domain::names::TreeId;
+use crate::domain::live::may_be_written;
+use crate::domain::names::{StreamId, TreeId};
 use crate::domain::path::RelPath;
 use crate::domain::recording::{FileIdentity, Kind};
 use crate::domain::retention::Mode;
@@ -204,6 +205,8 @@ struct Begun {
     failing: HashMap<RelPath, Failure>,
     open: HashSet<RelPath>,
     quarantined: HashSet<RelPath>,
+    /// Inodes of the files that may be being written, as the last scan saw them.
+    written: HashSet<u64>,
 }
 
 impl VolumeWorker {
@@ -277,6 +280,7 @@ impl VolumeWorker {
             self.settle()?;
         }
         self.take_favourites();
+        self.take_live();
         let watch = &self.trees[index];
         // What only a scan can tell is waited for.
         if self.reading.is_ok() && watch.fault.is_some() && !watch.scanned() {
@@ -286,10 +290,13 @@ impl VolumeWorker {
             return refused("blind", "the tree cannot be trusted now, so nothing in it is touched");
         }
         let watch = &self.trees[index];
-        if watch.favourites_of.is_some() && self.catalogues.favourites_known(tree) {
+        let known = watch.favourites_of.is_some() && self.catalogues.favourites_known(tree);
+        // Which streams are live is waited for, as long as it may come; leases tell what is open without it.
+        let asking = self.engine.clock.boottime().saturating_sub(self.began) < ASKING;
+        if known && (self.live.all_asked() || !asking) {
             return Ok(Ready::Now(index));
         }
-        if self.engine.clock.boottime().saturating_sub(self.began) < ASKING {
+        if asking {
             return Ok(Ready::Soon);
         }
         refused(
@@ -321,7 +328,7 @@ impl VolumeWorker {
         let stop = || desk.asked() || cancelled.load(Ordering::Relaxed);
         let (dir, policy) = (self.trees[index].dir.clone(), self.trees[index].policy.clone());
         let chosen = task.choose(dir.as_ref(), &policy.layout, self.engine.cleanup.batch_files.max(1), &stop);
-        let begun = self.begun(&task.tree);
+        let begun = self.begun(index);
         let (mut targets, mut again, mut done) = (Vec::new(), Vec::new(), Vec::new());
         let mut put = |what| match what {
             What::Go(target) => targets.push(target),
@@ -393,7 +400,9 @@ impl VolumeWorker {
     }
 
     /// What was begun before with files of a tree, by their names.
-    fn begun(&self, tree: &TreeId) -> Begun {
+    fn begun(&self, index: usize) -> Begun {
+        let tree = &self.trees[index].policy.tree;
+        let written = self.trees[index].written();
         self.journal().with_history(|history| {
             // What is in quarantine bears no name that matters.
             let named = |seq: Seq| !history.quarantined.contains_key(&seq);
@@ -405,6 +414,7 @@ impl VolumeWorker {
                 failing: failing.map(|one| (one.target.path.clone(), one.clone())).collect(),
                 open: open.map(|intent| intent.target.path.clone()).collect(),
                 quarantined: history.quarantined_in(tree).map(|(_, one)| one.target.path.clone()).collect(),
+                written,
             }
         })
     }
@@ -456,7 +466,14 @@ impl VolumeWorker {
         if watch.protects(path) {
             return stays(SparedReason::Protected.as_str());
         }
-        if kind == Kind::Unfinished {
+        let found = watch.policy.layout.recognise(path, seen.size);
+        let (stream, named) = found.map(|found| (found.stream, found.named)).unwrap_or_default();
+        let life = watch.live.of_stream(&StreamId::new(&stream));
+        let touched = [named, seen.modified_at()].into_iter().flatten().max().unwrap_or_default();
+        if kind == Kind::Unfinished
+            || begun.written.contains(&seen.inode)
+            || may_be_written(life, touched, watch.inventory().started, self.now())
+        {
             return stays(SparedReason::Live.as_str());
         }
         match begun.failing.get(path) {
@@ -468,7 +485,6 @@ impl VolumeWorker {
         if begun.open.contains(path) {
             return stays(UNSETTLED);
         }
-        let stream = watch.policy.layout.recognise(path, seen.size).map(|found| found.stream).unwrap_or_default();
         What::Go(Target {
             tree: task.tree.clone(),
             path: path.clone(),

@@ -194,6 +194,11 @@ impl TreeWatch {
         self.writing = (Arc::new(written), of);
     }
 
+    /// Inodes of the files that may be being written, as far as the last scan knows them.
+    pub(super) fn written(&self) -> HashSet<u64> {
+        self.writing.0.iter().map(|file| self.inventory.get(*file).inode).collect()
+    }
+
     /// Which of these files, by inode and fingerprint, the last scan saw as they are.
     pub(super) fn sighted(&self, files: &HashSet<(u64, u64)>) -> HashSet<(u64, u64)> {
         let seen = self.inventory.files().map(|seen| (seen.inode, seen.fingerprint));

@@ -222,8 +222,7 @@ impl VolumeWorker {
         }
         self.check_trees()?;
         self.take_favourites();
-        let live = Arc::new(self.live.streams());
-        self.trees.iter_mut().for_each(|tree| tree.take_live(&live));
+        self.take_live();
         // One tree that cannot be trusted is left alone; the volume is blind once none can be.
         let faults: Vec<&Unusable> = self.trees.iter().filter_map(|tree| tree.fault.as_ref()).collect();
         if let (Some(why), true) = (faults.first(), faults.len() == self.trees.len()) {
@@ -231,6 +230,12 @@ impl VolumeWorker {
         }
         self.step();
         Ok(())
+    }
+
+    /// Takes over which streams are live.
+    pub(super) fn take_live(&mut self) {
+        let live = Arc::new(self.live.streams());
+        self.trees.iter_mut().for_each(|tree| tree.take_live(&live));
     }
 
     fn watch_clock(&mut self) -> Result<(), JournalError> {

@@ -304,6 +304,13 @@ pub fn being_written(
     out
 }
 
+/// Whether a finished file that was just looked at may be being written (promise 3), beyond what [`being_written`] knows from a scan that
+/// began at `scanned`: its stream is live, and it was changed lately, or is newer than that scan.
+#[must_use]
+pub fn may_be_written(life: Option<&Life>, touched: Timestamp, scanned: Timestamp, now: Timestamp) -> bool {
+    life.is_some() && touched >= scanned.min(now.minus(LATELY))
+}
+
 /// Which files of a tree were changed between two scans: they bear no other sign that somebody writes them.
 #[must_use]
 pub fn grown(before: &Inventory, now: &Inventory) -> HashSet<FileIndex> {

@@ -191,3 +191,19 @@ fn what_changed_between_two_scans_grows() {
     // A write that leaves an old time of change is none that a recorder makes.
     check(&[2, 1, 1, 1], &[]);
 }
+
+/// Promise 3, for what was just looked at: of a live stream nothing goes that is newer than the last scan, or was changed lately.
+#[test]
+fn what_is_asked_for_may_be_written_if_its_stream_is_live_and_it_is_new() {
+    let known = LiveStreams::of(&[up(one(NONE))], at(0));
+    let check = |stream: &str, touched: i64, scanned: i64, expected: bool| {
+        let life = known.of_stream(&StreamId::new(stream));
+        assert_eq!(may_be_written(life, at(touched), at(scanned), at(0)), expected, "{stream} {touched} {scanned}");
+    };
+    check("live/cam", 10, 60, true);
+    check("live/cam", 599, 60, true);
+    check("live/cam", 601, 60, false);
+    check("live/cam", 3000, 3600, true);
+    check("live/cam", 3601, 3600, false);
+    check("live/other", 10, 60, false);
+}
