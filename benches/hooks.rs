@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use storage_guard::domain::trust::grouped;
 use storage_guard::domain::units::Timestamp;
-use storage_guard::store::{Database, HookRecord};
+use storage_guard::store::{Database, HookRecord, ToldHook};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
@@ -237,7 +237,8 @@ fn one_by_one(home: &Path) -> f64 {
             size: 772_023,
             length: 6_966,
         };
-        assert_eq!(database.take_hooks(&[record], Timestamp::default()).unwrap().0, [true]);
+        let told = ToldHook { record: Some(record), outgoing: None };
+        assert!(database.take_hooks(&[told], Timestamp::default()).unwrap().each[0].new);
     }
     ONE_BY_ONE as f64 / begin.elapsed().as_secs_f64()
 }

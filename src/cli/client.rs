@@ -232,6 +232,7 @@ mod tests {
             Status {
                 mode: "observe".to_owned(),
                 delivery_failing_since: None,
+                relays: vec![],
                 alerts: None,
                 volumes: vec![],
                 trees: vec![],

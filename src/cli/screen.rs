@@ -12,6 +12,7 @@ use super::records::word;
 use crate::domain::path::show_bytes;
 use crate::domain::settings::Severity;
 use crate::domain::units::{Bytes, show_duration};
+use crate::server::relays::Relay;
 use crate::server::shapes::{Catalogue, Channel, Plan, PlanItem, Status, Tally, Tree, Volume};
 
 /// How many recordings are named of those that would go first.
@@ -114,6 +115,9 @@ pub(super) fn status(status: &Status, firing: Option<&[Value]>, channels: &[Chan
     for server in &status.media_servers {
         media::describe(&mut out, server)?;
     }
+    for relay in &status.relays {
+        describe_relay(&mut out, relay)?;
+    }
     for channel in channels {
         describe_channel(&mut out, channel)?;
     }
@@ -139,6 +143,25 @@ fn describe_alerts(out: &mut String, firing: Option<&[Value]>) -> fmt::Result {
         writeln!(out, "  and {} more; see `storage-guard alerts list`", firing.len() - ALERTS)?;
     }
     Ok(())
+}
+
+/// What the platform behind a media server is still to hear.
+fn describe_relay(out: &mut String, relay: &Relay) -> fmt::Result {
+    write!(out, "relay of {}: ", relay.media_server)?;
+    match &relay.oldest {
+        None => write!(out, "nothing waits")?,
+        Some(oldest) => write!(out, "{} hooks wait for the platform since {oldest}", relay.waiting)?,
+    }
+    if relay.set_aside > 0 {
+        write!(out, ", {} of them refused", relay.set_aside)?;
+    }
+    if let (Some(since), Some(error)) = (&relay.failing_since, &relay.error) {
+        write!(out, "; IT TAKES NONE since {since}: {error}")?;
+    }
+    if relay.dropped > 0 {
+        write!(out, "; DROPPED: {}, for want of room", relay.dropped)?;
+    }
+    writeln!(out)
 }
 
 fn describe_channel(out: &mut String, channel: &Channel) -> fmt::Result {
@@ -438,6 +461,7 @@ mod tests {
         };
         let status = |since: Option<&str>| Status {
             mode: "observe".to_owned(),
+            relays: vec![],
             alerts: None,
             delivery_failing_since: since.map(str::to_owned),
             volumes: vec![],

@@ -302,6 +302,7 @@ fn teller() -> impl Fn(Event) + Send + Sync {
         | Event::Hooked { .. }
         | Event::MediaServer { .. }
         | Event::RecordingSwitched { .. }
+        | Event::HooksDropped { .. }
         | Event::Silenced { .. } => {}
     }
 }

@@ -26,6 +26,8 @@ use crate::system::Clock;
 
 /// Entries of the journal that are read at once.
 const PAGE: usize = 10_000;
+/// Stands for every stream where nobody can say which they are.
+pub(super) const EVERY: &str = "*";
 /// Below the state, where each catalogue's index is.
 const FOLDER: &str = "catalogues";
 
@@ -324,9 +326,19 @@ impl Catalogues {
             .try_fold(PathSet::default(), |all, known| Ok(all.union(&known.index.favourites(tree)?)))
     }
 
-    /// Streams of a tree of which something was told that no index holds yet.
+    /// Streams of a tree of which something was told that no index holds yet, or that the platform has not heard: the row that it would
+    /// insert is missing, and proves nothing.
     pub(super) fn undrained(&self, tree: &TreeId) -> Vec<String> {
-        self.of_tree(tree).iter().flat_map(|keeper| keeper.undrained()).collect()
+        let of_tree = self.of_tree(tree);
+        let mut streams: Vec<String> = of_tree.iter().flat_map(|keeper| keeper.undrained()).collect();
+        if !of_tree.is_empty() {
+            match self.hooks.unheard_streams() {
+                Ok(unheard) => streams.extend(unheard),
+                // Nobody can say which these are, so nothing is proven of any.
+                Err(_) => streams.push(EVERY.to_owned()),
+            }
+        }
+        streams
     }
 
     /// Lets the thread of a catalogue do something with its rows; gives the request back where no catalogue of the tree can.

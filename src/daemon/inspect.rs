@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::catalogues::Catalogues;
+use super::catalogues::{Catalogues, EVERY};
 use super::tree::TreeWatch;
 use super::volume::VolumeWorker;
 use crate::catalogue::{Comparison, Known, Outcome, compare, sight_leftovers};
@@ -284,7 +284,7 @@ impl Inspection<'_> {
 /// Something was told of a stream. The media server leaves the virtual host out where the layout may have it.
 pub(super) fn is_told_of(told: &[String], stream: &str) -> bool {
     let ends = |told: &str| stream.strip_suffix(told).is_some_and(|host| host.is_empty() || host.ends_with('/'));
-    told.iter().any(|told| ends(told))
+    told.iter().any(|told| told == EVERY || ends(told))
 }
 
 /// Files of a lost state: set aside, and neither in quarantine nor being deleted, so that settling puts them back where it can.

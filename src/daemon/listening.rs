@@ -40,6 +40,9 @@ pub enum DaemonError {
         /// What the system says.
         source: io::Error,
     },
+    /// What hooks are relayed to.
+    #[error("{0}")]
+    Relay(String),
     /// The runtime, a thread, or a signal.
     #[error("cannot start the daemon's {what}")]
     Start {

@@ -129,6 +129,9 @@ pub(super) fn write(event: &Event) {
         Event::Hooked { media_server, event, result, count } => {
             debug!(%media_server, %event, %result, count, "Hooks were received.");
         }
+        Event::HooksDropped { media_server, count } => {
+            error!(%media_server, count, "Hooks that the platform was to hear are dropped: too many wait for it.");
+        }
         Event::Silenced { silence, change, who } => {
             let (id, alerts, until, reason) = (silence.id, &silence.matchers, silence.until, &silence.reason);
             match change {

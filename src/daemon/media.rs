@@ -1,9 +1,10 @@
-//! Media servers: their hooks, and what hears them.
+//! Media servers: their hooks, what hears them, and what their platforms are told.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -12,19 +13,23 @@ use super::listening::{DaemonError, listen_for_many};
 use crate::domain::event::Event;
 use crate::domain::media::{HookEvent, HookSettings, MediaServerSettings};
 use crate::domain::names::MediaServerId;
+use crate::domain::relay::RelayView;
 use crate::server::{Limits, serve_tcp};
 use crate::store::Database;
-use crate::zlmediakit::{HookApp, HookStore, MayRecord, Told, hook_router};
+use crate::system::{PassedSocket, passed_sockets};
+use crate::zlmediakit::{Courier, HookApp, HookStore, MayRecord, Outlet, Relayed, Told, hook_router};
 
 /// A media server whose hooks are received.
 struct Heard {
     name: MediaServerId,
-    settings: Arc<ArcSwap<HookSettings>>,
+    relayed: Arc<ArcSwap<Relayed>>,
+    outlet: Arc<Outlet>,
 }
 
 /// The media servers of the configuration that the guard was started with.
 pub(super) struct Media {
     hub: Arc<Hub>,
+    database: Arc<Database>,
     /// `None` where no hooks are received.
     store: Option<HookStore>,
     heard: Vec<Heard>,
@@ -42,47 +47,88 @@ impl Media {
         database: Arc<Database>,
         hub: &Arc<Hub>,
     ) -> Result<Self, DaemonError> {
-        let heard: Vec<Heard> = with_hooks(all)
-            .map(|(name, hooks)| Heard { name: name.clone(), settings: Arc::new(ArcSwap::from_pointee(hooks.clone())) })
-            .collect();
-        let recorder = hub.clone();
-        let events = Arc::new(move |event: Event| recorder.record(&event));
+        let heard = with_hooks(all).map(|(name, hooks)| {
+            let relayed = relayed(name, hooks)?;
+            Ok(Heard { name: name.clone(), relayed: Arc::new(ArcSwap::from_pointee(relayed)), outlet: Arc::default() })
+        });
+        let heard = heard.collect::<Result<Vec<Heard>, String>>().map_err(DaemonError::Relay)?;
         let store = match heard.is_empty() {
             true => None,
-            false => Some(
-                HookStore::start(database, hub.clock.clone(), events)
-                    .map_err(|source| DaemonError::Start { what: "keeper of hooks", source })?,
-            ),
+            false => {
+                let outlets = heard.iter().map(|heard| (heard.name.clone(), heard.outlet.clone())).collect();
+                let started = HookStore::start(database.clone(), hub.clock.clone(), recorder(hub), outlets);
+                Some(started.map_err(|source| DaemonError::Start { what: "keeper of hooks", source })?)
+            }
         };
-        Ok(Self { hub: hub.clone(), store, heard })
+        Ok(Self { hub: hub.clone(), database, store, heard })
     }
 
-    /// Listens for hooks until the shutdown.
+    /// Listens for hooks, and delivers what they tell, until the shutdown.
     pub(super) fn serve(
         &self,
         tasks: &mut JoinSet<()>,
         open_files: u64,
         shutdown: &watch::Receiver<bool>,
     ) -> Result<(), DaemonError> {
+        let Some(store) = &self.store else { return Ok(()) };
         let limits = Limits::for_hooks(open_files, self.heard.len());
+        let mut passed =
+            passed_sockets().map_err(|source| DaemonError::Start { what: "sockets that systemd opened", source })?;
         for heard in &self.heard {
-            let Some(store) = self.store.clone() else { continue };
-            let listener = listen_for_many(heard.settings.load().listen)?;
-            let address = listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string());
-            tracing::info!(media_server = %heard.name, %address, "Listening for hooks.");
-            let (recorder, told, may_record) = (self.hub.clone(), self.told(), self.may_record());
+            let listener = self.listener(heard, &mut passed)?;
             let app = HookApp {
                 media_server: heard.name.clone(),
-                settings: heard.settings.clone(),
-                store,
-                told,
-                may_record,
-                events: Arc::new(move |event: Event| recorder.record(&event)),
+                relayed: heard.relayed.clone(),
+                outlet: heard.outlet.clone(),
+                store: store.clone(),
+                told: self.told(),
+                may_record: self.may_record(),
+                events: recorder(&self.hub),
                 clock: self.hub.clock.clone(),
             };
             tasks.spawn(serve_tcp(listener, hook_router(app), limits, shutdown.clone()));
+            let courier = Courier {
+                media_server: heard.name.clone(),
+                relayed: heard.relayed.clone(),
+                database: self.database.clone(),
+                outlet: heard.outlet.clone(),
+                events: recorder(&self.hub),
+                clock: self.hub.clock.clone(),
+            };
+            tasks.spawn(courier.run(shutdown.clone()));
+        }
+        for socket in passed {
+            let (name, address) = (socket.name, socket.address);
+            let text = format!(
+                "systemd opened a socket `{name}` at {address}, which no media server's hooks ask for; it is closed"
+            );
+            self.hub.record(&Event::Remark { text, urgent: false });
         }
         Ok(())
+    }
+
+    /// The socket of a media server: the one that systemd keeps open for it, if there is one.
+    fn listener(&self, heard: &Heard, passed: &mut Vec<PassedSocket>) -> Result<TcpListener, DaemonError> {
+        let wanted = heard.relayed.load().settings().listen;
+        let named = passed.iter().position(|socket| socket.name == heard.name.as_str());
+        let found = named.or_else(|| passed.iter().position(|socket| socket.address == wanted));
+        let (listener, from) = match found.map(|at| passed.remove(at)) {
+            None => (listen_for_many(wanted)?, "own"),
+            Some(socket) => {
+                if socket.address != wanted {
+                    let (name, address) = (&heard.name, socket.address);
+                    let text = format!(
+                        "hooks of media server `{name}` are received at {address}, where systemd listens, and not at {wanted}, as `hooks.listen` says"
+                    );
+                    self.hub.record(&Event::Remark { text, urgent: false });
+                }
+                let taken = TcpListener::from_std(socket.listener);
+                (taken.map_err(|source| DaemonError::Listen { address: wanted, source })?, "systemd")
+            }
+        };
+        let address = listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string());
+        tracing::info!(media_server = %heard.name, %address, socket = from, "Listening for hooks.");
+        Ok(listener)
     }
 
     /// Who hears what media servers tell of themselves and of their streams.
@@ -97,20 +143,50 @@ impl Media {
         Arc::new(move |server: &MediaServerId, app: &str, stream: &str| hub.may_record(server, app, stream))
     }
 
+    /// How the relays do; what waits is told also where nothing is relayed any more.
+    pub(super) fn relays(&self) -> Vec<RelayView> {
+        let all = self.heard.iter().map(|heard| (heard, heard.outlet.status()));
+        let shown = all.filter(|(heard, status)| status.waiting > 0 || heard.relayed.load().settings().relay.is_some());
+        shown.map(|(heard, status)| RelayView { media_server: heard.name.clone(), status }).collect()
+    }
+
     /// What another configuration wants and cannot have while the guard runs.
     pub(super) fn refuses(&self, all: &[MediaServerSettings]) -> Option<String> {
-        let now: Vec<_> = self.heard.iter().map(|heard| (&heard.name, heard.settings.load().listen)).collect();
-        let wanted: Vec<_> = with_hooks(all).map(|(name, hooks)| (name, hooks.listen)).collect();
-        let text = "the media servers that have hooks, and their hooks.listen, cannot be changed while the guard runs; start it again";
-        (now != wanted).then(|| text.to_owned())
+        let now: Vec<_> =
+            self.heard.iter().map(|heard| (&heard.name, heard.relayed.load().settings().listen)).collect();
+        let wanted: Vec<_> = with_hooks(all).map(|(name, hooks)| (name.clone(), hooks.listen)).collect();
+        let same = now.len() == wanted.len()
+            && now.iter().zip(&wanted).all(|(now, wanted)| (now.0, now.1) == (&wanted.0, wanted.1));
+        if !same {
+            let text = "the media servers that have hooks, and their hooks.listen, cannot be changed while the guard runs; start it again";
+            return Some(text.to_owned());
+        }
+        with_hooks(all).find_map(|(name, hooks)| relayed(name, hooks).err())
     }
 
     /// Another configuration is in force.
     pub(super) fn set(&self, all: &[MediaServerSettings]) {
         for (name, hooks) in with_hooks(all) {
-            if let Some(heard) = self.heard.iter().find(|heard| heard.name == *name) {
-                heard.settings.store(Arc::new(hooks.clone()));
+            let Some(heard) = self.heard.iter().find(|heard| heard.name == *name) else { continue };
+            if *heard.relayed.load().settings() == *hooks {
+                continue;
+            }
+            match relayed(name, hooks) {
+                Ok(relayed) => {
+                    heard.relayed.store(Arc::new(relayed));
+                    heard.outlet.changed();
+                }
+                Err(text) => self.hub.record(&Event::Remark { text, urgent: true }),
             }
         }
     }
+}
+
+fn relayed(name: &MediaServerId, hooks: &HookSettings) -> Result<Relayed, String> {
+    Relayed::new(hooks.clone()).map_err(|why| format!("media server `{name}`: {why}"))
+}
+
+fn recorder(hub: &Arc<Hub>) -> Arc<dyn Fn(Event) + Send + Sync> {
+    let hub = hub.clone();
+    Arc::new(move |event: Event| hub.record(&event))
 }

@@ -36,6 +36,7 @@ use crate::server::orphans::{Missing, Orphan, OrphansWanted, Remedied, RemedyReq
 use crate::server::records::{
     Alert, Cap, ChannelTest, FailureItem, Job, JobItem, JournalEntry, NewSilence, Silence, SilenceMade, Verification,
 };
+use crate::server::relays::Relay;
 use crate::server::shapes::{Catalogue, Channel, Page, Status};
 use crate::server::{
     Auth, Backend, ControlError, ControlSocket, Feed, Limits, PageQuery, Plans, Refusal, metrics_router,
@@ -461,6 +462,7 @@ impl Backend for Daemon {
         let (volumes, catalogues) = (self.hub.views(), self.hub.catalogue_views());
         let media = self.hub.live.views();
         let (firing, outbox) = (self.alerts.firing(), self.alerts.notifier.outbox_oldest());
+        let relays = self.media.relays();
         let known = |history: &_| {
             let known = Known {
                 volumes: &volumes,
@@ -468,6 +470,7 @@ impl Backend for Daemon {
                 media: &media,
                 history,
                 firing: &firing,
+                relays: &relays,
                 outbox: &outbox,
                 now: self.hub.now(),
             };
@@ -478,7 +481,8 @@ impl Backend for Daemon {
 
     fn status(&self) -> Status {
         let delivery_failing_since = self.alerts.notifier.failing_since().map(|at| at.to_string());
-        Status { delivery_failing_since, alerts: Some(self.alerts.counts()), ..self.hub.status() }
+        let relays = self.media.relays().iter().map(Relay::from).collect();
+        Status { delivery_failing_since, relays, alerts: Some(self.alerts.counts()), ..self.hub.status() }
     }
 
     fn plans(&self, volume: Option<&str>) -> Result<Plans, Refusal> {

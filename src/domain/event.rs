@@ -234,6 +234,13 @@ pub enum Event {
         /// How many.
         count: u64,
     },
+    /// Events that a platform was to hear were dropped, for want of room.
+    HooksDropped {
+        /// The media server that told them.
+        media_server: MediaServerId,
+        /// How many.
+        count: u64,
+    },
     /// A silence began or ended.
     Silenced {
         /// The silence.

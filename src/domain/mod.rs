@@ -37,6 +37,7 @@ pub mod protection;
 pub mod rate;
 pub mod recording;
 pub mod recording_switch;
+pub mod relay;
 pub mod remedy;
 pub mod retention;
 pub mod secret;

@@ -29,6 +29,7 @@ pub struct Counters {
     scan_seconds: HistogramVec,
     notifications: IntCounterVec,
     hooks: IntCounterVec,
+    hooks_dropped: IntCounterVec,
     reload_ok: IntGauge,
     reload_time: IntGauge,
 }
@@ -92,6 +93,11 @@ impl Counters {
                 "Hooks of a media server, by what became of them",
                 &["media_server", "event", "result"],
             ),
+            hooks_dropped: counter(
+                "storage_guard_hook_relay_dropped_total",
+                "Hooks that the platform was to hear and that were dropped for want of room",
+                &["media_server"],
+            ),
             reload_ok: gauge(
                 "storage_guard_config_last_reload_successful",
                 "1 if the configuration that was loaded last is in force",
@@ -142,6 +148,7 @@ impl Counters {
     /// The same of these media servers.
     pub fn begin_hooks<'s>(&self, media_servers: impl Iterator<Item = &'s MediaServerId>) {
         for server in media_servers {
+            self.hooks_dropped.with_label_values(&[server.as_str()]);
             for (event, result) in
                 HookEvent::ALL.iter().flat_map(|event| HookResult::ALL.iter().map(move |r| (event, r)))
             {
@@ -178,6 +185,9 @@ impl Counters {
             Event::Hooked { media_server, event, result, count } => {
                 let labels = [media_server.as_str(), event.as_str(), result.as_str()];
                 grow(&self.hooks.with_label_values(&labels), *count);
+            }
+            Event::HooksDropped { media_server, count } => {
+                grow(&self.hooks_dropped.with_label_values(&[media_server.as_str()]), *count);
             }
             Event::Closed { .. } => {}
             Event::Notified { channel, result, .. } | Event::Beat { channel, result } => {

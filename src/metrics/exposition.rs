@@ -15,6 +15,7 @@ use crate::domain::live::{LiveStream, MediaServerView};
 use crate::domain::names::TreeId;
 use crate::domain::orphan::OrphanKind;
 use crate::domain::recording::Tally;
+use crate::domain::relay::RelayView;
 use crate::domain::settings::Severity;
 use crate::domain::status::{TreeView, VolumeView};
 use crate::domain::survey::until_full;
@@ -32,6 +33,8 @@ pub struct Known<'a> {
     pub history: &'a History,
     /// Alerts that are firing.
     pub firing: &'a [(AlertName, Severity)],
+    /// What waits for the platforms of media servers.
+    pub relays: &'a [RelayView],
     /// For each channel the age of the oldest message that waits.
     pub outbox: &'a [(String, Duration)],
     /// Now.
@@ -58,6 +61,9 @@ pub fn render(counters: &Counters, known: &Known<'_>) -> prometheus::Result<Stri
     }
     for server in known.media {
         of_media_server(&mut gauges, server, known.history);
+    }
+    for relay in known.relays {
+        of_relay(&mut gauges, relay, known.now);
     }
     families.extend(gauges.gather());
     families.sort_by(|a, b| a.name().cmp(b.name()));
@@ -249,6 +255,20 @@ fn of_media_server(gauges: &mut Gauges, server: &MediaServerView, history: &Hist
         .set(&label, float(stopped as u64));
 }
 
+fn of_relay(gauges: &mut Gauges, relay: &RelayView, now: Timestamp) {
+    let (label, status) = ([("media_server", relay.media_server.as_str())], &relay.status);
+    gauges
+        .family("storage_guard_hook_relay_waiting", "Hooks that wait for the platform")
+        .set(&label, float(status.waiting));
+    gauges
+        .family("storage_guard_hook_relay_set_aside", "Those of them that the platform refuses while it takes others")
+        .set(&label, float(status.aside));
+    let age = status.oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
+    gauges
+        .family("storage_guard_hook_relay_oldest_seconds", "Age of the oldest of them, 0 if none waits")
+        .set(&label, age.as_secs_f64());
+}
+
 /// What the worst stream was promised, and what it has.
 fn retention(gauges: &mut Gauges, tree: &TreeView, now: Timestamp) {
     let promised = tree.survey.streams.iter().filter_map(|stream| {
@@ -324,6 +344,7 @@ mod tests {
             media: &[],
             history: &history,
             firing: &[],
+            relays: &[],
             outbox: &[],
             now: Timestamp::from_secs(100_000),
         };

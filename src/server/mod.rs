@@ -18,6 +18,7 @@ pub mod orphans;
 mod query;
 pub mod records;
 mod refusal;
+pub mod relays;
 mod routes;
 pub mod shapes;
 mod stream;

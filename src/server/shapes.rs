@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::media::{MediaServer, NotRecorded};
 
+use super::relays::Relay;
 use crate::domain::catalogue::{CatalogueView, Distrust};
 use crate::domain::history::History;
 use crate::domain::live::MediaServerView;
@@ -35,6 +36,9 @@ pub struct Status {
     /// The media servers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub media_servers: Vec<MediaServer>,
+    /// What waits for the platforms behind media servers; none where no guard runs.
+    #[serde(default)]
+    pub relays: Vec<Relay>,
     /// How many alerts there are; absent where no guard runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alerts: Option<AlertCounts>,
@@ -347,6 +351,7 @@ impl Status {
             trees: trees.collect(),
             catalogues: catalogues.iter().map(Catalogue::from).collect(),
             media_servers: media.iter().map(|server| MediaServer::of(server, history)).collect(),
+            relays: Vec::new(),
             alerts: None,
         }
     }

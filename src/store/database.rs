@@ -47,6 +47,23 @@ const MIGRATIONS: &[&str] = &[
     CREATE TRIGGER hook_kept AFTER INSERT ON hook_records BEGIN UPDATE hook_count SET value = value + 1; END;
     CREATE TRIGGER hook_forgotten AFTER DELETE ON hook_records BEGIN UPDATE hook_count SET value = value - 1; END;
 ",
+    "
+    CREATE TABLE hook_outbox(number INTEGER PRIMARY KEY AUTOINCREMENT, media_server TEXT NOT NULL, event TEXT NOT NULL,
+        stream TEXT, headers TEXT NOT NULL, body BLOB NOT NULL, at INTEGER NOT NULL, aside INTEGER NOT NULL);
+    CREATE INDEX hook_outbox_by_server ON hook_outbox(media_server, number);
+    CREATE INDEX hook_outbox_by_stream ON hook_outbox(stream) WHERE stream IS NOT NULL;
+    CREATE INDEX hook_outbox_aside ON hook_outbox(media_server) WHERE aside > 0;
+    CREATE TABLE hook_outbox_size(media_server TEXT PRIMARY KEY, events INTEGER NOT NULL, bytes INTEGER NOT NULL)
+        WITHOUT ROWID;
+    CREATE TRIGGER hook_queued AFTER INSERT ON hook_outbox BEGIN
+        INSERT INTO hook_outbox_size VALUES(new.media_server, 1, length(new.body))
+            ON CONFLICT(media_server) DO UPDATE SET events = events + 1, bytes = bytes + excluded.bytes;
+    END;
+    CREATE TRIGGER hook_unqueued AFTER DELETE ON hook_outbox BEGIN
+        UPDATE hook_outbox_size SET events = events - 1, bytes = bytes - length(old.body)
+            WHERE media_server = old.media_server;
+    END;
+",
 ];
 
 /// What the database could not do.

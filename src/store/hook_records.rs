@@ -10,7 +10,7 @@ use crate::domain::catalogue::{CatalogueRow, RowId};
 use crate::domain::units::Timestamp;
 
 /// More records than this are not kept: the state's disk is no media server's to fill.
-const MOST: u64 = 3_000_000;
+pub(super) const MOST: u64 = 3_000_000;
 
 /// What a media server told of one recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,8 @@ impl Database {
 
     fn keep_hooks_up_to(&self, records: &[HookRecord], at: Timestamp, most: u64) -> Result<Vec<bool>, DatabaseError> {
         self.durably("keep hook records", |transaction| {
-            let new = insert(transaction, records, at)?;
+            let new = records.iter().map(|record| insert_record(transaction, record, at));
+            let new: Vec<bool> = new.collect::<rusqlite::Result<_>>()?;
             if new.contains(&true) && beyond(transaction, most)? > 0 {
                 let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
                 let text = format!(
@@ -49,28 +50,6 @@ impl Database {
                 return Err(rusqlite::Error::SqliteFailure(code, Some(text)));
             }
             Ok(new)
-        })
-    }
-
-    /// Keeps what a media server's own hooks told; gives for each whether it is new, and how many of the oldest were forgotten to make room:
-    /// a media server does not ask again, so what it tells now is worth more. They are on the disk when this returns.
-    ///
-    /// # Errors
-    /// What SQLite says: then none was kept.
-    pub fn take_hooks(&self, records: &[HookRecord], at: Timestamp) -> Result<(Vec<bool>, u64), DatabaseError> {
-        self.take_hooks_up_to(records, at, MOST)
-    }
-
-    fn take_hooks_up_to(
-        &self,
-        records: &[HookRecord],
-        at: Timestamp,
-        most: u64,
-    ) -> Result<(Vec<bool>, u64), DatabaseError> {
-        self.durably("keep hook records", |transaction| {
-            let new = insert(transaction, records, at)?;
-            let forgotten = if new.contains(&true) { forget_oldest(transaction, most)? } else { 0 };
-            Ok((new, forgotten))
         })
     }
 
@@ -164,27 +143,26 @@ impl Database {
     }
 }
 
-/// Inserts what is new; says of each whether it is.
-fn insert(transaction: &Transaction<'_>, records: &[HookRecord], at: Timestamp) -> rusqlite::Result<Vec<bool>> {
+/// Inserts a record if it is new; says whether it is.
+pub(super) fn insert_record(
+    transaction: &Transaction<'_>,
+    record: &HookRecord,
+    at: Timestamp,
+) -> rusqlite::Result<bool> {
     // It is looked for first: an insert that is ignored would use up a number, and be a write.
     let mut known = transaction
         .prepare_cached("SELECT 1 FROM hook_records WHERE path = ?1 AND start = ?2 AND media_server = ?3")?;
+    let HookRecord { path, start, media_server, stream, size, length } = record;
+    if known.exists(params![path, start.millis(), media_server])? {
+        return Ok(false);
+    }
     let mut insert = transaction.prepare_cached(
         "INSERT INTO hook_records(path, start, media_server, stream, size, length, at)
          VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
-    let mut new = Vec::with_capacity(records.len());
-    for record in records {
-        let HookRecord { path, start, media_server, stream, size, length } = record;
-        if known.exists(params![path, start.millis(), media_server])? {
-            new.push(false);
-            continue;
-        }
-        let (size, length) = (i64::try_from(*size).unwrap_or(i64::MAX), i64::try_from(*length).unwrap_or(i64::MAX));
-        insert.execute(params![path, start.millis(), media_server, stream, size, length, at.millis()])?;
-        new.push(true);
-    }
-    Ok(new)
+    let (size, length) = (i64::try_from(*size).unwrap_or(i64::MAX), i64::try_from(*length).unwrap_or(i64::MAX));
+    insert.execute(params![path, start.millis(), media_server, stream, size, length, at.millis()])?;
+    Ok(true)
 }
 
 /// How many records there are beyond `most`.
@@ -194,7 +172,7 @@ fn beyond(transaction: &Transaction<'_>, most: u64) -> rusqlite::Result<u64> {
 }
 
 /// Forgets the oldest of what is beyond `most`; says how many. That a record is not there lets no file go.
-fn forget_oldest(transaction: &Transaction<'_>, most: u64) -> rusqlite::Result<u64> {
+pub(super) fn forget_oldest(transaction: &Transaction<'_>, most: u64) -> rusqlite::Result<u64> {
     let over = beyond(transaction, most)?;
     if over > 0 {
         let sql = "DELETE FROM hook_records WHERE number IN (SELECT number FROM hook_records ORDER BY number LIMIT ?1)";
@@ -298,25 +276,10 @@ mod tests {
     }
 
     #[test]
-    fn what_the_media_server_tells_now_takes_the_place_of_the_oldest() {
-        let database = Database::memory().unwrap();
-        let take = |paths: &[&str]| {
-            let records: Vec<HookRecord> = paths.iter().map(|path| told(path, 1, "zlm-1")).collect();
-            database.take_hooks_up_to(&records, Timestamp::default(), 2).unwrap()
-        };
-        assert_eq!(take(&["/a/0.mp4", "/a/1.mp4"]), (vec![true, true], 0));
-        assert_eq!(take(&["/a/1.mp4", "/a/0.mp4"]), (vec![false, false], 0));
-        assert_eq!(take(&["/a/2.mp4", "/a/3.mp4", "/a/2.mp4"]), (vec![true, true, false], 2));
-        assert_eq!(numbers(&database, 0), [RowId::Number(3), RowId::Number(4)]);
-        assert_eq!(take(&["/a/4.mp4"]), (vec![true], 1));
-    }
-
-    #[test]
     fn a_disk_that_refuses_keeps_none() {
         let database = Database::memory().unwrap();
         database.refuse_writes(true);
         assert!(database.keep_hooks(&[told("/a/0.mp4", 1, "zlm-1")], Timestamp::default()).is_err());
-        assert!(database.take_hooks(&[told("/a/0.mp4", 1, "zlm-1")], Timestamp::default()).is_err());
         database.refuse_writes(false);
         assert_eq!(numbers(&database, 0), []);
     }

@@ -1,8 +1,11 @@
-//! The calls that no library wraps: leases, FIEMAP, the filesystem's UUID. The only `unsafe` of this program.
-#![expect(unsafe_code, reason = "F_SETLEASE, FS_IOC_FIEMAP and FS_IOC_GETFSUUID have no safe wrapper")]
+//! The calls that no library wraps: leases, FIEMAP, the filesystem's UUID, and descriptors that were passed to us. The only `unsafe` of this program.
+#![expect(
+    unsafe_code,
+    reason = "F_SETLEASE, FS_IOC_FIEMAP, FS_IOC_GETFSUUID and passed descriptors have no safe wrapper"
+)]
 
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 /// `FS_IOC_FIEMAP` of linux/fs.h.
 const FS_IOC_FIEMAP: libc::c_ulong = 0xC020_660B;
@@ -54,6 +57,12 @@ pub(super) fn lease(file: BorrowedFd<'_>) -> io::Result<libc::c_int> {
         -1 => Err(io::Error::last_os_error()),
         kind => Ok(kind),
     }
+}
+
+/// A descriptor that the service manager passed to this process: ours from now on. To be asked for once.
+pub(super) fn passed(number: RawFd) -> OwnedFd {
+    // SAFETY: it was opened before this process began, nothing else of it knows the number, and it is taken once (`passed.rs`).
+    unsafe { OwnedFd::from_raw_fd(number) }
 }
 
 /// Ignores SIGIO, which the kernel sends when somebody opens a leased file and which ends a process by default.

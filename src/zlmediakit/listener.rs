@@ -13,17 +13,21 @@ use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Router, body::Bytes};
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::Value;
 use tokio::time::timeout;
 
 use super::answers::{SUCCESS, ours, refusal, usual, without_recording};
+use super::courier::Outlet;
 use super::hook_store::HookStore;
+use super::platform::{Relayed, handed_on, lines_of};
 use super::recorded::recorded;
+use super::scrub::scrub;
 use crate::domain::event::Event;
-use crate::domain::media::{HookEvent, HookResult, HookSettings};
+use crate::domain::media::{HookEvent, HookResult};
 use crate::domain::names::MediaServerId;
+use crate::store::{Outgoing, ToldHook};
 use crate::system::Clock;
 
 /// Bytes of a hook: the longest is `on_server_started`, with some ten thousand.
@@ -45,8 +49,10 @@ pub type MayRecord = Arc<dyn Fn(&MediaServerId, &str, &str) -> bool + Send + Syn
 pub struct HookApp {
     /// The media server: its hooks bear this name.
     pub media_server: MediaServerId,
-    /// What the configuration says of them; a reload replaces it.
-    pub settings: Arc<ArcSwap<HookSettings>>,
+    /// What the configuration says of them, and the platform that they are relayed to; a reload replaces it.
+    pub relayed: Arc<ArcSwap<Relayed>>,
+    /// Who delivers what is told.
+    pub outlet: Arc<Outlet>,
     /// Where they are kept.
     pub store: HookStore,
     /// Who hears what they tell.
@@ -92,15 +98,29 @@ async fn hook(State(listener): State<Arc<Listener>>, Path(name): Path<String>, r
         listener.reject(event, why);
         answer(status, refusal(why))
     };
-    let bytes = match receive(request.into_body()).await {
+    let (parts, body) = request.into_parts();
+    let bytes = match receive(body).await {
         Ok(bytes) => bytes,
         Err((status, why)) => return refused(status, why),
     };
     match serde_json::from_slice::<Value>(&bytes) {
-        Ok(body) if body.is_object() => listener.take(event, &body).await,
+        Ok(body) if body.is_object() => {
+            let hook = Hook { name, event, headers: parts.headers, bytes, body };
+            if event.asks() { listener.asked(&hook).await } else { listener.told(hook).await }
+        }
         Ok(_) => refused(StatusCode::BAD_REQUEST, "the body of a hook must be a JSON object"),
         Err(_) => refused(StatusCode::BAD_REQUEST, "the body of a hook must be JSON, nested no deeper than 128 levels"),
     }
+}
+
+/// A hook that was read.
+struct Hook {
+    /// Its event's name as it came.
+    name: String,
+    event: HookEvent,
+    headers: HeaderMap,
+    bytes: Bytes,
+    body: Value,
 }
 
 /// Reads a body, within its limits of bytes and time.
@@ -120,37 +140,61 @@ impl Listener {
         (self.app.events)(Event::Hooked { media_server: self.app.media_server.clone(), event, result, count: 1 });
     }
 
-    /// A hook was not taken: it is counted, and the log says why, once a minute.
+    /// A hook was not taken: it is counted, and the log says why.
     fn reject(&self, event: HookEvent, why: &str) {
         self.count(event, HookResult::Rejected);
+        self.remark(|server| format!("a hook `{event}` for media server `{server}` was not taken: {why}"));
+    }
+
+    /// The log says something, once a minute.
+    fn remark(&self, text: impl FnOnce(&MediaServerId) -> String) {
         let now = u64::try_from(self.app.clock.boottime().as_millis()).unwrap_or(u64::MAX);
         let last = self.remarked.load(Ordering::Relaxed);
         let due = last == 0 || now.saturating_sub(last) >= u64::try_from(REMARK.as_millis()).unwrap_or(u64::MAX);
         if due && self.remarked.compare_exchange(last, now.max(1), Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            let text = format!("a hook `{event}` for media server `{}` was not taken: {why}", self.app.media_server);
-            (self.app.events)(Event::Remark { text, urgent: false });
+            (self.app.events)(Event::Remark { text: text(&self.app.media_server), urgent: false });
         }
     }
 
-    async fn take(&self, event: HookEvent, body: &Value) -> Response {
-        if event.asks() { self.asked(event, body) } else { self.told(event, body).await }
-    }
-
-    /// Something waits for the answer.
-    fn asked(&self, event: HookEvent, body: &Value) -> Response {
-        let settings = self.app.settings.load();
-        let chosen = settings.relay_default.get(&event).copied().unwrap_or_else(|| usual(event));
-        self.count(event, HookResult::RelayFailed);
-        let ours = ours(event, chosen);
-        answer(StatusCode::OK, self.switched(event, body, &ours).unwrap_or(ours))
+    /// Something waits for the answer: the platform's own, or what stands for it while it is silent.
+    async fn asked(&self, hook: &Hook) -> Response {
+        let relayed = self.app.relayed.load_full();
+        let asked = match &relayed.platform {
+            Some(platform) => platform.ask(&hook.name, &handed_on(&hook.headers), &hook.bytes).await,
+            None => Err("no `hooks.relay` is configured".to_owned()),
+        };
+        match asked {
+            Ok(answered) => {
+                self.count(hook.event, HookResult::Relayed);
+                // It may have been away.
+                self.app.outlet.answers();
+                let body = self.switched(hook, &answered.body).map_or(answered.body, Bytes::from);
+                let mut response = Response::new(Body::from(body));
+                *response.status_mut() = answered.status;
+                if let Some(kind) = answered.kind {
+                    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+                }
+                response
+            }
+            Err(why) => {
+                self.count(hook.event, HookResult::RelayFailed);
+                let chosen = relayed.settings.relay_default.get(&hook.event).copied();
+                let chosen = chosen.unwrap_or_else(|| usual(hook.event));
+                self.remark(|server| {
+                    format!("a hook `{}` of media server `{server}` is answered with `{chosen}`: {why}", hook.event)
+                });
+                let ours = ours(hook.event, chosen);
+                answer(StatusCode::OK, self.switched(hook, &ours).unwrap_or(ours))
+            }
+        }
     }
 
     /// The answer with recording switched off, where that is so now and the event is about it.
-    fn switched(&self, event: HookEvent, body: &Value, answer: &[u8]) -> Option<Vec<u8>> {
-        if event != HookEvent::Publish {
+    fn switched(&self, hook: &Hook, answer: &[u8]) -> Option<Vec<u8>> {
+        if hook.event != HookEvent::Publish {
             return None;
         }
-        let (app, stream) = (body.get("app")?.as_str()?, body.get("stream")?.as_str()?);
+        let (app, stream) = (hook.body.get("app")?.as_str()?, hook.body.get("stream")?.as_str()?);
         if (self.app.may_record)(&self.app.media_server, app, stream) {
             return None;
         }
@@ -158,7 +202,8 @@ impl Listener {
     }
 
     /// What is told is taken whole, or not at all.
-    async fn told(&self, event: HookEvent, body: &Value) -> Response {
+    async fn told(&self, hook: Hook) -> Response {
+        let Hook { event, headers, bytes, mut body, .. } = hook;
         // What another media server tells is no business of this listener. It is told so once: it must not ask again for ever.
         let ours = self.app.media_server.as_str();
         if body.get("mediaServerId").and_then(Value::as_str) != Some(ours) {
@@ -166,36 +211,37 @@ impl Listener {
             self.reject(event, &why);
             return answer(StatusCode::OK, refusal(&why));
         }
-        (self.app.told)(&self.app.media_server, event, body);
-        let record = match event {
-            HookEvent::RecordMp4 | HookEvent::RecordTs => match recorded(body) {
-                Ok(record) => record,
-                Err(why) => {
-                    self.reject(event, &why);
-                    return answer(StatusCode::OK, refusal(&why));
-                }
-            },
-            HookEvent::ServerStarted
-            | HookEvent::ServerExited
-            | HookEvent::ServerKeepalive
-            | HookEvent::StreamChanged
-            | HookEvent::FlowReport
-            | HookEvent::SendRtpStopped => {
-                self.count(event, HookResult::Stored);
-                return success();
+        (self.app.told)(&self.app.media_server, event, &body);
+        let relays = self.app.relayed.load().platform.is_some();
+        let tells_of_a_recording = matches!(event, HookEvent::RecordMp4 | HookEvent::RecordTs);
+        let record = match tells_of_a_recording.then(|| recorded(&body)).transpose() {
+            Ok(record) => record,
+            // It is no record for us; what its platform makes of it is its own business.
+            Err(_) if relays => None,
+            Err(why) => {
+                self.reject(event, &why);
+                return answer(StatusCode::OK, refusal(&why));
             }
-            HookEvent::Publish
-            | HookEvent::Play
-            | HookEvent::RtspAuth
-            | HookEvent::RtspRealm
-            | HookEvent::StreamNotFound
-            | HookEvent::StreamNoneReader
-            | HookEvent::HttpAccess
-            | HookEvent::ShellLogin
-            | HookEvent::RtpServerTimeout
-            | HookEvent::Other => return self.asked(event, body),
         };
-        match self.app.store.keep(record).await {
+        let (mut outgoing, mut original) = (None, None);
+        if relays {
+            let stream = tells_of_a_recording.then(|| stream_of(&body));
+            let kept = if scrub(&mut body) {
+                original = Some(bytes);
+                body.to_string().into_bytes()
+            } else {
+                bytes.to_vec()
+            };
+            let headers = lines_of(&handed_on(&headers));
+            let media_server = self.app.media_server.clone();
+            outgoing = Some(Outgoing { media_server, event, stream, headers, body: kept });
+        }
+        if record.is_none() && outgoing.is_none() {
+            // It says how things stand, which was heard: there is nothing to keep.
+            self.count(event, HookResult::Stored);
+            return success();
+        }
+        match self.app.store.keep(ToldHook { record, outgoing }, original).await {
             Ok(new) => {
                 self.count(event, if new { HookResult::Stored } else { HookResult::Duplicate });
                 success()
@@ -207,4 +253,10 @@ impl Listener {
             }
         }
     }
+}
+
+/// `app/stream` of a body.
+fn stream_of(body: &Value) -> String {
+    let word = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default();
+    format!("{}/{}", word("app"), word("stream"))
 }

@@ -2,19 +2,24 @@
 
 mod answers;
 mod client;
+mod courier;
 mod gateway;
 mod hook_store;
 mod listener;
 mod live;
+mod platform;
 mod recorded;
 mod roots;
+mod scrub;
 
 pub use client::{ApiError, Client, Recorded, ServerConfig};
+pub use courier::{Courier, Outlet};
 pub use gateway::{
     Answer, Answering, Asked, BadUpstream, Deleter, Failed, Fronted, Passing, Upstream, Which, gateway_router,
 };
 pub use hook_store::{HookStore, QUEUE};
 pub use listener::{HookApp, MayRecord, Told, hook_router};
 pub use live::{Asking, Live};
+pub use platform::Relayed;
 pub use recorded::recorded;
 pub use roots::{Advice, advise, records_at};

@@ -330,7 +330,8 @@ fn exposition() -> String {
     let text = format!(
         "listen: 127.0.0.1:0\nstate: {{ path: {} }}\ntrees: [ {{ name: live, path: {}, layout: plain, catalogue: list }} ]\n\
          catalogues: [ {{ name: list, kind: manifest, file: {} }} ]\n\
-         media_servers: [ {{ name: zlm-1, kind: zlmediakit, api: \"http://127.0.0.1:9\" }} ]\n\
+         media_servers: [ {{ name: zlm-1, kind: zlmediakit, api: \"http://127.0.0.1:9\",\n\
+           hooks: {{ listen: \"127.0.0.1:0\", relay: \"http://127.0.0.1:9/index/hook\" }} }} ]\n\
          notify: {{ channels: [ {{ name: hook, kind: webhook, url: \"http://127.0.0.1:9/\" }} ] }}\n",
         state.display(),
         tree.display(),

@@ -1,7 +1,11 @@
 //! The hook listener, from outside: what a media server tells, in its own words and in every disorder.
 
+mod activation;
 mod crashes;
+mod poison;
+mod relay;
 mod room;
+mod switch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};

@@ -127,6 +127,7 @@ impl Backend for Fake {
         Status {
             mode: "observe".to_owned(),
             delivery_failing_since,
+            relays: vec![],
             alerts: None,
             volumes: vec![],
             trees: vec![],

@@ -18,6 +18,8 @@ pub(crate) enum Reply {
     Closed,
     /// Taken; the connection is closed before the answer.
     Lost,
+    /// These bytes, whatever they are, and the connection is closed; the hook was not taken.
+    Raw(Vec<u8>),
     /// As told, so much later.
     Late(Duration, Vec<u8>),
 }
@@ -127,6 +129,10 @@ impl Shared {
             let (status, body) = match reply {
                 Reply::Bytes(status, body) => (status, body),
                 Reply::Closed | Reply::Lost => return,
+                Reply::Raw(bytes) => {
+                    connection.write(&bytes);
+                    return;
+                }
                 Reply::Silence => {
                     connection.stay(Duration::from_secs(3600));
                     return;
