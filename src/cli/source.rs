@@ -303,6 +303,7 @@ fn teller() -> impl Fn(Event) + Send + Sync {
         | Event::MediaServer { .. }
         | Event::RecordingSwitched { .. }
         | Event::HooksDropped { .. }
+        | Event::GatewayAnswered { .. }
         | Event::Silenced { .. } => {}
     }
 }

@@ -45,7 +45,9 @@ fn one(name: Option<String>, map: &mut Map<'_>, listening: &mut Listening) -> Op
     });
     let relay_timeout = map.span("relay_timeout", RELAY);
     let relay_default = map.take("relay_default").and_then(|node| node.map()).map(defaults).unwrap_or_default();
-    let gateway = map.take("gateway").and_then(|node| node.map()).and_then(|mut gateway| {
+    let gateway = map.take("gateway").and_then(|node| {
+        let mut gateway = node.map()?;
+        passable(&node, api.as_deref(), secret.is_some());
         let listen = gateway.need("listen", "say where the gateway listens").and_then(|node| listening.claim(&node));
         let answer_within = gateway.span("answer_within", ANSWER);
         gateway.done();
@@ -81,6 +83,20 @@ fn defaults(map: Map<'_>) -> BTreeMap<HookEvent, RelayDefault> {
         }
     }
     out
+}
+
+/// Notes why no gateway can stand before a media server.
+fn passable(gateway: &Node<'_>, api: Option<&str>, secret: bool) {
+    if !secret {
+        gateway.problem("needs the media server's secret, which deletions are checked by; give `secret_file`");
+    }
+    let plain = |api: &str| {
+        let url = reqwest::Url::parse(api).ok();
+        url.is_some_and(|url| url.scheme() == "http" && url.username().is_empty() && url.query().is_none())
+    };
+    if api.is_some_and(|api| !plain(api)) {
+        gateway.problem("speaks plain HTTP to the media server; give its `api` as `http://host:port`");
+    }
 }
 
 /// An address of the web, without a slash at its end.

@@ -132,6 +132,9 @@ pub(super) fn write(event: &Event) {
         Event::HooksDropped { media_server, count } => {
             error!(%media_server, count, "Hooks that the platform was to hear are dropped: too many wait for it.");
         }
+        Event::GatewayAnswered { media_server, result } => {
+            debug!(%media_server, %result, "A call to the gateway was answered.");
+        }
         Event::Silenced { silence, change, who } => {
             let (id, alerts, until, reason) = (silence.id, &silence.matchers, silence.until, &silence.reason);
             match change {

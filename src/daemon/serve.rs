@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::alerts::{Alerts, compare, open_database};
 use super::callbacks;
 use super::catalogues::Catalogues;
+use super::gateway::Gateways;
 use super::guard::{Guard, Parts};
 use super::hub::{Hub, lock};
 use super::listening::{DaemonError, attend_control, listen};
@@ -70,6 +71,7 @@ pub struct Daemon {
     auth: Arc<Auth>,
     alerts: Arc<Alerts>,
     media: Media,
+    gateways: Gateways,
     running: Mutex<Running>,
     /// A reload was asked for and has not begun: more of the same are one.
     asked: AtomicBool,
@@ -122,6 +124,7 @@ impl Daemon {
         let auth = Arc::new(Auth::new(&config.auth, operator.as_ref(), parts.clock.clone()));
         let tokenless = AtomicBool::new(operator.is_none() && config.auth.tokens.is_empty());
         compare(&database, &parts.journal, before, &hub);
+        let gateways = Gateways::of(&config, &hub, &parts.machine);
         let media = Media::start(&config.media_servers, database.clone(), &hub)?;
         let alerts = Arc::new(Alerts::new(hub.clone(), &config.notify, database, state.join("guard.db")));
         alerts.set_homes(guard.homes());
@@ -134,6 +137,7 @@ impl Daemon {
             auth,
             alerts,
             media,
+            gateways,
             running: Mutex::new(running),
             asked: AtomicBool::new(false),
             turn: Mutex::default(),
@@ -182,6 +186,7 @@ impl Daemon {
             tasks.spawn(serve_tcp(listen(address).await?, only, limits, shutdown.clone()));
         }
         self.media.serve(&mut tasks, self.open_files, &shutdown)?;
+        self.gateways.serve(&mut tasks, self.open_files, &shutdown)?;
         let control = match ControlSocket::bind(&state) {
             Ok(control) => Some(control),
             Err(error @ (ControlError::Occupied { .. } | ControlError::Foreign { .. })) => return Err(error.into()),
@@ -357,6 +362,7 @@ impl Daemon {
                 .push("listen and metrics_listen cannot be changed while the guard runs; start it again".to_owned());
         }
         problems.extend(self.media.refuses(&config.media_servers));
+        problems.extend(self.gateways.refuses(&config.media_servers));
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -398,6 +404,7 @@ impl Daemon {
                 self.auth.replace(&config.auth, operator.as_ref());
                 self.alerts.set(&config.notify);
                 self.media.set(&config.media_servers);
+                self.gateways.set(&config);
                 Ok(())
             }
             Err(error) => {
@@ -436,6 +443,8 @@ fn run(config: Config, guard: Guard, hub: &Arc<Hub>, parts: &Parts, before: Read
     let channels: Vec<String> = config.notify.channels.iter().map(|channel| channel.name.clone()).collect();
     hub.counters.begin(&volumes, &trees, &channels);
     hub.counters.begin_hooks(config.media_servers.iter().map(|server| &server.name));
+    let fronted = config.media_servers.iter().filter(|server| server.gateway.is_some());
+    hub.counters.begin_gateways(fronted.map(|server| &server.name));
     for text in &config.dormant {
         hub.record(&Event::Remark { text: text.clone(), urgent: false });
     }

@@ -42,6 +42,8 @@ pub struct OfStream {
     pub period: Option<Date>,
     /// Only those whose time is before this.
     pub before: Option<Timestamp>,
+    /// Only those below this directory; `None`: wherever recordings of the stream can lie.
+    pub within: Option<RelPath>,
 }
 
 impl OfStream {
@@ -59,7 +61,7 @@ impl Wanted {
     pub fn words(&self) -> String {
         match self {
             Self::Paths(paths) => format!("{} paths that were named", paths.len()),
-            Self::Stream(OfStream { stream, period, before }) => {
+            Self::Stream(OfStream { stream, period, before, within: _ }) => {
                 let of = period.map(|day| format!(" of {day}")).unwrap_or_default();
                 let before = before.map(|at| format!(" before {at}")).unwrap_or_default();
                 format!("stream {stream}{of}{before}")
@@ -174,6 +176,7 @@ mod tests {
                 stream: StreamId::new("live/cam"),
                 period: period.and_then(day),
                 before: before.map(|by| Timestamp::from_secs(recorded.secs() + by)),
+                within: None,
             };
             assert_eq!(wanted.takes(&layout, &file, recorded), expected, "{wanted:?}");
         };

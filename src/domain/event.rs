@@ -7,7 +7,7 @@ use super::catalogue::Distrust;
 use super::deletion::{Attempt, Cap, RunResult, Target};
 use super::ledger::{BatchAccount, Judgement};
 use super::live::Reach;
-use super::media::{HookEvent, HookResult};
+use super::media::{GatewayResult, HookEvent, HookResult};
 use super::names::{CatalogueId, MediaServerId, TreeId, VolumeId};
 use super::path::RelPath;
 use super::pressure::Pressure;
@@ -240,6 +240,13 @@ pub enum Event {
         media_server: MediaServerId,
         /// How many.
         count: u64,
+    },
+    /// A call to the gateway before a media server was answered.
+    GatewayAnswered {
+        /// The media server.
+        media_server: MediaServerId,
+        /// What became of the call.
+        result: GatewayResult,
     },
     /// A silence began or ended.
     Silenced {

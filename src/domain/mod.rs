@@ -44,6 +44,7 @@ pub mod secret;
 pub mod settings;
 pub mod silence;
 pub mod status;
+pub mod stream_place;
 pub mod survey;
 pub mod text;
 pub mod trust;

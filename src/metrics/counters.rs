@@ -9,7 +9,7 @@ use prometheus::{
 
 use crate::domain::deletion::{Attempt, Cause, Outcome, RuleKind, RunResult, Trigger};
 use crate::domain::event::{Delivery, Event};
-use crate::domain::media::{HookEvent, HookResult};
+use crate::domain::media::{GatewayResult, HookEvent, HookResult};
 use crate::domain::names::{MediaServerId, TreeId, VolumeId};
 use crate::domain::units::Timestamp;
 
@@ -30,6 +30,7 @@ pub struct Counters {
     notifications: IntCounterVec,
     hooks: IntCounterVec,
     hooks_dropped: IntCounterVec,
+    gateway: IntCounterVec,
     reload_ok: IntGauge,
     reload_time: IntGauge,
 }
@@ -98,6 +99,11 @@ impl Counters {
                 "Hooks that the platform was to hear and that were dropped for want of room",
                 &["media_server"],
             ),
+            gateway: counter(
+                "storage_guard_gateway_calls_total",
+                "Calls to the gateway before a media server, by what became of them",
+                &["media_server", "result"],
+            ),
             reload_ok: gauge(
                 "storage_guard_config_last_reload_successful",
                 "1 if the configuration that was loaded last is in force",
@@ -157,6 +163,15 @@ impl Counters {
         }
     }
 
+    /// The same of these media servers, which have a gateway.
+    pub fn begin_gateways<'s>(&self, media_servers: impl Iterator<Item = &'s MediaServerId>) {
+        for server in media_servers {
+            for result in GatewayResult::ALL {
+                self.gateway.with_label_values(&[server.as_str(), result.as_str()]);
+            }
+        }
+    }
+
     /// Counts an event.
     pub fn observe(&self, event: &Event, now: Timestamp) {
         match event {
@@ -188,6 +203,9 @@ impl Counters {
             }
             Event::HooksDropped { media_server, count } => {
                 grow(&self.hooks_dropped.with_label_values(&[media_server.as_str()]), *count);
+            }
+            Event::GatewayAnswered { media_server, result } => {
+                self.gateway.with_label_values(&[media_server.as_str(), result.as_str()]).inc();
             }
             Event::Closed { .. } => {}
             Event::Notified { channel, result, .. } | Event::Beat { channel, result } => {

@@ -82,10 +82,11 @@ impl StreamWalk {
     /// A walk that has not begun.
     #[must_use]
     pub fn new(wanted: OfStream, layout: &Layout) -> Self {
-        let pending = match layout.roots(&wanted.stream) {
+        let pending = match (&wanted.within, layout.roots(&wanted.stream)) {
+            (Some(only), _) => vec![(Some(only.clone()), 1)],
             // The last one is read first.
-            Some(roots) => roots.into_iter().rev().map(|root| (Some(root), 1)).collect(),
-            None => vec![(None, 0)],
+            (None, Some(roots)) => roots.into_iter().rev().map(|root| (Some(root), 1)).collect(),
+            (None, None) => vec![(None, 0)],
         };
         Self { wanted, pending, here: None, found: Vec::new(), problems: 0, problem: None, window: WINDOW }
     }
@@ -255,7 +256,7 @@ mod tests {
     }
 
     fn wanted(stream: &str, period: Option<&str>) -> OfStream {
-        OfStream { stream: StreamId::new(stream), period: period.and_then(day), before: None }
+        OfStream { stream: StreamId::new(stream), period: period.and_then(day), before: None, within: None }
     }
 
     fn layout(text: &str) -> Layout {
@@ -320,6 +321,8 @@ mod tests {
         let found = |of: OfStream| check(&Files::of(&paths), &layout("zlmediakit"), of, 100, 100);
         assert_eq!(found(wanted("live/cam", Some("2026-11-22"))), [paths[1], paths[4]]);
         assert_eq!(found(wanted("live/cam", None)), [paths[0], paths[1], paths[4]]);
+        let record = RelPath::new(b"record/live/cam").unwrap();
+        assert_eq!(found(OfStream { within: Some(record), ..wanted("live/cam", None) }), [paths[4]]);
         assert_eq!(found(wanted("live/nobody", None)), [""; 0]);
         let frigate = ["2026-11-22/12/cam/00.00.mp4", "2026-11-23/12/cam/00.00.mp4", "2026-11-22/12/door/00.00.mp4"];
         let found = check(&Files::of(&frigate), &layout("frigate"), wanted("cam", Some("2026-11-22")), 100, 100);

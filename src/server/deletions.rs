@@ -63,6 +63,7 @@ impl DeletionRequest {
                 stream: StreamId::new(stream),
                 period: self.period.as_deref().map(period).transpose()?,
                 before: self.before.as_deref().map(before).transpose()?,
+                within: None,
             }),
             (Some(_), Some(_)) | (None, None) => {
                 let message = "give either `paths` or `stream`, and not both";

@@ -112,6 +112,24 @@ impl Limits {
             ..usual
         }
     }
+
+    /// What a gateway before a media server allows, in a process that may have so many files open, and as many gateways. The platform
+    /// brings many calls at once from one address; each may need two descriptors. What passes may last for days, and a peer may pause.
+    #[must_use]
+    pub fn for_gateways(open_files: u64, gateways: usize) -> Self {
+        const MOST: usize = 4096;
+        /// What the guard needs itself, and what its other listeners may hold.
+        const OTHERS: u64 = 24 + 3 * 256;
+        let all = usize::try_from(open_files.saturating_sub(OTHERS) / 6).unwrap_or(usize::MAX);
+        let connections = (all / gateways.max(1)).clamp(16, MOST);
+        Self {
+            connections,
+            per_peer: connections - connections / 10,
+            header_read: Duration::from_secs(30),
+            write_stall: Duration::from_secs(3600),
+            ..Self::default()
+        }
+    }
 }
 
 /// Who is at the other end; an extension of every request.

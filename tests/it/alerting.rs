@@ -327,11 +327,14 @@ fn exposition() -> String {
     std::fs::create_dir(&tree).unwrap();
     let (config, known) = (home.path().join("guard.yaml"), home.path().join("known.txt"));
     std::fs::write(&known, "# end 0\n").unwrap();
+    let secret = home.path().join("secret");
+    std::fs::write(&secret, "secret").unwrap();
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let text = format!(
         "listen: 127.0.0.1:0\nstate: {{ path: {} }}\ntrees: [ {{ name: live, path: {}, layout: plain, catalogue: list }} ]\n\
          catalogues: [ {{ name: list, kind: manifest, file: {} }} ]\n\
-         media_servers: [ {{ name: zlm-1, kind: zlmediakit, api: \"http://127.0.0.1:9\",\n\
-           hooks: {{ listen: \"127.0.0.1:0\", relay: \"http://127.0.0.1:9/index/hook\" }} }} ]\n\
+         media_servers: [ {{ name: zlm-1, kind: zlmediakit, api: \"http://127.0.0.1:9\", secret_file: secret, \
+         gateway: {{ listen: \"127.0.0.1:0\" }}, hooks: {{ listen: \"127.0.0.1:0\", relay: \"http://127.0.0.1:9/index/hook\" }} }} ]\n\
          notify: {{ channels: [ {{ name: hook, kind: webhook, url: \"http://127.0.0.1:9/\" }} ] }}\n",
         state.display(),
         tree.display(),

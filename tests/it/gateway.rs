@@ -1,7 +1,10 @@
 //! The gateway before a media server's API: what passes, and what is ours.
 
+mod load;
 mod passing;
+mod site;
 mod smuggling;
+mod truth;
 
 use std::io::BufReader;
 use std::net::TcpStream;

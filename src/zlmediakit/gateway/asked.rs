@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::tz::TimeZone;
+
 use super::arguments::Arguments;
+use crate::domain::layout::{Layout, LayoutKind};
 use crate::domain::path::RelPath;
 
 /// Bytes of a name, as Linux has them.
@@ -62,7 +65,10 @@ impl Asked {
         let which = match (day, file) {
             (None, None) => Which::Stream,
             (Some(day), None) => Which::Day(day),
-            (Some(day), Some(file)) => Which::File { day, name: file.to_owned() },
+            (Some(day), Some(file)) if is_recording(&day, file) => Which::File { day, name: file.to_owned() },
+            (Some(day), Some(_)) => {
+                return Err(format!("`name` is no name of a recording of {day}, such as `{day}-00-00-00-0.mp4`"));
+            }
             (None, Some(_)) => {
                 return Err("`name` needs `period`, since recordings lie in the directory of their day".to_owned());
             }
@@ -115,6 +121,13 @@ fn date(text: &str) -> Result<(), String> {
         return Ok(());
     }
     Err("is no day that exists, such as `2026-01-31`".to_owned())
+}
+
+/// Whether a file of that name in the directory of that day is a recording, by the layout's grammar.
+fn is_recording(day: &str, name: &str) -> bool {
+    let layout = Layout::parse(LayoutKind::Zlmediakit.as_str(), &[], TimeZone::UTC);
+    let path = RelPath::new(format!("app/stream/{day}/{name}").as_bytes());
+    layout.is_ok_and(|layout| path.is_ok_and(|path| layout.recognise(&path, 1).is_some()))
 }
 
 /// Takes an absolute path, by its form alone.
@@ -218,6 +231,10 @@ mod tests {
             "?.mp4",
         ] {
             check(&format!("{base}&period=2026-01-01&name={name}"), "`name` ");
+        }
+        for name in ["x.mp4", "2026-01-02-00-00-00-0.mp4", "2026-01-01-25-00-00-0.mp4", "2026-01-01-00-00-00-0.mp4.bak"]
+        {
+            check(&format!("{base}&period=2026-01-01&name={name}"), "`name` is no name of a recording of 2026-01-01");
         }
         check(&format!("{base}&name=a.mp4"), "`name` needs `period`");
         for root in ["rec", "./rec", "/data/../etc", "/data//rec", "/", "/data/%00", "/data/*", "//data"] {
