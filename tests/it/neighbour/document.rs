@@ -3,8 +3,11 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use super::{Beside, known};
-use crate::support::media_server::Kind;
+use crate::support::media_server::{EVENTS, Kind};
+use crate::support::platform::{Reply, event_of};
 use crate::support::{guard, wait_for};
 
 /// The configurations of the document, in their order.
@@ -61,4 +64,36 @@ fn the_first_steps_see_what_is_recorded_and_that_the_media_server_answers() {
     });
     beside.server.assert_no_secret_in_urls();
     assert!(!beside.home.path().join("rec/record/.storage-guard").exists(), "nothing is written into the tree");
+}
+
+#[test]
+fn with_the_fourth_step_the_platform_misses_nothing_that_was_recorded_while_it_was_down() {
+    let beside = Beside::new();
+    std::fs::create_dir_all(beside.home.path().join("rec/record")).unwrap();
+    let daemon = beside.start_with(&beside.step("relay:"));
+    for event in EVENTS {
+        let url = format!("http://127.0.0.1:{}/index/hook/{event}", beside.port);
+        beside.server.set(&format!("hook.{event}"), &url);
+    }
+    let mut slices = beside.record("cam");
+    assert_eq!(beside.platform.wait("on_publish", 1).len(), 1, "it was asked itself");
+    beside.platform.wait("on_record_mp4", 3);
+    beside.platform.down();
+    slices.extend((0..3).filter_map(|_| beside.server.cut("live", "cam")));
+    assert!(beside.server.push("live", "other"), "a platform that is down keeps nobody from publishing");
+    assert!(beside.server.sent().iter().all(|sent| sent.delivered), "the media server has nothing left to tell");
+    beside.platform.up();
+    beside.platform.wait("on_record_mp4", 6);
+    wait_for("nothing waits", || daemon.status().is_some_and(|status| status["relays"][0]["waiting"] == 0));
+    let told = beside.platform.taken_of("on_record_mp4");
+    let mut told: Vec<String> = told.iter().map(|hook| hook.json()["file_path"].as_str().unwrap().to_owned()).collect();
+    told.sort();
+    let mut made: Vec<String> = slices.iter().map(|slice| slice.to_str().unwrap().to_owned()).collect();
+    made.sort();
+    assert_eq!(told, made, "each once");
+    assert!(beside.platform.taken().iter().all(|hook| EVENTS.contains(&event_of(hook))));
+    // Who may watch is the platform's to say.
+    beside.platform.answers("on_play", Reply::json(r#"{"code":401,"msg":"no"}"#));
+    let said = beside.server.hook("on_play", &[]).unwrap().said();
+    assert_eq!(said, Some(json!({ "code": 401, "msg": "no" })));
 }
