@@ -7,9 +7,13 @@
 //! 4. Folders that only catalogues know are gone through.
 //! 5. All findings count at once.
 //!
-//! Memory: eight bytes for each file of the folder at hand, and one bit for each folder of a catalogue. Wherever a digest decides, an accident
+//! A recording that is a directory is known if a catalogue knows it, or any file in it; a row counts as there as long as its directory is.
+//!
+//! Memory: eight bytes for each file of the folder at hand, one bit for each folder of a catalogue, and the paths of recordings that are
+//! directories. Wherever a digest decides, an accident
 //! lets a file live, and a row stay.
 
+use std::collections::HashMap;
 use std::io;
 use std::ops::ControlFlow;
 
@@ -88,6 +92,7 @@ pub fn compare(what: &Comparison<'_>, go_on: &mut dyn FnMut() -> bool) -> Result
     if looking.compare_others(go_on)?.is_break() {
         return Ok(Outcome::Incomplete);
     }
+    looking.sight_units()?;
     looking.finish()
 }
 
@@ -121,6 +126,7 @@ struct Looking<'a> {
     round: Round<'a>,
     catalogues: Vec<Catalogue<'a>>,
     here: Here,
+    units: Units,
     folders: u64,
     unknown: u64,
     missing: u64,
@@ -165,13 +171,18 @@ impl<'a> Looking<'a> {
         let catalogue = |known| Catalogue { known, visited: Vec::new(), folder: None };
         let catalogues = what.known.iter().map(catalogue).collect();
         let key = what.known.first().map_or(DigestKey(0), |known| known.index.key());
-        Ok(Self { what, round, catalogues, here: Here::new(key), folders: 0, unknown: 0, missing: 0 })
+        let units = Units::of(inventory);
+        Ok(Self { what, round, catalogues, here: Here::new(key), units, folders: 0, unknown: 0, missing: 0 })
     }
 
     /// Steps 2 and 3 for a folder of the scan.
     fn compare_folder(&mut self, folder: &FilledFolder<'_>) -> Result<(), DatabaseError> {
         let inventory = self.what.inventory;
         let dir = folder.path();
+        // What is unfinished there is judged by itself.
+        if dir.as_ref().is_some_and(|dir| self.units.holds(dir).is_some()) {
+            return Ok(());
+        }
         self.here.fill(inventory, self.what.gone, folder);
         let (mut all, mut some) = (true, false);
         for catalogue in &mut self.catalogues {
@@ -210,7 +221,7 @@ impl<'a> Looking<'a> {
 
     /// Step 4.
     fn compare_others(&mut self, go_on: &mut dyn FnMut() -> bool) -> Result<ControlFlow<()>, DatabaseError> {
-        let (what, round, here) = (self.what, &mut self.round, &mut self.here);
+        let (what, round, here, units) = (self.what, &mut self.round, &mut self.here, &mut self.units);
         here.clear();
         let tree = &what.inventory.tree;
         let mut ended = ControlFlow::Continue(());
@@ -221,6 +232,10 @@ impl<'a> Looking<'a> {
                     return Ok(ended);
                 }
                 if is_set(&catalogue.visited, number.get()) {
+                    return Ok(ControlFlow::Continue(()));
+                }
+                if let Some(known) = dir.as_ref().and_then(|dir| units.holds(dir)) {
+                    *known = true;
                     return Ok(ControlFlow::Continue(()));
                 }
                 let mut counted = false;
@@ -243,6 +258,23 @@ impl<'a> Looking<'a> {
         Ok(ended)
     }
 
+    /// Recordings that are directories, and that no catalogue knows anything of.
+    fn sight_units(&mut self) -> Result<(), DatabaseError> {
+        let inventory = self.what.inventory;
+        let unknown = self.units.0.iter().filter(|(_, (file, known))| !known && !self.what.gone.contains(*file));
+        for (path, (file, _)) in unknown {
+            let mut named = false;
+            for catalogue in &self.catalogues {
+                named |= !catalogue.known.index.rows_of(&inventory.tree, path)?.is_empty();
+            }
+            if !named {
+                self.unknown += 1;
+                self.round.sight(sighted(inventory, *file, OrphanKind::Uncatalogued))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Step 5.
     fn finish(self) -> Result<Outcome, DatabaseError> {
         // What was looked for in a tree that is another by now was not looked for at all.
@@ -254,6 +286,24 @@ impl<'a> Looking<'a> {
         }
         self.round.finish()?;
         Ok(Outcome::Compared { folders: self.folders, unknown: self.unknown, missing: self.missing })
+    }
+}
+
+/// Recordings that are directories, and whether a catalogue knows any file of each.
+struct Units(HashMap<RelPath, (FileIndex, bool)>);
+
+impl Units {
+    fn of(inventory: &Inventory) -> Self {
+        Self(inventory.units().map(|unit| (inventory.path(unit), (unit, false))).collect())
+    }
+
+    /// Whether the one is known that a folder is, or lies in.
+    fn holds(&mut self, folder: &RelPath) -> Option<&mut bool> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let unit = if self.0.contains_key(folder) { folder.clone() } else { folder.split().0? };
+        self.0.get_mut(&unit).map(|(_, known)| known)
     }
 }
 
@@ -341,7 +391,10 @@ fn recordings<'i>(
     gone: &'i Gone,
     folder: &FilledFolder<'i>,
 ) -> impl Iterator<Item = FileIndex> + 'i {
-    let there = |file: &FileIndex| inventory.get(*file).kind == Kind::Recording && !gone.contains(*file);
+    let there = |file: &FileIndex| {
+        let seen = inventory.get(*file);
+        seen.kind == Kind::Recording && !seen.unit && !gone.contains(*file)
+    };
     folder.files().filter(there)
 }
 

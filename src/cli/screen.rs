@@ -379,12 +379,13 @@ fn one_plan(out: &mut String, plan: &Plan) -> fmt::Result {
         writeln!(out, "plan {} for {}: nothing has to go now", plan.id, plan.volume)?;
     } else {
         let bytes: Bytes = plan.items.iter().map(|item| Bytes(item.bytes)).sum();
+        let (recordings, files) = (plan.items.len(), plan.items.iter().map(|item| item.files).sum::<u64>());
+        let files = if files > recordings as u64 { format!(" of {files} files") } else { String::new() };
         writeln!(
             out,
-            "plan {} for {}: {} recordings, {bytes}, towards {}",
+            "plan {} for {}: {recordings} recordings{files}, {bytes}, towards {}",
             plan.id,
             plan.volume,
-            plan.items.len(),
             Bytes(plan.target_bytes)
         )?;
     }
@@ -409,7 +410,8 @@ fn one_plan(out: &mut String, plan: &Plan) -> fmt::Result {
 }
 
 fn show(item: &PlanItem) -> String {
-    format!("{} in {}: {}, {}", item.path.path, item.tree, Bytes(item.bytes), item.reason)
+    let files = if item.files > 1 { format!(" in {} files", item.files) } else { String::new() };
+    format!("{} in {}: {}{files}, {}", item.path.path, item.tree, Bytes(item.bytes), item.reason)
 }
 
 #[cfg(test)]

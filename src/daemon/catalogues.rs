@@ -13,6 +13,7 @@ use crate::domain::catalogue::{AfterReclaim, CatalogueKind, CatalogueView};
 use crate::domain::deletion::{Attempt, RuleKind, Seq};
 use crate::domain::event::Event;
 use crate::domain::journal::{Intent, JournalQuery};
+use crate::domain::layout::Layout;
 use crate::domain::names::{CatalogueId, TreeId};
 use crate::domain::orphan::{Orphan, OrphanKind};
 use crate::domain::path::RelPath;
@@ -318,12 +319,13 @@ impl Catalogues {
         self.of_tree(tree).iter().all(|keeper| !say(keeper) || keeper.last().is_some())
     }
 
-    /// The recordings of a tree that persons want kept, as far as its catalogues were last believed.
-    pub(super) fn favourites(&self, tree: &TreeId) -> Result<PathSet, DatabaseError> {
+    /// The recordings of a tree that persons want kept, as far as its catalogues were last believed; a segment keeps its day.
+    pub(super) fn favourites(&self, tree: &TreeId, layout: &Layout) -> Result<PathSet, DatabaseError> {
+        let of = |known: &Known| known.index.favourites_with(tree, &|path| layout.unit_of(path));
         self.of_tree(tree)
             .iter()
             .filter_map(|keeper| keeper.last())
-            .try_fold(PathSet::default(), |all, known| Ok(all.union(&known.index.favourites(tree)?)))
+            .try_fold(PathSet::default(), |all, known| Ok(all.union(&of(&known)?)))
     }
 
     /// Streams of a tree of which something was told that no index holds yet, or that the platform has not heard: the row that it would

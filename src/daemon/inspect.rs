@@ -127,7 +127,7 @@ impl TreeWatch {
         if self.favourites_of.as_ref() == Some(&stamp) {
             return;
         }
-        self.wants_kept(stamp, catalogues.favourites(&self.policy.tree).ok());
+        self.wants_kept(stamp, catalogues.favourites(&self.policy.tree, &self.policy.layout).ok());
     }
 
     /// Takes over favourites. What cannot be read now stays as it was, does not count as known, and is read again.

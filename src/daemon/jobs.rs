@@ -1,6 +1,6 @@
 //! What persons asked for, and how far it is: plans that are carried out, remedies, and deletions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -292,12 +292,8 @@ impl Jobs {
         let record = self.0.get(&id).ok_or_else(|| unknown(id))?;
         match &record.work {
             Work::Plan { targets, settled } => {
-                let by_path: BTreeMap<_, &Settled> =
-                    settled.iter().map(|one| ((&one.intent.target.tree, &one.intent.target.path), one)).collect();
-                let items = targets.iter().map(|target| {
-                    let settled = by_path.get(&(&target.tree, &target.path)).copied();
-                    planned(target, settled, history)
-                });
+                let rows = rows(targets, settled);
+                let items = rows.into_iter().map(|(target, settled)| planned(target, settled, history));
                 page.slice(wanted(items, outcome))
             }
             Work::Tracked(_, tracked) => page.slice(wanted(tracked.items(history), outcome)),
@@ -333,14 +329,43 @@ fn wanted(items: impl Iterator<Item = JobItem>, outcome: Option<Outcome>) -> Vec
     items.filter(|item| outcome.is_none_or(|wanted| item.outcome == Some(wanted.as_str()))).collect()
 }
 
+/// The items of a plan, and what became of each: a directory that goes whole is its files, once something became of them.
+fn rows<'a>(targets: &'a [Target], settled: &'a [Settled]) -> Vec<(&'a Target, Option<&'a Settled>)> {
+    let known: BTreeSet<_> = targets.iter().map(|target| (&target.tree, &target.path)).collect();
+    let mut by_path: BTreeMap<_, &Settled> = BTreeMap::new();
+    let mut within: BTreeMap<_, Vec<&Settled>> = BTreeMap::new();
+    for one in settled {
+        let target = &one.intent.target;
+        if known.contains(&(&target.tree, &target.path)) {
+            by_path.insert((&target.tree, &target.path), one);
+            continue;
+        }
+        let above = std::iter::successors(target.path.split().0, |dir| dir.split().0);
+        above.take(2).for_each(|dir| within.entry((&target.tree, dir)).or_default().push(one));
+    }
+    let mut out = Vec::with_capacity(targets.len());
+    for target in targets {
+        let before = out.len();
+        out.extend(by_path.get(&(&target.tree, &target.path)).map(|one| (target, Some(*one))));
+        let files = within.get(&(&target.tree, target.path.clone())).into_iter().flatten();
+        out.extend(files.map(|one| (&one.intent.target, Some(*one))));
+        if out.len() == before {
+            out.push((target, None));
+        }
+    }
+    out
+}
+
 fn of_plan(targets: &[Target], settled: &[Settled], history: &History) -> Counts {
+    let rows = rows(targets, settled);
+    let settled = || rows.iter().filter_map(|(_, settled)| *settled);
     let count = |wanted: &[Outcome]| {
         let now = |one: &Settled| now_of(one.failure(), &one.attempt, &one.intent.target, history).outcome();
-        settled.iter().filter(|one| wanted.contains(&now(one))).count() as u64
+        settled().filter(|one| wanted.contains(&now(one))).count() as u64
     };
-    let waiting = settled.iter().filter(|one| history.failures.contains_key(&one.failure())).count() as u64;
+    let waiting = settled().filter(|one| history.failures.contains_key(&one.failure())).count() as u64;
     Counts {
-        total: targets.len() as u64,
+        total: rows.len() as u64,
         verified: count(&[Outcome::Verified, Outcome::AlreadyGone]),
         failed: count(&[Outcome::Failed]).saturating_sub(waiting),
         waiting,

@@ -6,6 +6,7 @@ use crate::domain::deletion::{Failure, Seq, Target};
 use crate::domain::journal::Intent;
 use crate::domain::remedy::RemedyKind;
 use crate::domain::units::Timestamp;
+use crate::reclaim::RunReport;
 use crate::server::PageQuery;
 use crate::server::records::{JobState, Problem};
 
@@ -226,4 +227,44 @@ fn who_listens_hears_what_came_before_and_what_comes_until_nobody_does() {
     drop(feed);
     jobs.item(1, done("d", Outcome::Kept));
     assert!(jobs.feed(2, &history).is_err());
+}
+
+/// A day of HLS is one item until it goes; then each of its files is.
+#[test]
+fn a_plans_directory_is_counted_by_its_files_once_they_go() {
+    let (mut jobs, history) = (Jobs::default(), History::default());
+    let rule = RuleKind::MaxAge;
+    let (day, kept_day, file) = ("live/cam/2026-11-22", "live/cam/2026-11-23", "live/cam/a.mp4");
+    jobs.add(1, [day, kept_day, file].map(|path| target(path, rule)).to_vec());
+    assert_eq!(numbers(&jobs, &history), [3, 0, 0, 0, 0]);
+    jobs.begin(1, Timestamp::from_secs(0)).unwrap();
+    let kept = Attempt::Kept { why: "changed".to_owned() };
+    let all = vec![
+        settled(1, &format!("{day}/all.m3u8"), rule, verified()),
+        settled(2, &format!("{day}/10/00-00_0.ts"), rule, verified()),
+        settled(3, &format!("{day}/10/00-02_1.ts"), rule, failed("open")),
+        settled(4, kept_day, rule, kept),
+        settled(5, file, rule, verified()),
+    ];
+    let report = RunReport {
+        result: crate::domain::deletion::RunResult::Exhausted,
+        why: crate::domain::ending::Ending::Unbegun,
+        settled: all,
+        deleted: crate::domain::recording::Tally::default(),
+        failed: 0,
+        shared: Bytes::ZERO,
+        reading: Err(crate::domain::volume::Unusable::NotYet),
+        expected: Bytes::ZERO,
+        reclaimed: Bytes::ZERO,
+        explained: Bytes::ZERO,
+    };
+    jobs.end(1, Some(report), Timestamp::from_secs(9));
+    let mut history = History::default();
+    history.failures.insert(3, failing(3));
+    assert_eq!(numbers(&jobs, &history), [5, 3, 0, 1, 1]);
+    let items = jobs.items(1, None, &PageQuery { limit: 100, cursor: None }, &history).unwrap().items;
+    let paths: Vec<&str> = items.iter().map(|item| item.path.path.as_str()).collect();
+    let inside =
+        ["live/cam/2026-11-22/all.m3u8", "live/cam/2026-11-22/10/00-00_0.ts", "live/cam/2026-11-22/10/00-02_1.ts"];
+    assert_eq!(paths, [&inside[..], &[kept_day, file]].concat());
 }

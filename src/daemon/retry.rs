@@ -55,8 +55,14 @@ impl VolumeWorker {
         let mut beyond = Vec::new();
         let mut allowed: Vec<Bytes> = basis.allowances.iter().map(|allowance| allowance.pressure).collect();
         let moment = self.clock.skew().at(self.now());
-        let files = due.iter().map(|failure| (failure.target.inode, failure.target.fingerprint)).collect();
-        let spared: Vec<HashMap<_, _>> = basis.trees.iter().map(|tree| spared_now(tree, &files, &moment)).collect();
+        let spared: Vec<HashMap<_, _>> = basis
+            .trees
+            .iter()
+            .map(|tree| {
+                let own = due.iter().map(|failure| &failure.target).filter(|target| target.tree == tree.policy.tree);
+                spared_now(tree, &own.collect::<Vec<_>>(), &moment)
+            })
+            .collect();
         let (mut chosen, mut unneeded, mut saved) = (Vec::new(), Vec::new(), Vec::new());
         for failure in due {
             // What is spared or not needed takes nobody's place.

@@ -28,7 +28,7 @@ use crate::domain::volume::{FilesystemTraits, Unusable};
 use crate::reclaim::{Settled, TreeHandle};
 use crate::scan::Progress;
 use crate::store::{Journal, JournalError};
-use crate::system::{Clock, Lease, LeaseKind, WritableDir, is_full};
+use crate::system::{Clock, DirEntry, Lease, LeaseKind, WritableDir, any_segment, is_full, list_unit};
 
 /// A scan takes at most a twentieth of the time.
 const REST_FACTOR: u32 = 19;
@@ -48,6 +48,12 @@ pub(super) struct TreeWatch {
     survey: Survey,
     /// When the last scan ended, and how long it took, by the clock that does not jump.
     scanned: Option<(Duration, Duration)>,
+    /// The last entry of the journal when the last scan began: what was begun by then, the scan saw as it left it.
+    begun: Seq,
+    /// The same of the scan that goes on.
+    scanning: Seq,
+    /// Its recordings that are directories.
+    units: HashMap<RelPath, FileIndex>,
     gone: Gone,
     gone_tally: Tally,
     /// What has gone while it is being scanned: the scan may have seen it before. Less than the scan itself holds.
@@ -98,6 +104,9 @@ impl TreeWatch {
             inventory: Arc::new(nothing),
             survey: Survey::default(),
             scanned: None,
+            begun: Seq::default(),
+            scanning: Seq::default(),
+            units: HashMap::new(),
             gone: Gone::default(),
             gone_tally: Tally::default(),
             meanwhile: None,
@@ -127,9 +136,10 @@ impl TreeWatch {
             .is_none_or(|(ended, took)| boot.saturating_sub(ended) >= interval.max(took.saturating_mul(REST_FACTOR)))
     }
 
-    /// A scan begins.
-    pub(super) fn begin_scan(&mut self) {
+    /// A scan begins, after all that is in the journal up to `begun`.
+    pub(super) fn begin_scan(&mut self, begun: Seq) {
         self.meanwhile = Some(HashSet::new());
+        self.scanning = begun;
     }
 
     /// A scan that began then has ended; without an inventory it was ended early, and there is no event.
@@ -144,6 +154,8 @@ impl TreeWatch {
         self.survey = survey(&found, policy.leftovers.grace, clock.now());
         // Compared with nothing, nothing grows.
         self.growing = grown(&self.inventory, &found);
+        self.begun = self.scanning;
+        self.units = found.units().map(|unit| (found.path(unit), unit)).collect();
         self.inventory = Arc::new(found);
         (self.gone, self.gone_tally) = (Gone::default(), Tally::default());
         if !meanwhile.is_empty() {
@@ -171,12 +183,30 @@ impl TreeWatch {
         })
     }
 
+    /// The recording that is a directory, and that a path is, or lies in.
+    fn unit_of(&self, path: &RelPath) -> Option<FileIndex> {
+        self.policy.layout.unit_of(path).and_then(|unit| self.units.get(&unit)).copied()
+    }
+
+    /// Recordings that are directories, and that a deletion of this file concerns: the one it lies in; for what speaks of a whole stream,
+    /// all of it.
+    fn units_with(&self, path: &RelPath) -> Vec<FileIndex> {
+        if let Some(unit) = self.unit_of(path) {
+            return vec![unit];
+        }
+        let (dir, _) = path.split();
+        self.units.iter().filter(|(unit, _)| unit.split().0 == dir).map(|(_, index)| *index).collect()
+    }
+
     /// Whether leases are refused to us here: asked of the first, the middle and the last recording.
     fn ask_leases(&self) -> bool {
         let all = self.inventory.files().count();
         let asked = [0, all / 2, all.saturating_sub(1)].into_iter().filter_map(|at| self.inventory.files().nth(at));
         asked.into_iter().any(|seen| {
-            let Ok(Some(held)) = self.dir.open(&self.inventory.path(seen.index)) else { return false };
+            let path = self.inventory.path(seen.index);
+            let segment = || any_segment(self.dir.as_ref(), &self.policy.layout, &path).ok().flatten();
+            let Some(path) = (if seen.unit { segment() } else { Some(path.clone()) }) else { return false };
+            let Ok(Some(held)) = self.dir.open(&path) else { return false };
             let answer = held.lease(LeaseKind::NoOpener);
             let _ = held.release();
             matches!(answer, Ok(Lease::Unavailable))
@@ -339,6 +369,15 @@ impl TreeWatch {
                     waiting.insert(seen.index);
                 }
             }
+            // What is left of a unit waits until all that failed of it is gone.
+            for failure in failing.iter().filter(|_| !self.units.is_empty()) {
+                let units = self.units_with(&failure.target.path);
+                if failure.cause == crate::domain::deletion::Cause::InUse {
+                    open.extend(units);
+                } else {
+                    waiting.extend(units);
+                }
+            }
             // A directory that refuses two deletions refuses all; their retries will tell when it does not. Counted by path, as a
             // batch does: what failed may be set aside, and in no inventory.
             let mut refusing: HashMap<_, usize> = HashMap::new();
@@ -363,10 +402,11 @@ impl TreeWatch {
         }
         // What an open intent speaks of is settled first: chosen again, it would be counted twice.
         let intended = history.open.values().map(|open| &open.intent.target);
-        let unsettled: HashSet<(u64, u64)> = intended
-            .filter(|target| target.tree == self.policy.tree)
-            .map(|target| (target.inode, target.fingerprint))
-            .collect();
+        let intended: Vec<_> = intended.filter(|target| target.tree == self.policy.tree).collect();
+        if !self.units.is_empty() {
+            waiting.extend(intended.iter().flat_map(|target| self.units_with(&target.path)));
+        }
+        let unsettled: HashSet<(u64, u64)> = intended.iter().map(|target| (target.inode, target.fingerprint)).collect();
         if !unsettled.is_empty() {
             let there = self.inventory.files().filter(|seen| unsettled.contains(&(seen.inode, seen.fingerprint)));
             waiting.extend(there.map(|seen| seen.index));
@@ -387,9 +427,26 @@ impl TreeWatch {
 
     /// Takes note of what became of targets: one pass for all of them.
     pub(super) fn settled(&mut self, settled: &[Settled]) {
-        let own = settled.iter().filter(|one| one.intent.target.tree == self.policy.tree);
+        let own = || settled.iter().filter(|one| one.intent.target.tree == self.policy.tree);
+        for one in own().filter(|one| !self.units.is_empty() && one.seq > self.begun) {
+            let path = &one.intent.target.path;
+            let Some(unit) = self.unit_of(path).filter(|unit| self.inventory.path(*unit) != *path) else { continue };
+            match &one.attempt {
+                // A unit of which a part is gone is not judged before it was scanned again.
+                Attempt::Verified { .. } | Attempt::AlreadyGone => {
+                    self.gone.insert(unit);
+                    // Playlists were not counted as recordings.
+                    if self.policy.layout.recognise(path, 1).is_some() {
+                        self.gone_tally.add(one.intent.target.bytes);
+                    }
+                }
+                Attempt::Kept { .. } => drop(self.waiting.insert(unit)),
+                // The failure itself keeps it out of plans.
+                Attempt::Failed { .. } => {}
+            }
+        }
         let by_file: HashMap<(u64, u64), &Attempt> =
-            own.map(|one| ((one.intent.target.inode, one.intent.target.fingerprint), &one.attempt)).collect();
+            own().map(|one| ((one.intent.target.inode, one.intent.target.fingerprint), &one.attempt)).collect();
         if by_file.is_empty() {
             return;
         }
@@ -404,7 +461,7 @@ impl TreeWatch {
             match by_file.get(&(seen.inode, seen.fingerprint)) {
                 Some(Attempt::Verified { .. } | Attempt::AlreadyGone) if !self.gone.contains(seen.index) => {
                     self.gone.insert(seen.index);
-                    self.gone_tally.add(seen.bytes);
+                    self.gone_tally.merge(seen.tally());
                 }
                 // It lies where no plan looks for it.
                 Some(attempt) if attempt.is_quarantined() && !self.gone.contains(seen.index) => {
@@ -453,6 +510,11 @@ impl TreeWatch {
             return false;
         }
         let seen = self.inventory.get(file);
+        if seen.unit {
+            let shared = self.shared_of_unit(&self.inventory.path(file));
+            self.shared.insert(file, shared);
+            return shared > Bytes::ZERO;
+        }
         let held = self.dir.open(&self.inventory.path(file)).ok().flatten();
         let same = held.filter(|held| {
             held.identity().is_ok_and(|now| (now.inode, now.fingerprint()) == (seen.inode, seen.fingerprint))
@@ -460,6 +522,18 @@ impl TreeWatch {
         let shared = same.and_then(|held| held.shared()).unwrap_or(Bytes::ZERO);
         self.shared.insert(file, shared);
         shared > Bytes::ZERO
+    }
+
+    /// What the segments of a unit share.
+    fn shared_of_unit(&self, unit: &RelPath) -> Bytes {
+        let mut shared = Bytes::ZERO;
+        let mut each = |hour: &RelPath, entry: &DirEntry, _| {
+            let file = self.dir.open(&hour.join(&entry.name)).ok().flatten();
+            shared = shared.saturating_add(file.and_then(|file| file.shared()).unwrap_or_default());
+        };
+        // What cannot be listed shares nothing: it is looked at again before it goes.
+        let _ = list_unit(self.dir.as_ref(), &self.policy.layout, unit, self.inventory.started, &mut each);
+        shared
     }
 
     /// Whether it is known what a file shares.

@@ -282,6 +282,7 @@ impl VolumeWorker {
                 self.trees.iter().any(|tree| history.caps.contains_key(&(tree.policy.tree.clone(), Cap::RunShare)))
             });
         let interval = if tripped { Duration::ZERO } else { self.scan_interval };
+        let begun = self.engine.journal.with_history(|history| history.last);
         for index in 0..self.trees.len() {
             if !all && !self.trees[index].due(interval, boot) {
                 continue;
@@ -289,9 +290,9 @@ impl VolumeWorker {
             let began = clock.boottime();
             let tree = &mut self.trees[index];
             let (dir, policy) = (tree.dir.clone(), tree.policy.clone());
-            tree.begin_scan();
+            tree.begin_scan(begun);
             let mut each = |at| report(self, &policy, at);
-            let found = scan(dir.as_ref(), &policy.tree, &policy.layout, clock.as_ref(), &mut each);
+            let found = scan(dir.as_ref(), &policy.tree, &policy.layout, &policy.protect, clock.as_ref(), &mut each);
             if let Some(event) = self.trees[index].end_scan(found.ok(), began, clock.as_ref()) {
                 (self.engine.events)(event);
                 scanned = true;

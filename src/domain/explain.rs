@@ -34,9 +34,11 @@ impl Plan {
     pub fn explain(&self, path: &RelPath) -> Vec<String> {
         let mut out = Vec::new();
         for (index, tree) in self.trees.iter().enumerate() {
-            let Some(seen) = tree.inventory.files().find(|seen| tree.inventory.path(seen.index) == *path) else {
-                continue;
-            };
+            let at = |path: &RelPath| tree.inventory.files().find(|seen| tree.inventory.path(seen.index) == *path);
+            let day = || tree.policy.layout.unit_of(path).and_then(|day| at(&day));
+            let Some(seen) = at(path).or_else(day) else { continue };
+            let day = seen.unit.then(|| tree.inventory.path(seen.index));
+            let whole = day.map(|day| format!(", as all {} files of `{day}` do", seen.files)).unwrap_or_default();
             let name = &tree.policy.tree;
             let stream = tree.inventory.stream(seen.stream);
             let rule = tree.policy.rule_of(stream).map(|(_, rule)| rule);
@@ -45,26 +47,26 @@ impl Plan {
             let place = self.items.iter().position(|item| item.tree == index && item.file == seen.index);
             out.push(if let Some(at) = place {
                 let reason = self.reason(&self.items[at]);
-                format!("tree {name}: it goes now, as number {} of {}: {reason}", at + 1, self.items.len())
+                format!("tree {name}: it goes now{whole}, as number {} of {}: {reason}", at + 1, self.items.len())
             } else if tree.gone.contains(seen.index) {
-                format!("tree {name}: it has gone since the last scan")
+                format!("tree {name}: it has gone since the last scan{whole}")
             } else if tree.waiting.contains(&seen.index) {
-                format!("tree {name}: it stays for now: its deletion failed or was refused; see `failures list` and `journal explain`")
+                format!("tree {name}: it stays for now{whole}: its deletion failed or was refused; see `failures list` and `journal explain`")
             } else if let Some(reason) = spared_because(tree, &seen, &self.made) {
-                format!("tree {name}: it stays: {}", reason.sentence())
+                format!("tree {name}: it stays{whole}: {}", reason.sentence())
             } else if newest_of_each(tree, &self.made)[seen.stream.0 as usize] == Some(seen.index) {
-                format!("tree {name}: it stays: {}", SparedReason::Newest.sentence())
+                format!("tree {name}: it stays{whole}: {}", SparedReason::Newest.sentence())
             } else if seen.bytes > Bytes::ZERO && tree.gives_back(&seen) == Bytes::ZERO {
-                format!("tree {name}: it stays: {}", SparedReason::Shared.sentence())
+                format!("tree {name}: it stays{whole}: {}", SparedReason::Shared.sentence())
             } else if keep.is_some_and(|keep| age < keep) {
-                format!("tree {name}: it stays: {}", SparedReason::Keep.sentence())
+                format!("tree {name}: it stays{whole}: {}", SparedReason::Keep.sentence())
             } else {
                 let beyond = match keep {
                     Some(keep) => format!("beyond the {} that its stream keeps", show_duration(keep)),
                     None => "nothing keeps its stream".to_owned(),
                 };
                 format!(
-                    "tree {name}: it stays for now: nothing asks for its space; it is {} old, and may go under pressure ({beyond})",
+                    "tree {name}: it stays for now{whole}: nothing asks for its space; it is {} old, and may go under pressure ({beyond})",
                     show_duration(age)
                 )
             });

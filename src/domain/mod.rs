@@ -13,6 +13,7 @@ pub mod clock_watch;
 pub mod conditions;
 pub mod deletion;
 pub mod demand;
+pub mod directory_unit;
 pub mod ending;
 pub mod event;
 pub mod explain;

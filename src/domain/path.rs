@@ -100,6 +100,12 @@ impl RelPath {
         }
     }
 
+    /// Whether it lies in a directory, at any depth.
+    #[must_use]
+    pub fn lies_in(&self, dir: &Self) -> bool {
+        self.0.strip_prefix(&*dir.0).is_some_and(|rest| rest.first() == Some(&b'/'))
+    }
+
     /// This path with one more component.
     #[must_use]
     pub fn join(&self, name: &[u8]) -> Self {

@@ -130,7 +130,7 @@ struct Candidate {
     tree: usize,
     file: FileIndex,
     recorded: Timestamp,
-    bytes: Bytes,
+    held: Tally,
     /// What the volume gets back for it.
     back: Bytes,
     priority: i32,
@@ -142,7 +142,7 @@ struct Candidate {
 impl Candidate {
     /// Deleting it would give nothing back.
     fn useless(&self) -> bool {
-        self.back == Bytes::ZERO && self.bytes > Bytes::ZERO
+        self.back == Bytes::ZERO && self.held.bytes > Bytes::ZERO
     }
 
     /// The order of the second and third step. The last two only make it total, so that a plan is the same twice.
@@ -169,8 +169,9 @@ pub fn plan(volume: &VolumeId, trees: Vec<TreeFacts>, target: Deficit, moment: &
     let mut still = target;
     for item in &items {
         let tree = &trees[item.tree];
-        still.bytes = still.bytes.saturating_sub(tree.gives_back(&tree.inventory.get(item.file)));
-        still.inodes = still.inodes.saturating_sub(1);
+        let seen = tree.inventory.get(item.file);
+        still.bytes = still.bytes.saturating_sub(tree.gives_back(&seen));
+        still.inodes = still.inodes.saturating_sub(seen.tally().files);
     }
     let mut chosen = HashSet::new();
     for (index, tree) in trees.iter().enumerate() {
@@ -179,9 +180,9 @@ pub fn plan(volume: &VolumeId, trees: Vec<TreeFacts>, target: Deficit, moment: &
             if over == Bytes::ZERO {
                 break;
             }
-            over = over.saturating_sub(candidate.bytes);
+            over = over.saturating_sub(candidate.held.bytes);
             still.bytes = still.bytes.saturating_sub(candidate.back);
-            still.inodes = still.inodes.saturating_sub(1);
+            still.inodes = still.inodes.saturating_sub(candidate.held.files);
             chosen.insert((index, candidate.file));
             items.push(PlanItem { tree: index, file: candidate.file, rule: RuleKind::Budget });
         }
@@ -192,17 +193,17 @@ pub fn plan(volume: &VolumeId, trees: Vec<TreeFacts>, target: Deficit, moment: &
         }
         // It is worth deleting for its inode alone.
         if candidate.useless() && still.inodes == 0 {
-            spare(&mut spared, &trees[candidate.tree], SparedReason::Shared, candidate.bytes);
+            spare(&mut spared, &trees[candidate.tree], SparedReason::Shared, candidate.held);
             continue;
         }
         if still.is_zero() || (candidate.below_keep && !target.critical) {
             if candidate.below_keep {
-                spare(&mut spared, &trees[candidate.tree], SparedReason::Keep, candidate.bytes);
+                spare(&mut spared, &trees[candidate.tree], SparedReason::Keep, candidate.held);
             }
             continue;
         }
         still.bytes = still.bytes.saturating_sub(candidate.back);
-        still.inodes = still.inodes.saturating_sub(1);
+        still.inodes = still.inodes.saturating_sub(candidate.held.files);
         let rule = if candidate.below_keep { RuleKind::BelowKeep } else { RuleKind::Pressure };
         items.push(PlanItem { tree: candidate.tree, file: candidate.file, rule });
     }
@@ -223,8 +224,8 @@ pub fn plan(volume: &VolumeId, trees: Vec<TreeFacts>, target: Deficit, moment: &
 
 type SparedTally = BTreeMap<(TreeId, SparedReason), Tally>;
 
-fn spare(spared: &mut SparedTally, tree: &TreeFacts, reason: SparedReason, bytes: Bytes) {
-    spared.entry((tree.policy.tree.clone(), reason)).or_default().add(bytes);
+fn spare(spared: &mut SparedTally, tree: &TreeFacts, reason: SparedReason, what: Tally) {
+    spared.entry((tree.policy.tree.clone(), reason)).or_default().merge(what);
 }
 
 /// Sorts one tree's recordings into spared, past retention, and candidates for pressure.
@@ -247,7 +248,7 @@ fn consider(
     let mut by_stream: Vec<Vec<Recording>> = vec![Vec::new(); inventory.streams().len()];
     for seen in inventory.files().filter(|r| !tree.gone.contains(r.index) && !tree.waiting.contains(&r.index)) {
         match spared_because(tree, &seen, moment) {
-            Some(reason) => spare(spared, tree, reason, seen.bytes),
+            Some(reason) => spare(spared, tree, reason, seen.tally()),
             None => by_stream[seen.stream.0 as usize].push(seen),
         }
     }
@@ -257,7 +258,7 @@ fn consider(
         let expired = rule.map_or(0, |rule| past_retention(index, rule, &recordings, moment, items));
         for seen in &recordings[expired..] {
             if newest[stream] == Some(seen.index) {
-                spare(spared, tree, SparedReason::Newest, seen.bytes);
+                spare(spared, tree, SparedReason::Newest, seen.tally());
                 continue;
             }
             let age = moment.age(seen.recorded());
@@ -266,7 +267,7 @@ fn consider(
                 tree: index,
                 file: seen.index,
                 recorded: seen.recorded(),
-                bytes: seen.bytes,
+                held: seen.tally(),
                 back: tree.gives_back(seen),
                 priority: rule.map_or(0, |rule| rule.priority),
                 beyond: age.saturating_sub(keep),
@@ -292,8 +293,16 @@ pub(super) fn spared_because(tree: &TreeFacts, seen: &Recording, moment: &Moment
     if seen.linked {
         return Some(SparedReason::Linked);
     }
+    let unit = tree.inventory.unit(seen.index);
+    // What could not be read may be anything.
+    if unit.is_some_and(|unit| unit.partial) {
+        return Some(SparedReason::Unrecognised);
+    }
     if tree.open.contains(&seen.index) {
         return Some(SparedReason::Open);
+    }
+    if unit.is_some_and(|unit| unit.protected) {
+        return Some(SparedReason::Protected);
     }
     if policy.protect.is_empty() && tree.favourites.is_empty() && tree.holds.is_empty() {
         return None;
@@ -310,18 +319,24 @@ fn holds(hold: &Hold, tree: &TreeFacts, seen: &Recording, path: &RelPath, moment
         return false;
     }
     match &hold.scope {
+        // A segment that is held holds its day.
+        HoldScope::Paths(paths) if seen.unit => paths.iter().any(|held| held == path || held.lies_in(path)),
         HoldScope::Paths(paths) => paths.contains(path),
         HoldScope::Span { stream, from, to } => {
-            tree.inventory.stream(seen.stream) == stream && (*from..*to).contains(&seen.recorded())
+            let newest = seen.recorded();
+            let oldest = tree.inventory.unit(seen.index).and_then(|unit| unit.oldest).unwrap_or(newest);
+            tree.inventory.stream(seen.stream) == stream && *from <= newest && oldest < *to
         }
     }
 }
 
-/// Which of these files, by inode and fingerprint, today's rules spare though they were chosen before, and why, as far as the last scan
-/// knows them; that one is open or waits is no reason here. One pass for all of them.
+/// Which of these files of the tree, by inode and fingerprint, today's rules spare though they were chosen before, and why, as far as the
+/// last scan knows them; that one is open or waits is no reason here. A segment is spared with its day. One pass for all of them.
 #[must_use]
-pub fn spared_now(tree: &TreeFacts, files: &HashSet<(u64, u64)>, moment: &Moment) -> HashMap<(u64, u64), SparedReason> {
-    let spared = |seen: Recording| match spared_because(tree, &seen, moment)? {
+pub fn spared_now(tree: &TreeFacts, targets: &[&Target], moment: &Moment) -> HashMap<(u64, u64), SparedReason> {
+    let key = |target: &Target| (target.inode, target.fingerprint);
+    let files: HashSet<(u64, u64)> = targets.iter().map(|target| key(target)).collect();
+    let spared = |seen: &Recording| match spared_because(tree, seen, moment)? {
         SparedReason::Open | SparedReason::Linked => None,
         why @ (SparedReason::Protected
         | SparedReason::Hold
@@ -332,10 +347,19 @@ pub fn spared_now(tree: &TreeFacts, files: &HashSet<(u64, u64)>, moment: &Moment
         | SparedReason::Unrecognised
         | SparedReason::Quarantined
         | SparedReason::Shared
-        | SparedReason::ArchivePending) => Some(((seen.inode, seen.fingerprint), why)),
+        | SparedReason::ArchivePending) => Some(why),
     };
     let known = tree.inventory.files().filter(|seen| files.contains(&(seen.inode, seen.fingerprint)));
-    known.filter_map(spared).collect()
+    let mut out: HashMap<_, _> =
+        known.filter_map(|seen| Some(((seen.inode, seen.fingerprint), spared(&seen)?))).collect();
+    let units = tree.inventory.units().map(|unit| tree.inventory.get(unit));
+    let units: HashMap<RelPath, SparedReason> =
+        units.filter_map(|unit| Some((tree.inventory.path(unit.index), spared(&unit)?))).collect();
+    if !units.is_empty() {
+        let of_unit = |target: &Target| units.get(&tree.policy.layout.unit_of(&target.path)?).copied();
+        out.extend(targets.iter().filter_map(|target| Some((key(target), of_unit(target)?))));
+    }
+    out
 }
 
 /// The newest recording of each stream that is live or wrote within a day.
@@ -363,7 +387,7 @@ fn past_retention(
     items: &mut Vec<PlanItem>,
 ) -> usize {
     let mut bytes: Bytes = recordings.iter().map(|r| r.bytes).sum();
-    let mut files = recordings.len() as u64;
+    let mut files: u64 = recordings.iter().map(|r| u64::from(r.files)).sum();
     for (gone, seen) in recordings.iter().enumerate() {
         let old = rule.max_age.is_some_and(|max| moment.now.since(seen.recorded()) > max);
         let kind = if moment.trusted && old && !seen.ages_disagree() {
@@ -377,7 +401,7 @@ fn past_retention(
         };
         items.push(PlanItem { tree, file: seen.index, rule: kind });
         bytes = bytes.saturating_sub(seen.bytes);
-        files -= 1;
+        files = files.saturating_sub(u64::from(seen.files));
     }
     recordings.len()
 }
@@ -411,7 +435,8 @@ fn identify(volume: &VolumeId, trees: &[TreeFacts], items: &[PlanItem]) -> Strin
 
 impl Plan {
     /// Takes out what the caps of the trees do not allow. Retention goes whole or not at all, since a rule that suddenly wants
-    /// much is a mistake more often than a wish; pressure goes as far as it may. Returns what was wanted, by index of the tree,
+    /// much is a mistake more often than a wish; pressure goes as far as it may, with the last directory as a whole, since it could else
+    /// be too large for ever. Returns what was wanted, by index of the tree,
     /// where that was more than is allowed.
     pub fn cap(&mut self, allowances: &[Allowance]) -> Vec<(usize, Bytes)> {
         let mut wanted = vec![(Bytes::ZERO, Bytes::ZERO); self.trees.len()];
@@ -433,13 +458,15 @@ impl Plan {
         let mut full = vec![false; self.trees.len()];
         let (mut kept, mut dropped) = (Vec::with_capacity(self.items.len()), Deficit::default());
         for item in std::mem::take(&mut self.items) {
-            let bytes = self.trees[item.tree].inventory.get(item.file).bytes;
+            let seen = self.trees[item.tree].inventory.get(item.file);
+            let bytes = seen.bytes;
             let allowed = allowances[item.tree];
             let sum = used[item.tree].saturating_add(bytes);
+            let begun = seen.unit && used[item.tree] < allowed.pressure;
             let fits = if item.rule.trigger() == Trigger::Retention {
                 wanted[item.tree].0 <= allowed.retention
             } else {
-                !full[item.tree] && sum <= allowed.pressure
+                !full[item.tree] && (sum <= allowed.pressure || begun)
             };
             if fits {
                 used[item.tree] = sum;
@@ -447,7 +474,7 @@ impl Plan {
             } else {
                 full[item.tree] |= item.rule.trigger() != Trigger::Retention;
                 dropped.bytes = dropped.bytes.saturating_add(bytes);
-                dropped.inodes += 1;
+                dropped.inodes = dropped.inodes.saturating_add(seen.tally().files);
             }
         }
         self.items = kept;
@@ -553,3 +580,6 @@ impl Plan {
 #[cfg(test)]
 #[path = "plan_tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "plan_units_tests.rs"]
+mod units_tests;

@@ -11,8 +11,8 @@ use crate::domain::recording::{FileIdentity, InventoryBuilder, Sighting};
 use crate::domain::retention::{Mode, WhenOpen};
 use proptest::prelude::*;
 
-const HOUR: i64 = 3600;
-const NOW: i64 = 1_800_000_000;
+pub(super) const HOUR: i64 = 3600;
+pub(super) const NOW: i64 = 1_800_000_000;
 
 #[derive(Debug, Clone)]
 struct File {
@@ -69,7 +69,7 @@ fn facts_of(app: &str, files: &[File], policy: TreePolicy) -> TreeFacts {
     }
 }
 
-fn rule(stream: &str) -> Rule {
+pub(super) fn rule(stream: &str) -> Rule {
     Rule {
         stream: Pattern::new(stream).unwrap(),
         max_age: None,
@@ -80,7 +80,7 @@ fn rule(stream: &str) -> Rule {
     }
 }
 
-fn policy(retention: Vec<Rule>) -> TreePolicy {
+pub(super) fn policy(retention: Vec<Rule>) -> TreePolicy {
     TreePolicy {
         tree: TreeId::new("live"),
         mode: Mode::Enforce,
@@ -294,7 +294,12 @@ fn a_platforms_favourite_stays_past_its_retention_and_at_critical_pressure() {
     let paths = std::iter::once(tree.inventory.path(favourite.index));
     tree.favourites = Arc::new(PathSet::new(crate::domain::path_set::DigestKey(7), paths));
     let moment = Moment::trusted(Timestamp::from_secs(NOW));
-    let all: HashSet<(u64, u64)> = tree.inventory.files().map(|seen| (seen.inode, seen.fingerprint)).collect();
+    let target = |seen: Recording| {
+        let (path, reason) = (tree.inventory.path(seen.index), String::new());
+        Target::of(&tree.policy.tree, path, "cam0", &seen, RuleKind::Pressure, reason)
+    };
+    let all: Vec<Target> = tree.inventory.files().map(target).collect();
+    let all: Vec<&Target> = all.iter().collect();
     let spared = HashMap::from([((favourite.inode, favourite.fingerprint), SparedReason::Protected)]);
     assert_eq!(spared_now(&tree, &all, &moment), spared);
     let target = Deficit { bytes: Bytes(u64::MAX), inodes: 0, critical: true };

@@ -1,14 +1,19 @@
 //! Recordings, and the inventory of them that a scan leaves behind.
 //!
 //! A million files must fit into little memory: a file costs 40 bytes and the part of its name that it does not share
-//! with the first name of its directory (`2026-11-22-12-21-41-0.mp4` beside `2026-11-22-00-00-00-0.mp4`: 5 bytes).
+//! with the first name of its directory (`2026-11-22-12-21-41-0.mp4` beside `2026-11-22-00-00-00-0.mp4`: 5 bytes). A recording that is a
+//! directory costs about 200 bytes, however many files it holds.
 
-use std::collections::HashMap;
+mod builder;
+
 use std::time::Duration;
 
+use super::directory_unit::DirectoryUnit;
 use super::names::{StreamId, TreeId};
 use super::path::RelPath;
 use super::units::{Bytes, Timestamp};
+
+pub use builder::{InventoryBuilder, Sighting, UnitIndex};
 
 /// What makes a file this file and no other: looked at by the scan, and again before it is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -82,7 +87,7 @@ pub struct DirIndex(u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamIndex(pub u32);
 
-/// One file as a scan saw it.
+/// One recording as a scan saw it: a file, or a directory that goes as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recording {
     /// Where it stands in the inventory.
@@ -103,9 +108,19 @@ pub struct Recording {
     pub fingerprint: u64,
     /// It has other names too, so that deleting this one gives nothing back.
     pub linked: bool,
+    /// It is a directory: [`Inventory::unit`] tells what it adds up to.
+    pub unit: bool,
+    /// How many files it is.
+    pub files: u32,
 }
 
 impl Recording {
+    /// Its files and bytes.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        Tally { files: u64::from(self.files), bytes: self.bytes }
+    }
+
     /// The time that retention goes by: the one in the name, else the file's.
     #[must_use]
     pub fn recorded(&self) -> Timestamp {
@@ -197,6 +212,7 @@ struct File {
 
 const LINKED: u8 = 1;
 const UNFINISHED: u8 = 2;
+const UNIT: u8 = 4;
 
 #[derive(Debug, Clone, Copy)]
 struct Directory {
@@ -232,6 +248,8 @@ pub struct Inventory {
     dirs: Vec<Directory>,
     streams: Vec<StreamId>,
     text: Vec<u8>,
+    /// What recordings that are directories add up to, by rising index.
+    units: Vec<(FileIndex, DirectoryUnit)>,
 }
 
 impl Inventory {
@@ -241,7 +259,7 @@ impl Inventory {
         self.problem_count == 0
     }
 
-    /// How many files are known.
+    /// How many recordings are known, unfinished files among them.
     #[must_use]
     pub fn len(&self) -> usize {
         self.files.len()
@@ -265,17 +283,39 @@ impl Inventory {
     #[must_use]
     pub fn get(&self, index: FileIndex) -> Recording {
         let file = &self.files[index.0 as usize];
+        let unit = self.unit(index);
+        let bytes = unit.map_or(Bytes(u64::from(file.blocks) * 512), |unit| unit.segments.bytes);
         Recording {
             index,
             stream: StreamIndex(self.dirs[file.dir as usize].stream),
             kind: if file.flags & UNFINISHED == 0 { Kind::Recording } else { Kind::Unfinished },
             named: (file.named != 0).then(|| Timestamp::from_secs(i64::from(file.named))),
             modified: Timestamp::from_secs(i64::from(file.modified)),
-            bytes: Bytes(u64::from(file.blocks) * 512),
+            bytes,
             inode: file.inode,
             fingerprint: file.fingerprint,
             linked: file.flags & LINKED != 0,
+            unit: unit.is_some(),
+            files: unit.map_or(1, |unit| u32::try_from(unit.segments.files).unwrap_or(u32::MAX)),
         }
+    }
+
+    /// What a recording that is a directory adds up to; `None` for a file.
+    ///
+    /// # Panics
+    /// If `index` is of another inventory.
+    #[must_use]
+    pub fn unit(&self, index: FileIndex) -> Option<&DirectoryUnit> {
+        if self.files[index.0 as usize].flags & UNIT == 0 {
+            return None;
+        }
+        let at = self.units.binary_search_by_key(&index, |(index, _)| *index).ok()?;
+        self.units.get(at).map(|(_, unit)| unit)
+    }
+
+    /// Every recording that is a directory.
+    pub fn units(&self) -> impl Iterator<Item = FileIndex> + '_ {
+        self.units.iter().map(|(index, _)| *index)
     }
 
     /// The streams, by index.
@@ -415,196 +455,6 @@ impl Gone {
     pub fn contains(&self, index: FileIndex) -> bool {
         self.0.get(index.0 as usize / 64).is_some_and(|word| word & (1 << (index.0 % 64)) != 0)
     }
-}
-
-/// One file as the walker hands it to the inventory.
-#[derive(Debug, Clone, Copy)]
-pub struct Sighting<'a> {
-    /// Its name within the directory.
-    pub name: &'a [u8],
-    /// The stream it belongs to.
-    pub stream: &'a str,
-    /// What the layout takes it for.
-    pub kind: Kind,
-    /// The time in its name.
-    pub named: Option<Timestamp>,
-    /// What `statx` said.
-    pub identity: &'a FileIdentity,
-}
-
-/// Puts an inventory together while a tree is walked.
-#[derive(Debug)]
-pub struct InventoryBuilder {
-    inventory: Inventory,
-    by_name: HashMap<StreamId, u32>,
-    /// The directory that was filled last, and its twins for further streams: (stream, entry).
-    current: u32,
-    twins: Vec<(u32, u32)>,
-}
-
-/// How many problems are kept in words; the rest is counted.
-const PROBLEMS_KEPT: usize = 20;
-
-impl InventoryBuilder {
-    /// An empty inventory of `tree`.
-    #[must_use]
-    pub fn new(tree: TreeId, started: Timestamp) -> Self {
-        let inventory = Inventory {
-            tree,
-            started,
-            finished: started,
-            problems: Vec::new(),
-            problem_count: 0,
-            passed_over: PassedOver::default(),
-            directories: 0,
-            files: Vec::new(),
-            dirs: vec![Directory { parent: TOP, name: 0, first: 0, stream: TOP, name_len: 0, first_len: 0 }],
-            streams: Vec::new(),
-            text: Vec::new(),
-        };
-        Self { inventory, by_name: HashMap::new(), current: TOP, twins: Vec::new() }
-    }
-
-    /// The tree's top.
-    #[must_use]
-    pub fn top(&self) -> DirIndex {
-        DirIndex(0)
-    }
-
-    /// Enters the directory `name` of `parent`.
-    pub fn directory(&mut self, parent: DirIndex, name: &[u8]) -> DirIndex {
-        let (at, len) = self.keep(name);
-        self.push_dir(Directory { parent: parent.0, name: at, first: 0, stream: TOP, name_len: len, first_len: 0 })
-    }
-
-    /// Enters a file of `dir`. Files of one directory are entered one after the other.
-    pub fn file(&mut self, dir: DirIndex, seen: &Sighting<'_>) -> FileIndex {
-        let stream = self.stream(seen.stream);
-        let home = self.home(dir.0, stream, seen.name);
-        let entry = self.inventory.dirs[home as usize];
-        let first = self.inventory.slice(entry.first, entry.first_len);
-        let front = first.iter().zip(seen.name).take_while(|(a, b)| a == b).count();
-        let room = first.len().min(seen.name.len()) - front;
-        let back = first.iter().rev().zip(seen.name.iter().rev()).take(room).take_while(|(a, b)| a == b).count();
-        let (middle, middle_len) = self.keep(&seen.name[front..seen.name.len() - back]);
-        let index = FileIndex(u32::try_from(self.inventory.files.len()).unwrap_or(u32::MAX));
-        let flags = if seen.identity.links > 1 { LINKED } else { 0 }
-            | match seen.kind {
-                Kind::Recording => 0,
-                Kind::Unfinished => UNFINISHED,
-            };
-        self.inventory.files.push(File {
-            inode: seen.identity.inode,
-            fingerprint: seen.identity.fingerprint(),
-            blocks: u32::try_from(seen.identity.allocated.0 / 512).unwrap_or(u32::MAX),
-            // A file that does not know how old it is, is as young as can be: when unsure, it is kept.
-            modified: seconds(seen.identity.modified_at().unwrap_or(self.inventory.started)),
-            named: seen.named.map_or(0, seconds),
-            dir: home,
-            middle,
-            middle_len,
-            // A name has at most 255 bytes (NAME_MAX).
-            front: u8::try_from(front).unwrap_or(u8::MAX),
-            back: u8::try_from(back).unwrap_or(u8::MAX),
-            flags,
-        });
-        index
-    }
-
-    /// Notes a place that could not be read.
-    pub fn problem(&mut self, path: Option<RelPath>, error: String) {
-        self.inventory.problem_count += 1;
-        if self.inventory.problems.len() < PROBLEMS_KEPT {
-            self.inventory.problems.push(ScanProblem { path, error });
-        }
-    }
-
-    /// Notes that a directory was read.
-    pub fn count_directory(&mut self) {
-        self.inventory.directories += 1;
-    }
-
-    /// What is met and passed over is counted here.
-    pub fn passed_over(&mut self) -> &mut PassedOver {
-        &mut self.inventory.passed_over
-    }
-
-    /// How many files were entered so far.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.inventory.files.len()
-    }
-
-    /// Nothing was entered so far.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.inventory.files.is_empty()
-    }
-
-    /// The inventory, no larger than it needs to be.
-    #[must_use]
-    pub fn finish(mut self, finished: Timestamp) -> Inventory {
-        self.inventory.finished = finished;
-        self.inventory.files.shrink_to_fit();
-        self.inventory.dirs.shrink_to_fit();
-        self.inventory.text.shrink_to_fit();
-        self.inventory
-    }
-
-    fn stream(&mut self, name: &str) -> u32 {
-        // Files of one directory mostly share their stream, so the last one is asked first.
-        if let Some((stream, _)) = self.twins.last()
-            && self.inventory.streams[*stream as usize].as_str() == name
-        {
-            return *stream;
-        }
-        let id = StreamId::new(name);
-        if let Some(index) = self.by_name.get(&id) {
-            return *index;
-        }
-        let index = u32::try_from(self.inventory.streams.len()).unwrap_or(TOP);
-        self.inventory.streams.push(id.clone());
-        self.by_name.insert(id, index);
-        index
-    }
-
-    fn home(&mut self, dir: u32, stream: u32, name: &[u8]) -> u32 {
-        if self.current != dir {
-            self.current = dir;
-            self.twins.clear();
-        }
-        if let Some((_, home)) = self.twins.iter().find(|(s, _)| *s == stream) {
-            return *home;
-        }
-        let home = if self.inventory.dirs[dir as usize].stream == TOP {
-            dir
-        } else {
-            let twin = self.inventory.dirs[dir as usize];
-            self.push_dir(twin).0
-        };
-        let (first, first_len) = self.keep(name);
-        let entry = &mut self.inventory.dirs[home as usize];
-        (entry.first, entry.first_len, entry.stream) = (first, first_len, stream);
-        self.twins.push((stream, home));
-        home
-    }
-
-    fn push_dir(&mut self, dir: Directory) -> DirIndex {
-        let index = u32::try_from(self.inventory.dirs.len()).unwrap_or(TOP);
-        self.inventory.dirs.push(dir);
-        DirIndex(index)
-    }
-
-    fn keep(&mut self, text: &[u8]) -> (u32, u8) {
-        let at = u32::try_from(self.inventory.text.len()).unwrap_or(u32::MAX);
-        let text = &text[..text.len().min(usize::from(u8::MAX))];
-        self.inventory.text.extend_from_slice(text);
-        (at, u8::try_from(text.len()).unwrap_or(u8::MAX))
-    }
-}
-
-fn seconds(at: Timestamp) -> u32 {
-    u32::try_from(at.secs().max(0)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

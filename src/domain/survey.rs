@@ -74,18 +74,18 @@ pub fn survey(inventory: &Inventory, grace: Duration, now: Timestamp) -> Survey 
             Kind::Unfinished if quiet > grace => out.leftovers.add(seen.bytes),
             Kind::Unfinished => out.in_progress.add(seen.bytes),
             Kind::Recording => {
-                out.recordings.add(seen.bytes);
+                out.recordings.merge(seen.tally());
                 let at = Some(seen.recorded());
-                stream.recordings.add(seen.bytes);
+                let unit = inventory.unit(seen.index);
+                let oldest = unit.map_or(at, |unit| unit.oldest);
+                stream.recordings.merge(seen.tally());
                 lengths[seen.stream.0 as usize].add(&seen);
-                (stream.oldest, stream.newest) = (earlier(stream.oldest, at), stream.newest.max(at));
-                (out.oldest, out.newest) = (earlier(out.oldest, at), out.newest.max(at));
-                if quiet <= HOUR {
-                    hour = hour.saturating_add(seen.bytes);
-                }
-                if quiet <= DAY {
-                    day = day.saturating_add(seen.bytes);
-                }
+                (stream.oldest, stream.newest) = (earlier(stream.oldest, oldest), stream.newest.max(at));
+                (out.oldest, out.newest) = (earlier(out.oldest, oldest), out.newest.max(at));
+                let within = |span| if quiet <= span { seen.bytes } else { Bytes::ZERO };
+                let (last_hour, last_day) =
+                    unit.map_or((within(HOUR), within(DAY)), |unit| (unit.last_hour, unit.last_day));
+                (hour, day) = (hour.saturating_add(last_hour), day.saturating_add(last_day));
             }
         }
     }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::brake::Brake;
+use super::unit::{self, Unit};
 use super::{proof, prune, quarantine};
 use crate::domain::backoff;
 use crate::domain::deletion::{
@@ -173,6 +174,10 @@ impl Engine {
                 Some(_) if (sets_aside(&intent) || expiring.of(&intent).is_some()) && self.journal.owes() => {
                     kept(NOT_BEGUN)
                 }
+                // Its files have intents of their own: one for the whole says why it is kept.
+                Some(tree) if is_unit(tree, &intent.target) && intent.retry_of.is_none() => {
+                    unit::refused(self.begin_unit(tree, &intent.target))
+                }
                 Some(tree) => {
                     if !pace.is_zero() {
                         self.clock.sleep(pace);
@@ -304,6 +309,14 @@ impl Engine {
             out.extend(self.journal.with_history(quarantined).into_values());
         }
         Ok(out)
+    }
+
+    /// Looks at a unit whole, before anything of it goes.
+    ///
+    /// # Errors
+    /// Why it is kept.
+    pub(super) fn begin_unit(&self, tree: &TreeHandle, target: &Target) -> Result<Unit, Attempt> {
+        Unit::begin(tree, target, &self.journal, self.clock.now())
     }
 
     /// Leaves the intents open of which nobody knows what became of them.
@@ -453,6 +466,11 @@ type Identity = (TreeId, u64, u64);
 /// A file, wherever it lies.
 fn identity(target: &Target) -> Identity {
     (target.tree.clone(), target.inode, target.fingerprint)
+}
+
+/// It is a directory that goes as one.
+pub(super) fn is_unit(tree: &TreeHandle, target: &Target) -> bool {
+    tree.policy.layout.is_unit(&target.path)
 }
 
 /// It is to be set aside, and no more.

@@ -8,6 +8,7 @@ mod prune;
 mod quarantine;
 mod run;
 mod settle;
+mod unit;
 
 pub use batch::{Engine, Settled, Stop, TreeHandle, Trees};
 pub use brake::Brake;

@@ -1,8 +1,10 @@
 //! One run: batch after batch, each measured before the next begins.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::batch::{Engine, Settled, Stop, Trees, breaks, broken};
+use super::batch::{Engine, Settled, Stop, Trees, breaks, broken, is_unit};
+use super::unit::{Next, Unit};
 use crate::domain::deletion::{Attempt, RuleKind, RunResult, Seq, Target};
 use crate::domain::ending::Ending;
 use crate::domain::event::Event;
@@ -82,6 +84,7 @@ type Probe<'a> = &'a mut dyn FnMut() -> Result<Reading, Unusable>;
 /// A run that is being carried out.
 pub struct Run {
     order: Order,
+    line: Line,
     began: Duration,
     ledger: Ledger,
     report: RunReport,
@@ -143,7 +146,7 @@ impl Engine {
     ///
     /// # Errors
     /// If the journal cannot be written.
-    pub fn begin(&self, order: Order) -> Result<Run, JournalError> {
+    pub fn begin(&self, mut order: Order) -> Result<Run, JournalError> {
         let expiring = order.expiring.iter().map(|(_, target)| target);
         let bytes: Bytes = order.targets.iter().chain(expiring).map(|target| target.bytes).sum();
         let files = order.targets.len() + order.expiring.len();
@@ -168,7 +171,10 @@ impl Engine {
             reclaimed: Bytes::ZERO,
             explained: Bytes::ZERO,
         };
-        Ok(Run { order, began: self.clock.boottime(), ledger: Ledger::default(), report, gave_way: false })
+        let mut line = Line::default();
+        line.rest.extend(std::mem::take(&mut order.targets).into_iter().map(|target| (target, None)));
+        line.rest.extend(std::mem::take(&mut order.expiring).into_iter().map(|(seq, target)| (target, Some(seq))));
+        Ok(Run { order, line, began: self.clock.boottime(), ledger: Ledger::default(), report, gave_way: false })
     }
 
     /// Ends a run: how it ended is on record.
@@ -220,15 +226,11 @@ impl Engine {
         stop: Stop<'_>,
     ) -> Result<(), JournalError> {
         run.gave_way = false;
-        run.order.targets.extend(more);
-        let chosen = std::mem::take(&mut run.order.targets).into_iter().map(|target| (target, None));
-        let expiring = std::mem::take(&mut run.order.expiring).into_iter().map(|(seq, target)| (target, Some(seq)));
-        let mut chosen: Vec<Chosen> = chosen.chain(expiring).collect();
-        let mut rest = chosen.as_slice();
+        run.line.rest.extend(more.into_iter().map(|target| (target, None)));
         let mut begun = 0_u64;
         run.report.reading = measure(trees, probe);
         let (result, why) = loop {
-            let (order, report) = (&run.order, &mut run.report);
+            let (order, report, line) = (&run.order, &mut run.report, &mut run.line);
             let before = match &report.reading {
                 Ok(reading) if reading.readonly => break (RunResult::Failed, Ending::Unusable(Unusable::ReadOnly)),
                 Ok(reading) => *reading,
@@ -237,12 +239,12 @@ impl Engine {
             };
             let promised = order.promised.saturating_add(report.explained);
             let (measured, needed) = needed(&order.marks, &before, promised);
-            rest = skip_satisfied(rest, needed);
-            if rest.is_empty() {
+            line.skip_satisfied(needed);
+            if line.is_empty() {
                 break conclude(order, report, measured, needed);
             }
             if stop() {
-                break (RunResult::Cancelled, Ending::Stopped { left: rest.len() as u64 });
+                break (RunResult::Cancelled, Ending::Stopped { left: line.left() });
             }
             if self.brake.hold(self.clock.as_ref(), stop) {
                 // Much may have changed meanwhile.
@@ -251,14 +253,6 @@ impl Engine {
             }
             let critical = before.space.available < order.marks.thresholds(&before.space).critical;
             if begun > 0 && give_way() {
-                let left = chosen.len() - rest.len();
-                drop(chosen.drain(..left));
-                for (target, quarantined) in chosen {
-                    match quarantined {
-                        Some(seq) => run.order.expiring.push((seq, target)),
-                        None => run.order.targets.push(target),
-                    }
-                }
                 run.gave_way = true;
                 return Ok(());
             }
@@ -266,17 +260,22 @@ impl Engine {
                 self.wait(busy, &|| stop() || (begun > 0 && give_way()));
             }
             begun += 1;
-            let (now, later) = rest.split_at(self.batch_size(rest, needed));
-            rest = later;
-            let intents = now.iter().map(|(target, quarantined)| Intent {
-                target: target.clone(),
+            let now = self.gather(line, trees, needed);
+            if now.is_empty() {
+                continue;
+            }
+            let intents = now.into_iter().map(|(target, quarantined)| Intent {
+                target,
                 who: order.who.clone(),
                 job: order.job,
                 run: order.run,
-                retry_of: *quarantined,
+                retry_of: quarantined,
             });
             let whole = breaks(trees);
             let settled = self.batch(trees, intents.collect(), stop)?;
+            if let Some(unit) = &mut line.unit {
+                unit.note(&settled);
+            }
             report.reading = measure(trees, probe);
             let mut account = account(&settled, &before, report.reading.as_ref().ok());
             // XFS frees blocks behind our back, a moment later.
@@ -318,6 +317,15 @@ impl Engine {
             }
         };
         (run.report.result, run.report.why) = (result, why);
+        // What is left of it is chosen anew.
+        if let Some(unit) = std::mem::take(&mut run.line).unit {
+            let (target, (gone, files)) = (unit.target(), unit.progress());
+            let text = format!(
+                "tree `{}`: the run ended within `{}`: {gone} of its {files} files are gone, and the rest is planned anew",
+                target.tree, target.path
+            );
+            (self.events)(Event::Remark { text, urgent: false });
+        }
         Ok(())
     }
 
@@ -333,20 +341,93 @@ impl Engine {
         }
     }
 
-    /// How many of the next targets are one batch: never more than is needed under pressure.
-    fn batch_size(&self, targets: &[Chosen], needed: Needed) -> usize {
-        let mut bytes = Bytes::ZERO;
+    /// What is one batch: never more than is needed under pressure, but a unit that was begun goes on whatever is needed.
+    fn gather(&self, line: &mut Line, trees: &Trees, needed: Needed) -> Vec<Chosen> {
+        let (mut out, mut bytes) = (Vec::<Chosen>::new(), Bytes::ZERO);
         // Without room for a journal one by one, only until there is some.
         let most = self.cleanup.batch_files.max(1).min(self.journal.room());
-        for (count, (target, _)) in targets.iter().enumerate() {
-            let full = count >= most || (count > 0 && bytes.saturating_add(target.bytes) > self.cleanup.batch_bytes);
-            let enough = ends_at_low(target) && bytes >= needed.bytes && count as u64 >= needed.inodes;
-            if full || (enough && count > 0) {
-                return count;
+        let fits = |out: &[Chosen], bytes: Bytes, target: &Target| {
+            out.is_empty() || bytes.saturating_add(target.bytes) <= self.cleanup.batch_bytes
+        };
+        while out.len() < most {
+            if let Some(mut unit) = line.unit.take() {
+                let Some(tree) = trees.get(&unit.target().tree) else { continue };
+                match unit.next(tree, self.clock.now()) {
+                    Next::File(target) if fits(&out, bytes, &target) => {
+                        bytes = bytes.saturating_add(target.bytes);
+                        out.push((target, None));
+                    }
+                    Next::File(target) => {
+                        unit.give_back(target);
+                        line.unit = Some(unit);
+                        break;
+                    }
+                    Next::Wait => {
+                        line.unit = Some(unit);
+                        break;
+                    }
+                    Next::Kept => {
+                        out.push((unit.target().clone(), None));
+                        continue;
+                    }
+                    Next::Done => continue,
+                }
+                line.unit = Some(unit);
+                continue;
+            }
+            let Some((target, quarantined)) = line.rest.front() else { break };
+            let enough = ends_at_low(target) && bytes >= needed.bytes && out.len() as u64 >= needed.inodes;
+            if enough && !out.is_empty() {
+                break;
+            }
+            let unit = trees.get(&target.tree).filter(|tree| quarantined.is_none() && is_unit(tree, target));
+            if let Some(tree) = unit {
+                // Whether it is the last of its stream is seen once the one before is gone.
+                let stream = target.path.split().0;
+                if out.iter().any(|(other, _)| stream.as_ref().is_some_and(|stream| other.path.lies_in(stream))) {
+                    break;
+                }
+                match self.begin_unit(tree, target) {
+                    Ok(unit) => line.unit = Some(unit),
+                    // Why it is kept is put on record.
+                    Err(_) => out.push((target.clone(), None)),
+                }
+                line.rest.pop_front();
+                continue;
+            }
+            if !fits(&out, bytes, target) {
+                break;
             }
             bytes = bytes.saturating_add(target.bytes);
+            out.extend(line.rest.pop_front());
         }
-        targets.len()
+        out
+    }
+}
+
+/// What still goes, in this order.
+#[derive(Default)]
+struct Line {
+    /// A unit that was begun.
+    unit: Option<Unit>,
+    rest: VecDeque<Chosen>,
+}
+
+impl Line {
+    /// Leaves out what pressure chose once it is satisfied; what retention or a person chose goes in any case, and what is begun too.
+    fn skip_satisfied(&mut self, needed: Needed) {
+        let satisfied = needed.bytes == Bytes::ZERO && needed.inodes == 0;
+        if satisfied && self.rest.front().is_some_and(|(target, _)| ends_at_low(target)) {
+            self.rest.clear();
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.unit.is_none() && self.rest.is_empty()
+    }
+
+    fn left(&self) -> u64 {
+        self.rest.len() as u64 + u64::from(self.unit.is_some())
     }
 }
 
@@ -373,12 +454,6 @@ fn needed(marks: &Marks, reading: &Reading, promised: Bytes) -> (bool, Needed) {
 /// The volume's pressure chose it. A budget is a tree's own mark, and retention has none.
 fn ends_at_low(target: &Target) -> bool {
     matches!(target.rule, RuleKind::Pressure | RuleKind::BelowKeep)
-}
-
-/// Leaves out what pressure chose once it is satisfied; what retention or a person chose goes in any case.
-fn skip_satisfied(targets: &[Chosen], needed: Needed) -> &[Chosen] {
-    let satisfied = needed.bytes == Bytes::ZERO && needed.inodes == 0;
-    if satisfied && targets.first().is_some_and(|(target, _)| ends_at_low(target)) { &[] } else { targets }
 }
 
 fn conclude(order: &Order, report: &RunReport, measured: bool, needed: Needed) -> (RunResult, Ending) {

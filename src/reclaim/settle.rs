@@ -14,17 +14,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 
-use super::batch::{Engine, Settled, TreeHandle, Trees};
+use super::batch::{Engine, Settled, TreeHandle, Trees, is_unit};
 use super::quarantine::{Standing, find, places, returned, stands};
 use crate::domain::deletion::{Attempt, NOT_BEGUN, RuleKind, Seq, Target};
 use crate::domain::journal::{Entry, NoteKind, OpenIntent};
 use crate::domain::names::TreeId;
 use crate::domain::path::RelPath;
 use crate::domain::retention::Mode;
-use crate::domain::units::Bytes;
+use crate::domain::units::{Bytes, Timestamp};
 use crate::store::JournalError;
 use crate::system::door::{ORIGIN_ATTRIBUTE, finish, ready_aside};
-use crate::system::{Aside, BESIDE};
+use crate::system::{Aside, BESIDE, list_unit};
 
 /// What settling found.
 #[derive(Debug, Default)]
@@ -83,6 +83,7 @@ pub fn settle(engine: &Engine, trees: &Trees) -> Result<SettleReport, JournalErr
     for one in &report.settled {
         (engine.events)(one.event(one.intent.retry_of.is_some()));
     }
+    report.left.extend(cut_off(trees, &report.settled, engine.clock.now()));
     for (name, seq, error) in engine.account_for(trees, &|_| true)? {
         report.left.push(format!("tree `{name}`: file {} in quarantine cannot be looked for: {error}", seq.0));
         if is_lost(&error) {
@@ -90,6 +91,25 @@ pub fn settle(engine: &Engine, trees: &Trees) -> Result<SettleReport, JournalErr
         }
     }
     Ok(report)
+}
+
+/// Units that were going when the guard ended: what is left of them is planned anew.
+fn cut_off(trees: &Trees, settled: &[Settled], now: Timestamp) -> Vec<String> {
+    let mut units = BTreeSet::new();
+    for target in settled.iter().map(|one| &one.intent.target) {
+        let unit = trees.get(&target.tree).and_then(|tree| tree.policy.layout.unit_of(&target.path));
+        units.extend(unit.map(|unit| (target.tree.clone(), unit)));
+    }
+    let left = units.into_iter().filter_map(|(name, unit)| {
+        let tree = trees.get(&name)?;
+        let left = list_unit(tree.dir.as_ref(), &tree.policy.layout, &unit, now, &mut |_, _, _| ()).ok()?;
+        let files = left.sum.segments.files;
+        let text = format!(
+            "tree `{name}`: the guard ended within `{unit}`: {files} of its files are left, and are planned anew"
+        );
+        (files > 0).then_some(text)
+    });
+    left.collect()
 }
 
 /// The process that works the tree did not answer, or is gone.
@@ -141,6 +161,10 @@ fn settle_expiry(tree: &TreeHandle, seq: Seq, target: &Target) -> std::io::Resul
 /// Settles one intent; `None` if its tree may not be touched now.
 fn settle_one(tree: &TreeHandle, open: &OpenIntent) -> std::io::Result<Option<Attempt>> {
     let target = &open.intent.target;
+    // Nothing is deleted by the intent for a whole unit.
+    if is_unit(tree, target) {
+        return Ok(Some(Attempt::Kept { why: NOT_BEGUN.to_owned() }));
+    }
     let quarantine = target.rule == RuleKind::Quarantine;
     for aside in places(tree.dir.as_ref(), open.seq, &target.path) {
         if tree.dir.look_aside(&aside)?.is_none() {

@@ -6,7 +6,8 @@ use std::ops::ControlFlow;
 use crate::domain::layout::{Folder, Layout};
 use crate::domain::names::TreeId;
 use crate::domain::path::RelPath;
-use crate::domain::recording::{DirIndex, Inventory, InventoryBuilder, Sighting};
+use crate::domain::protection::Pattern;
+use crate::domain::recording::{DirIndex, Inventory, InventoryBuilder, Kind, Sighting, UnitIndex};
 use crate::system::{BESIDE, Clock, Dir, DirEntry, EntryType};
 
 /// Deeper directories are a problem, not a recording; it also ends a walk that a bind mount made circular.
@@ -30,7 +31,16 @@ pub struct Progress {
 #[error("the scan was stopped")]
 pub struct Stopped;
 
-/// Scans a tree. `progress` is called after each directory and may stop it.
+/// A directory that waits to be read.
+struct Pending {
+    path: Option<RelPath>,
+    index: DirIndex,
+    depth: usize,
+    /// The recording that it belongs to.
+    unit: Option<UnitIndex>,
+}
+
+/// Scans a tree. A recording that is a directory is protected if `protect` covers it or any of its files. `progress` is called after each directory and may stop it.
 ///
 /// # Errors
 /// [`Stopped`] if `progress` said so. A directory that cannot be read is no error: the inventory says that it is incomplete.
@@ -38,18 +48,20 @@ pub fn scan(
     dir: &dyn Dir,
     tree: &TreeId,
     layout: &Layout,
+    protect: &[Pattern],
     clock: &dyn Clock,
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Inventory, Stopped> {
     let mut builder = InventoryBuilder::new(tree.clone(), clock.now());
-    let mut pending: Vec<(Option<RelPath>, DirIndex, usize)> = vec![(None, builder.top(), 0)];
+    let mut pending = vec![Pending { path: None, index: builder.top(), depth: 0, unit: None }];
     let mut directories = 0;
-    while let Some((path, index, depth)) = pending.pop() {
+    while let Some(here) = pending.pop() {
         let mut below = Vec::new();
-        let mut folder = layout.folder(path.as_ref());
-        let read = dir.read(path.as_ref(), &mut |entry| {
-            enter(&mut builder, &mut folder, path.as_ref(), index, &entry, &mut below);
+        let mut folder = layout.folder(here.path.as_ref());
+        let read = dir.read(here.path.as_ref(), &mut |entry| {
+            enter(&mut builder, &mut folder, &here, protect, &entry, &mut below);
         });
+        let Pending { path, index, depth, unit } = here;
         match read {
             Ok(()) => {}
             // It was removed since its parent was read: by the recorder, or by us.
@@ -57,20 +69,25 @@ pub fn scan(
             // A mount that an old kernel does not show before it is opened.
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices && path.is_some() => {
                 builder.passed_over().mounts.extend(path.clone());
+                partial(&mut builder, unit);
             }
-            Err(error) => builder.problem(path.clone(), error.to_string()),
+            Err(error) => {
+                builder.problem(path.clone(), error.to_string());
+                partial(&mut builder, unit);
+            }
         }
         directories += 1;
         builder.count_directory();
-        for (name, private) in below {
+        for Below { name, inode, private } in below {
             let child = child(path.as_ref(), &name);
             if private {
                 count_set_aside(dir, &child, &mut builder);
             } else if depth + 1 > DEEPEST {
                 builder.problem(Some(child), format!("it lies deeper than {DEEPEST} directories"));
             } else {
+                let unit = if layout.is_unit(&child) { Some(builder.begin_unit(index, &name, inode)) } else { unit };
                 let index = builder.directory(index, &name);
-                pending.push((Some(child), index, depth + 1));
+                pending.push(Pending { path: Some(child), index, depth: depth + 1, unit });
             }
         }
         if progress(Progress { files: builder.len(), directories }).is_break() {
@@ -78,6 +95,21 @@ pub fn scan(
         }
     }
     Ok(builder.finish(clock.now()))
+}
+
+/// A part of a recording was not seen: it is not judged.
+fn partial(builder: &mut InventoryBuilder, unit: Option<UnitIndex>) {
+    if let Some(unit) = unit {
+        builder.unit(unit).partial = true;
+    }
+}
+
+/// A directory that was met.
+struct Below {
+    name: Vec<u8>,
+    inode: u64,
+    /// It is our own.
+    private: bool,
 }
 
 /// Paths of up to `limit` files, for `auto` to look at. What cannot be read is passed over.
@@ -114,19 +146,26 @@ fn child(dir: Option<&RelPath>, name: &[u8]) -> RelPath {
     }
 }
 
-/// Enters one entry; directories are put into `below`, with `true` for our private folder.
+/// Enters one entry of a directory; directories are put into `below`.
 fn enter(
     builder: &mut InventoryBuilder,
     folder: &mut Folder<'_>,
-    dir: Option<&RelPath>,
-    index: DirIndex,
+    dir: &Pending,
+    protect: &[Pattern],
     entry: &DirEntry,
-    below: &mut Vec<(Vec<u8>, bool)>,
+    below: &mut Vec<Below>,
 ) {
-    let path = || child(dir, &entry.name);
+    let path = || child(dir.path.as_ref(), &entry.name);
     match entry.kind {
-        EntryType::Directory => below.push((entry.name.clone(), dir.is_none() && entry.name == PRIVATE)),
-        EntryType::Mount => builder.passed_over().mounts.push(path()),
+        EntryType::Directory => below.push(Below {
+            name: entry.name.clone(),
+            inode: entry.identity.inode,
+            private: dir.path.is_none() && entry.name == PRIVATE,
+        }),
+        EntryType::Mount => {
+            builder.passed_over().mounts.push(path());
+            partial(builder, dir.unit);
+        }
         EntryType::Symlink => builder.passed_over().symlinks += 1,
         EntryType::Special => builder.passed_over().special += 1,
         EntryType::File if entry.name.starts_with(BESIDE) => {
@@ -138,16 +177,24 @@ fn enter(
         }
         EntryType::File => match folder.read(&entry.name, entry.identity.size) {
             Some(found) => {
-                builder.file(
-                    index,
-                    &Sighting {
-                        name: &entry.name,
-                        stream: found.stream,
-                        kind: found.kind,
-                        named: found.named,
-                        identity: &entry.identity,
-                    },
-                );
+                let seen = Sighting {
+                    name: &entry.name,
+                    stream: found.stream,
+                    kind: found.kind,
+                    named: found.named,
+                    identity: &entry.identity,
+                };
+                if let Some(unit) = dir.unit {
+                    builder.segment(unit, &seen);
+                    if !protect.is_empty() && !builder.unit(unit).protected {
+                        let path = path();
+                        builder.unit(unit).protected = protect.iter().any(|pattern| pattern.matches_path(&path));
+                    }
+                }
+                // What is not finished may be left over, by itself.
+                if dir.unit.is_none() || found.kind == Kind::Unfinished {
+                    builder.file(dir.index, &seen);
+                }
             }
             None => builder.passed_over().unrecognised.add(entry.identity.allocated),
         },
@@ -212,7 +259,7 @@ mod tests {
 
     fn run(listing: &Listing) -> Inventory {
         let layout = Layout::parse("zlmediakit", &[], jiff::tz::TimeZone::UTC).unwrap();
-        scan(listing, &TreeId::new("t"), &layout, &SystemClock, &mut |_| ControlFlow::Continue(())).unwrap()
+        scan(listing, &TreeId::new("t"), &layout, &[], &SystemClock, &mut |_| ControlFlow::Continue(())).unwrap()
     }
 
     fn tree(extra: &[(&str, Content)]) -> Listing {
@@ -272,11 +319,78 @@ mod tests {
     fn stops_when_it_is_told_to() {
         let layout = Layout::parse("plain", &[], jiff::tz::TimeZone::UTC).unwrap();
         let mut stop = |_| ControlFlow::Break(());
-        assert_eq!(scan(&tree(&[]), &TreeId::new("t"), &layout, &SystemClock, &mut stop).err(), Some(Stopped));
+        assert_eq!(scan(&tree(&[]), &TreeId::new("t"), &layout, &[], &SystemClock, &mut stop).err(), Some(Stopped));
     }
 
     #[test]
     fn a_sample_holds_files_of_all_directories() {
         assert_eq!(sample(&tree(&[]), 100).len(), 4);
+    }
+
+    fn days(extra: &[(&str, Content)], protect: &[&str]) -> Inventory {
+        use EntryType::{Directory, File};
+        let mut listing = Listing::default();
+        for (path, entries) in [
+            ("", vec![("live", Directory)]),
+            ("live", vec![("cam", Directory)]),
+            ("live/cam", vec![("2026-11-22", Directory), ("2026-11-23", Directory), ("hls.m3u8", File)]),
+            ("live/cam/2026-11-22", vec![("10", Directory), ("11", Directory), ("day.m3u8", File)]),
+            ("live/cam/2026-11-22/10", vec![("00-01_0.ts", File), ("00-03_1.ts", File)]),
+            ("live/cam/2026-11-22/11", vec![("00-01_7.ts", File), ("notes.txt", File)]),
+            ("live/cam/2026-11-23", vec![("00", Directory)]),
+            ("live/cam/2026-11-23/00", vec![("00-01_0.ts", File)]),
+        ] {
+            listing.0.insert(path.to_owned(), Ok(entries));
+        }
+        listing.0.extend(extra.iter().map(|(path, content)| ((*path).to_owned(), content.clone())));
+        let layout = Layout::parse("hls", &[], jiff::tz::TimeZone::UTC).unwrap();
+        let protect: Vec<Pattern> = protect.iter().map(|text| Pattern::new(text).unwrap()).collect();
+        scan(&listing, &TreeId::new("t"), &layout, &protect, &SystemClock, &mut |_| ControlFlow::Continue(())).unwrap()
+    }
+
+    fn units(found: &Inventory) -> Vec<(String, u32, bool, bool)> {
+        let mut all: Vec<_> = found
+            .files()
+            .map(|seen| {
+                let unit = found.unit(seen.index).expect("it is a directory");
+                (found.path(seen.index).to_string(), seen.files, unit.protected, unit.partial)
+            })
+            .collect();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn a_day_of_hls_is_one_recording() {
+        let found = days(&[], &[]);
+        let day = |at: &str, files, protected, partial| (format!("live/cam/2026-11-{at}"), files, protected, partial);
+        assert_eq!(units(&found), [day("22", 3, false, false), day("23", 1, false, false)]);
+        assert!(found.complete());
+        let first = found.files().find(|seen| seen.files == 3).unwrap();
+        assert_eq!(found.stream(first.stream).as_str(), "live/cam");
+        assert_eq!(
+            first.named,
+            "2026-11-22T11:00:01Z"
+                .parse::<jiff::Timestamp>()
+                .ok()
+                .map(|at| crate::domain::units::Timestamp::from_secs(at.as_second()))
+        );
+        // Playlists and what is no segment are nobody's recording.
+        assert_eq!(found.passed_over.unrecognised.files, 3);
+
+        let found = days(&[], &["live/cam/2026-11-22/11/**"]);
+        assert_eq!(units(&found), [day("22", 3, true, false), day("23", 1, false, false)]);
+    }
+
+    /// Promise 6: what was not seen whole is not judged.
+    #[test]
+    fn a_day_with_an_hour_that_cannot_be_read_is_partial() {
+        let day = |at: &str, files, partial| (format!("live/cam/2026-11-{at}"), files, false, partial);
+        let found = days(&[("live/cam/2026-11-22/11", Err(io::ErrorKind::PermissionDenied))], &[]);
+        assert_eq!(units(&found), [day("22", 2, true), day("23", 1, false)]);
+        assert!(!found.complete());
+        let mounted = vec![("10", EntryType::Mount), ("11", EntryType::Directory)];
+        let found = days(&[("live/cam/2026-11-22", Ok(mounted))], &[]);
+        assert_eq!(units(&found), [day("22", 1, true), day("23", 1, false)]);
     }
 }

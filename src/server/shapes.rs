@@ -523,10 +523,17 @@ pub struct PlanItem {
     pub stream: String,
     /// Allocated bytes.
     pub bytes: u64,
+    /// How many files it is: more than one for a directory that goes whole.
+    #[serde(default = "one")]
+    pub files: u64,
     /// The rule that chose it.
     pub rule: String,
     /// Why, in words.
     pub reason: String,
+}
+
+fn one() -> u64 {
+    1
 }
 
 /// A path, and whether `%XX` stands in it for what JSON cannot hold or a terminal should not see.
@@ -567,6 +574,7 @@ impl From<&DomainPlan> for Plan {
                 path: Path::from(&plan.path(item)),
                 stream: tree.inventory.stream(seen.stream).to_string(),
                 bytes: seen.bytes.0,
+                files: seen.tally().files,
                 rule: item.rule.to_string(),
                 reason: plan.reason(item),
             }

@@ -229,6 +229,18 @@ impl CatalogueIndex {
     /// # Errors
     /// What SQLite says.
     pub fn favourites(&self, tree: &TreeId) -> Result<PathSet, DatabaseError> {
+        self.favourites_with(tree, &|_| None)
+    }
+
+    /// [`CatalogueIndex::favourites`], with what else each of them keeps: the directory that it goes with.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn favourites_with(
+        &self,
+        tree: &TreeId,
+        also: &dyn Fn(&RelPath) -> Option<RelPath>,
+    ) -> Result<PathSet, DatabaseError> {
         self.read("read favourites", |connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT f.path, r.name FROM folders f JOIN rows r INDEXED BY collected ON r.folder = f.id
@@ -243,7 +255,7 @@ impl CatalogueIndex {
                     None
                 }
             });
-            let set = PathSet::new(self.key(), paths);
+            let set = PathSet::new(self.key(), paths.flat_map(|path| also(&path).into_iter().chain([path])));
             failed.map_or(Ok(set), Err)
         })
     }

@@ -14,6 +14,7 @@ pub mod remote;
 mod traits;
 mod tree;
 mod tree_change;
+mod unit;
 mod volumes;
 
 pub use clock::SystemClock;
@@ -26,4 +27,5 @@ pub use remote::{Deadlines, Isolating};
 pub use traits::*;
 pub use tree::GuardedTree;
 pub use tree_change::lock_holder;
+pub use unit::{Beside, Hour, UnitListing, any_segment, list_hour, list_unit};
 pub use volumes::SystemVolumes;

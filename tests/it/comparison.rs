@@ -81,7 +81,7 @@ impl Scene {
     fn scan(&mut self) -> Inventory {
         self.now += 1_000;
         let clock = FakeClock::new(Timestamp::from_secs(self.now), Power::new(BTreeMap::new()));
-        scan(&self.dir, &tree(), &self.layout, &clock, &mut |_| ControlFlow::Continue(())).unwrap()
+        scan(&self.dir, &tree(), &self.layout, &[], &clock, &mut |_| ControlFlow::Continue(())).unwrap()
     }
 
     fn compare(&self, inventory: &Inventory) -> Outcome {
@@ -476,4 +476,30 @@ fn indexes_with_other_keys_are_compared_all_the_same() {
     }
     assert_eq!(scene.look(), compared(1, 1, 1));
     assert_eq!((scene.unknown(), scene.missing()), (vec!["d/c.mp4".to_owned()], vec!["d/gone.mp4".to_owned()]));
+}
+
+/// A day is known as long as anything of it is: the safe direction.
+#[test]
+fn a_day_of_hls_is_known_by_any_of_its_segments_and_its_rows_stay_as_long_as_it() {
+    let mut scene = Scene::new("hls", &[CatalogueKind::Manifest]);
+    for text in
+        ["live/a/2026-01-01/10/00-01_0.ts", "live/a/2026-01-01/11/00-01_0.ts", "live/a/2026-01-02/10/00-01_0.ts"]
+    {
+        scene.file(text);
+    }
+    scene.file("live/b/2026-01-01/10/00-01_0.ts");
+    scene.file("live/c/2026-01-01/10/00-01_0.ts");
+    let rows = [
+        ("live/a/2026-01-01/10/00-01_0.ts", 1),
+        // Its day is there, and so it counts as there.
+        ("live/a/2026-01-01/12/00-01_0.ts", 2),
+        // Its day is not.
+        ("live/a/2025-12-31/10/00-01_0.ts", 3),
+        // A whole day may be listed too.
+        ("live/c/2026-01-01", 4),
+    ];
+    scene.rows(0, &rows);
+    assert!(matches!(scene.look(), Outcome::Compared { unknown: 2, missing: 1, .. }));
+    assert_eq!(scene.unknown(), ["live/a/2026-01-02", "live/b/2026-01-01"]);
+    assert_eq!(scene.missing(), ["live/a/2025-12-31/10/00-01_0.ts"]);
 }

@@ -30,4 +30,5 @@ mod server;
 mod stand_ins;
 mod standing;
 mod support;
+mod units;
 mod volume;

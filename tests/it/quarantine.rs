@@ -103,7 +103,7 @@ impl Place {
         let dir = Arc::new(GuardedTree::open(&self.top).unwrap());
         let mut go_on = |_| std::ops::ControlFlow::Continue(());
         let found =
-            storage_guard::scan::scan(dir.as_ref(), &tree(), &self.policy.layout, self.clock.as_ref(), &mut go_on)
+            storage_guard::scan::scan(dir.as_ref(), &tree(), &self.policy.layout, &[], self.clock.as_ref(), &mut go_on)
                 .unwrap();
         let handle = TreeHandle {
             dir,

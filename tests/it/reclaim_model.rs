@@ -42,6 +42,14 @@ const BLOCK: u64 = 4096;
 const OTHERS: Bytes = Bytes::mib(1);
 const SIZE: Bytes = Bytes::mib(64);
 const DIRS: [&str; 5] = ["cam0", "cam1", "cam1/2026-01-01", "vip", "cam2/a/b"];
+/// The same for days of HLS.
+const HOURS: [&str; 5] = [
+    "live/cam0/2026-01-01/10",
+    "live/cam0/2026-01-01/11",
+    "live/cam0/2026-01-02/10",
+    "vip/cam/2026-01-01/23",
+    "live/cam1/2026-01-03/00",
+];
 const ERRORS: [i32; 9] = [
     libc::EIO,
     libc::EACCES,
@@ -65,6 +73,8 @@ enum Nature {
     Read,
     Written,
     Unrecognised,
+    /// It names the segments of its day; where there are no days, nobody's.
+    Playlist,
 }
 
 #[derive(Debug, Clone)]
@@ -106,6 +116,8 @@ impl Orphans {
 
 #[derive(Debug, Clone)]
 struct Case {
+    /// Its recordings are days of HLS.
+    days: bool,
     files: Vec<FileSpec>,
     enforce: bool,
     delete_open: bool,
@@ -131,6 +143,7 @@ fn file() -> impl Strategy<Value = FileSpec> {
         1 => Just(Nature::Read),
         1 => Just(Nature::Written),
         1 => Just(Nature::Unrecognised),
+        2 => Just(Nature::Playlist),
     ];
     (0..DIRS.len(), 30i64..900, 1u64..9, nature).prop_map(|(dir, age, blocks, nature)| FileSpec {
         dir,
@@ -176,11 +189,29 @@ fn life() -> impl Strategy<Value = Life> {
 fn case() -> impl Strategy<Value = Case> {
     let policy =
         (prop::bool::weighted(0.93), any::<bool>(), 0u64..600, prop::option::weighted(0.2, 1u64..4), any::<bool>());
-    let place = (prop::bool::weighted(0.3), prop::bool::weighted(0.8), any::<bool>());
+    let place = (prop::bool::weighted(0.3), prop::bool::weighted(0.8), any::<bool>(), prop::bool::weighted(0.3));
     let work = (prop::collection::vec(file(), 1..14), 0u64..60, 1usize..6, prop::collection::vec(life(), 1..4));
     (policy, place, work).prop_map(
-        |((enforce, delete_open, keep, max_files, critical), (apart, leases, lags), (files, wanted, batch, lives))| {
-            Case { files, enforce, delete_open, keep, max_files, critical, wanted, batch, apart, leases, lags, lives }
+        |(
+            (enforce, delete_open, keep, max_files, critical),
+            (apart, leases, lags, days),
+            (files, wanted, batch, lives),
+        )| {
+            Case {
+                days,
+                files,
+                enforce,
+                delete_open,
+                keep,
+                max_files,
+                critical,
+                wanted,
+                batch,
+                apart,
+                leases,
+                lags,
+                lives,
+            }
         },
     )
 }
@@ -231,8 +262,22 @@ impl World {
         let mut known = Known::default();
         let (mut paths, mut born) = (Vec::new(), BTreeMap::new());
         for (at, file) in case.files.iter().enumerate() {
-            let end = if file.nature == Nature::Unrecognised { "txt" } else { "mp4" };
-            let path = RelPath::new(format!("{}/f{at:02}.{end}", DIRS[file.dir]).as_bytes()).unwrap();
+            let end = match file.nature {
+                Nature::Unrecognised => "txt",
+                Nature::Playlist => "m3u8",
+                Nature::Plain
+                | Nature::Young
+                | Nature::Linked
+                | Nature::Held
+                | Nature::Immutable
+                | Nature::Read
+                | Nature::Written => ["mp4", "ts"][usize::from(case.days)],
+            };
+            let path = match case.days {
+                true => format!("{}/{at:02}-00_{at}.{end}", HOURS[file.dir]),
+                false => format!("{}/f{at:02}.{end}", DIRS[file.dir]),
+            };
+            let path = RelPath::new(path.as_bytes()).unwrap();
             let age = if file.nature == Nature::Young { 1 } else { file.age };
             let inode = disk.create(&path, file.blocks, Timestamp::from_secs(NOW - age * HOUR - at as i64));
             disk.alter(inode, |fake| match file.nature {
@@ -241,10 +286,11 @@ impl World {
                 Nature::Immutable => fake.immutable = true,
                 Nature::Read => fake.readers = 1,
                 Nature::Written => fake.writers = 1,
-                Nature::Plain | Nature::Young | Nature::Unrecognised => {}
+                Nature::Plain | Nature::Young | Nature::Unrecognised | Nature::Playlist => {}
             });
             let safe = match file.nature {
                 Nature::Plain => false,
+                Nature::Playlist => !case.days,
                 Nature::Young | Nature::Linked | Nature::Held | Nature::Immutable | Nature::Unrecognised => true,
                 Nature::Read => case.leases && !case.delete_open,
                 Nature::Written => case.leases,
@@ -252,7 +298,8 @@ impl World {
             // A power cut closes every file.
             let lasts = !matches!(file.nature, Nature::Read | Nature::Written)
                 || case.lives.iter().all(|life| life.power.is_none());
-            let protected = DIRS[file.dir] == "vip" && case.lives.iter().all(|life| life.protect);
+            let vip = path.as_bytes().starts_with(b"vip/");
+            let protected = vip && case.lives.iter().all(|life| life.protect);
             if !case.enforce || (safe && lasts) || protected {
                 known.safe.insert(inode);
             }
@@ -271,7 +318,12 @@ impl World {
         let policy = TreePolicy {
             tree: tree(),
             mode: if case.enforce { Mode::Enforce } else { Mode::Observe },
-            layout: Layout::parse("plain", &["mp4".to_owned()], jiff::tz::TimeZone::UTC).unwrap(),
+            layout: Layout::parse(
+                if case.days { "hls" } else { "plain" },
+                &["mp4".to_owned()],
+                jiff::tz::TimeZone::UTC,
+            )
+            .unwrap(),
             min_age: Duration::from_secs(6 * 3600),
             when_open: if case.delete_open { WhenOpen::Delete } else { WhenOpen::Wait },
             protect: Vec::new(),
@@ -381,7 +433,8 @@ impl World {
 impl Guard {
     fn scan(&mut self, policy: &Arc<TreePolicy>, leases: bool) -> Arc<Inventory> {
         let mut go_on = |_| std::ops::ControlFlow::Continue(());
-        let found = scan(self.dir.as_ref(), &tree(), &policy.layout, self.clock.as_ref(), &mut go_on).unwrap();
+        let found =
+            scan(self.dir.as_ref(), &tree(), &policy.layout, &policy.protect, self.clock.as_ref(), &mut go_on).unwrap();
         let handle = TreeHandle {
             dir: self.dir.clone(),
             policy: policy.clone(),
@@ -432,7 +485,9 @@ impl Guard {
         expire(&self.engine, &self.trees, alone, GUARD)?;
         let now = self.clock.shows();
         let old = inventory.files().filter(|seen| {
-            now.since(seen.touched()) >= world.policy.min_age && Orphans::picks(orphans.quarantine, seen.inode)
+            !seen.unit
+                && now.since(seen.touched()) >= world.policy.min_age
+                && Orphans::picks(orphans.quarantine, seen.inode)
         });
         let targets: Vec<Target> = old
             .map(|seen| {
@@ -643,7 +698,10 @@ impl World {
         if cut {
             tear(self.home.path(), &guard, life.torn);
         }
+        let done = done(&guard.lines());
         drop(guard);
+        let there: BTreeSet<u64> = self.disk.names().into_values().collect();
+        self.playlists_first(&there, &done, &self.known.lock().unwrap())?;
         self.spared(&before)?;
         if let Some(keep) = life.power {
             self.lose_power(keep)?;
@@ -668,6 +726,24 @@ impl World {
         // What somebody else had made was not durable yet.
         let lost: Vec<u64> = known.made.keys().filter(|inode| !there.contains(inode)).copied().collect();
         known.others.extend(lost);
+        Ok(())
+    }
+
+    /// Where a segment of a day is on record as deleted, what named it is gone.
+    fn playlists_first(&self, there: &BTreeSet<u64>, done: &BTreeSet<u64>, known: &Known) -> Result<(), String> {
+        let day = |path: &RelPath| self.policy.layout.unit_of(path);
+        let playlist = |path: &RelPath| path.as_bytes().ends_with(b".m3u8");
+        let begun: BTreeSet<RelPath> = self
+            .born
+            .iter()
+            .filter(|(inode, path)| done.contains(inode) && !playlist(path))
+            .filter_map(|(_, path)| day(path))
+            .collect();
+        for (inode, path) in self.born.iter().filter(|(inode, path)| playlist(path) && there.contains(inode)) {
+            if day(path).is_some_and(|day| begun.contains(&day)) && !known.others.contains(inode) {
+                return Err(format!("{path} is there, and segments that it names are gone"));
+            }
+        }
         Ok(())
     }
 
@@ -714,6 +790,7 @@ impl World {
                 true | false => {}
             }
         }
+        self.playlists_first(&there, &done, &known)?;
         let (open, going): (Vec<_>, _) = guard
             .engine
             .journal
@@ -739,6 +816,8 @@ struct Met {
     quarantined: u64,
     expired: u64,
     restored: u64,
+    /// Segments that went with their day.
+    segments: u64,
 }
 
 /// Some lives with failures, then one without.
@@ -762,10 +841,12 @@ fn check(case: &Case) -> Result<Met, String> {
     if before != (world.disk.names(), world.disk.directories(), guard.lines()) {
         return Err(format!("settling again changed something: {:?}", report.settled));
     }
+    let done = done(&guard.lines());
+    let segments = world.born.keys().filter(|inode| case.days && done.contains(inode)).count() as u64;
     drop(guard);
     world.lose_power(0)?;
     let quarantined = stands.aside.len() as u64;
-    Ok(Met { cuts, quarantined, expired: stands.expired, restored: stands.restored })
+    Ok(Met { cuts, quarantined, expired: stands.expired, restored: stands.restored, segments })
 }
 
 /// Faults 51, 53, 59, 66 and 68 at the traits, with what only they can produce: answers that are lies, as over NFS, `EDQUOT`, no leases.
@@ -786,6 +867,7 @@ fn whatever_fails_and_whenever_it_is_cut_off_store_and_disk_agree() {
             met.quarantined += more.quarantined;
             met.expired += more.expired;
             met.restored += more.restored;
+            met.segments += more.segments;
             Ok(())
         }
         Err(why) => Err(TestCaseError::fail(why)),
@@ -796,7 +878,12 @@ fn whatever_fails_and_whenever_it_is_cut_off_store_and_disk_agree() {
     total("model cases", cases);
     let met = met.into_inner();
     total("model cuts", met.cuts);
-    for (what, count) in [("quarantined", met.quarantined), ("expired", met.expired), ("restored", met.restored)] {
+    for (what, count) in [
+        ("gone with their day", met.segments),
+        ("quarantined", met.quarantined),
+        ("expired", met.expired),
+        ("restored", met.restored),
+    ] {
         assert!(count >= cases / 30, "only {count} files were {what} in {cases} cases");
         total(&format!("model files {what}"), count);
     }
@@ -811,6 +898,7 @@ fn what_is_gone_is_not_kept_by_a_rule_that_came_later() {
     for call in 1..100 {
         let failing = life(BTreeMap::from([(call, Strike::Refuse(libc::EIO))]), false);
         let case = Case {
+            days: false,
             files: files.clone(),
             enforce: true,
             delete_open: false,

@@ -179,7 +179,7 @@ fn zlmediakit_stream<'a>(above: &[&'a [u8]]) -> Vec<&'a [u8]> {
 }
 
 /// Directories as a stream's name.
-fn join(dirs: &[&[u8]]) -> Option<String> {
+pub(super) fn join(dirs: &[&[u8]]) -> Option<String> {
     String::from_utf8(dirs.join(&b'/')).ok().filter(|stream| fit(stream))
 }
 

@@ -335,3 +335,50 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_day_of_hls_is_the_recording_of_all_that_lies_in_it() {
+    let check = |kind: &str, text: &str, unit: Option<&str>| {
+        let (layout, path) = (layout(kind), RelPath::new(text.as_bytes()).unwrap());
+        assert_eq!(layout.unit_of(&path).map(|unit| unit.to_string()).as_deref(), unit, "{kind}: {text}");
+        assert_eq!(layout.is_unit(&path), unit == Some(text), "{kind}: {text}");
+    };
+    let day = "live/test/2026-11-22";
+    for text in [day, "live/test/2026-11-22/12", "live/test/2026-11-22/12/21-41_0.ts", "live/test/2026-11-22/all.m3u8"]
+    {
+        check("hls", text, Some(day));
+        for kind in ["zlmediakit", "dated", "plain", "frigate", "mediamtx"] {
+            check(kind, text, None);
+        }
+    }
+    check("hls", "vhost/live/test/2026-11-22/12/21-41_0.ts", Some("vhost/live/test/2026-11-22"));
+    // Segments are read by the last two directories, so a stream may bear a date itself.
+    check("hls", "live/2026-11-21/2026-11-22/12/21-41_0.ts", Some("live/2026-11-21/2026-11-22"));
+    check("hls", "live/a/2026-11-21/2026-11-22/12/21-41_0.ts", Some("live/a/2026-11-21/2026-11-22"));
+    for text in [
+        "live/test",
+        "live/test/hls.m3u8",
+        "live/2026-11-22",
+        "live/2026-11-22/12/21-41_0.ts",
+        "live/test/2026-13-22",
+        ".storage-guard/test/2026-11-22",
+        "live/.test/2026-11-22/12/21-41_0.ts",
+        "2026-11-22",
+    ] {
+        check("hls", text, None);
+    }
+}
+
+proptest::proptest! {
+    /// Every segment that the layout knows lies in a unit of its stream, so that none can be planned alone.
+    #[test]
+    fn every_segment_lies_in_a_day(parts in proptest::collection::vec("(live|cam|2026-11-2[0-9]|1[0-9]|[.]hid|record)", 1..7)) {
+        let path = RelPath::new(format!("{}/21-41_0.ts", parts.join("/")).as_bytes()).unwrap();
+        let layout = layout("hls");
+        if let Some(found) = layout.recognise(&path, 1) {
+            let unit = layout.unit_of(&path).unwrap();
+            proptest::prop_assert!(layout.is_unit(&unit) && path.lies_in(&unit));
+            proptest::prop_assert_eq!(unit.split().0.unwrap().to_string(), found.stream);
+        }
+    }
+}

@@ -86,7 +86,8 @@ fn operate(what: &str, top: &Path, state: &Path) -> Result<bool, Box<dyn Error>>
     let dir = Arc::new(GuardedTree::open(top)?);
     let looked = || {
         let mut go_on = |_| std::ops::ControlFlow::Continue(());
-        scan(dir.as_ref(), &tree, &policy.layout, &SystemClock, &mut go_on).map_err(|_| "the scan was ended")
+        scan(dir.as_ref(), &tree, &policy.layout, &policy.protect, &SystemClock, &mut go_on)
+            .map_err(|_| "the scan was ended")
     };
     let before = looked()?;
     let handle = TreeHandle {
