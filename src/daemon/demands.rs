@@ -472,7 +472,7 @@ impl VolumeWorker {
         let touched = [named, seen.modified_at()].into_iter().flatten().max().unwrap_or_default();
         if kind == Kind::Unfinished
             || begun.written.contains(&seen.inode)
-            || may_be_written(life, touched, watch.inventory().started, self.now())
+            || (watch.signless() && may_be_written(life, touched, watch.inventory().started, self.now()))
         {
             return stays(SparedReason::Live.as_str());
         }

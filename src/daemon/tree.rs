@@ -12,7 +12,7 @@ use crate::domain::deletion::{Attempt, NOT_BEGUN, Seq};
 use crate::domain::event::Event;
 use crate::domain::history::History;
 use crate::domain::journal::{Entry, GUARD, NoteKind};
-use crate::domain::layout::Pick;
+use crate::domain::layout::{LayoutKind, Pick};
 use crate::domain::live::{LiveStreams, being_written, grown};
 use crate::domain::marker::{Marker, MarkerFault};
 use crate::domain::orphan::{Orphan, OrphanTally};
@@ -224,9 +224,18 @@ impl TreeWatch {
         self.writing = (Arc::new(written), of);
     }
 
-    /// Inodes of the files that may be being written, as far as the last scan knows them.
+    /// Inodes of the files that may be being written, whoever asks for them, as far as the last scan knows. What a media server writes
+    /// bears a hidden name, or is held open, which leases tell, or grows. More is only supposed where that is no sign: see
+    /// [`TreeWatch::signless`].
     pub(super) fn written(&self) -> HashSet<u64> {
-        self.writing.0.iter().map(|file| self.inventory.get(*file).inode).collect()
+        let files = if self.signless() { self.writing.0.as_ref() } else { &self.growing };
+        files.iter().map(|file| self.inventory.get(*file).inode).collect()
+    }
+
+    /// Whether a file of a live stream may be in use without any sign of it: a segment of HLS bears its name from the start, and a playlist
+    /// names it when it is whole; and there are filesystems that do not tell who has a file open.
+    pub(super) fn signless(&self) -> bool {
+        self.policy.layout.kind() == LayoutKind::Hls || self.unleased
     }
 
     /// Which of these files, by inode and fingerprint, the last scan saw as they are.

@@ -324,7 +324,8 @@ pub fn grown(before: &Inventory, now: &Inventory) -> HashSet<FileIndex> {
     if young.is_empty() {
         return HashSet::new();
     }
-    let changed = before.files().filter_map(|seen| {
+    // What was unfinished before and now bears a recording's name was renamed when it was whole.
+    let changed = before.files().filter(|seen| seen.kind == Kind::Recording).filter_map(|seen| {
         let (fingerprint, index) = young.remove(&seen.inode)?;
         (fingerprint != seen.fingerprint).then_some(index)
     });

@@ -272,41 +272,32 @@ fn check_asks_where_it_records_and_says_what_the_configuration_lacks() {
     assert!(code == Some(3) && text.contains("`getServerConfig` of the media server got no answer"), "{text}");
 }
 
-/// Promise 3: whoever asks, of a stream that is recorded the newest and what was changed lately stay; the rest goes.
+/// Promise 3, and no more than it: of a stream that is recorded, what is finished goes when somebody asks, however young it is; what is
+/// being written stays, under a hidden name or under its own.
 #[test]
 #[ignore = "needs root, a loop device and curl"]
-fn what_is_asked_for_of_a_live_stream_goes_but_for_what_may_be_being_written() {
+fn what_is_asked_for_of_a_live_stream_goes_but_for_what_is_being_written() {
     let site = Site::new(64);
     site.server.publish("live", "a");
     site.server.record("live", "a", Kind::Mp4);
-    let old = recording(&site.tree(), "live/a", 2 * DAY, 4096);
-    let newest = recording(&site.tree(), "live/a", DAY, 4096);
+    let finished = [2 * DAY, DAY, Duration::from_secs(1)].map(|age| recording(&site.tree(), "live/a", age, 4096));
     let daemon = site.start(ROOMY, "", "");
     wait_for("it is asked", || server(&daemon)["state"] == "up");
     wait_for("it was scanned", || daemon.pressure() == "normal");
+    // As `startRecordTask` writes: no hidden name, and held open.
+    let task = recording(&site.tree(), "live/a", Duration::from_secs(30), 4096);
+    let held = std::fs::OpenOptions::new().append(true).open(site.tree().join(&task)).unwrap();
     let socket = site.state().join("control.sock");
-    let delete = |stream: &str| -> Value {
-        let body = format!("{{\"tree\": \"live\", \"stream\": \"{stream}\"}}");
-        let args = ["-s", "-m", "30", "-H", "Content-Type: application/json", "-d", &body, "--unix-socket"];
-        let mut curl = std::process::Command::new("curl");
-        curl.args(args).arg(&socket).arg("http://localhost/api/v1/deletions");
-        let answer: Value = serde_json::from_slice(&curl.output().unwrap().stdout).unwrap();
-        let job =
-            || -> Value { serde_json::from_str(&daemon.get(&format!("/api/v1/jobs/{}", answer["job"]))).unwrap() };
-        wait_for("the job is over", || job()["state"] == "done");
-        job()
-    };
-    let there = |path: &str| site.tree().join(path).exists();
-    let over = delete("live/a");
-    // Beside the newest there is what it writes now, under a hidden name.
-    assert!(over["verified"] == 1 && over["kept"].as_u64() >= Some(1) && over["waiting"] == 0, "{over}");
-    assert_eq!((there(&old), there(&newest)), (false, true));
-    // Newer than any scan may know, and not the newest any more.
-    let fresh = recording(&site.tree(), "live/a", Duration::from_secs(400), 4096);
-    let over = delete("live/a");
-    assert_eq!((over["kept"].as_u64() >= Some(1), there(&fresh)), (true, true), "{over}");
-    site.server.unpublish("live", "a");
-    wait_for("nobody streams", || server(&daemon)["streams"] == 0);
-    let over = delete("live/a");
-    assert_eq!((there(&fresh), there(&newest)), (false, false), "{over}");
+    let body = "{\"tree\": \"live\", \"stream\": \"live/a\"}";
+    let args = ["-s", "-m", "30", "-H", "Content-Type: application/json", "-d", body, "--unix-socket"];
+    let mut curl = std::process::Command::new("curl");
+    curl.args(args).arg(&socket).arg("http://localhost/api/v1/deletions");
+    let answer: Value = serde_json::from_slice(&curl.output().unwrap().stdout).unwrap();
+    let job = || -> Value { serde_json::from_str(&daemon.get(&format!("/api/v1/jobs/{}", answer["job"]))).unwrap() };
+    wait_for("only the one that is written waits", || job()["state"] == "waiting");
+    let over = job();
+    assert!(over["verified"] == 3 && over["waiting"] == 1 && over["kept"].as_u64() >= Some(1), "{over}");
+    assert_eq!(finished.map(|path| site.tree().join(path).exists()), [false; 3]);
+    assert!(site.tree().join(&task).exists());
+    drop(held);
 }
