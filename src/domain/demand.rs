@@ -2,10 +2,12 @@
 //!
 //! Neither `min_age` nor the newest recording of a stream stands against it; all else that protects a recording does (promise 3).
 
+use std::collections::HashMap;
+
 use jiff::civil::Date;
 
 use super::deletion::Trigger;
-use super::layout::Layout;
+use super::layout::{Folder, Layout};
 use super::names::{StreamId, TreeId};
 use super::path::RelPath;
 use super::units::Timestamp;
@@ -82,7 +84,13 @@ impl Wanted {
 /// Of these paths, those that cannot be recordings of a tree with this layout. Whether a file is there is not asked.
 #[must_use]
 pub fn strangers(layout: &Layout, paths: &[RelPath]) -> Vec<RelPath> {
-    paths.iter().filter(|path| layout.recognise(path, 1).is_none()).cloned().collect()
+    // What a directory's path says is read once for all of its files.
+    let mut folders: HashMap<Option<RelPath>, Folder<'_>> = HashMap::new();
+    let mut strange = |path: &&RelPath| {
+        let (dir, name) = path.split();
+        folders.entry(dir).or_insert_with_key(|dir| layout.folder(dir.as_ref())).read(name, 1).is_none()
+    };
+    paths.iter().filter(|path| strange(path)).cloned().collect()
 }
 
 /// Whether a text can be the name of a stream: no part of it is empty or hidden, and nothing in it is a control character.
