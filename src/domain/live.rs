@@ -262,6 +262,9 @@ impl Life {
     }
 }
 
+/// Recordings of a stream, the oldest first.
+type Newest = BinaryHeap<Reverse<(Timestamp, FileIndex)>>;
+
 /// Which finished files of a tree may be being written (promise 3): `growing` are those that were seen to change; of a live stream those
 /// that were changed lately; of one that is recorded the newest; of an HLS stream all that its playlist may still name.
 #[must_use]
@@ -282,8 +285,8 @@ pub fn being_written(
     }
     let segments = policy.layout.kind() == LayoutKind::Hls;
     let lately = inventory.started.minus(LATELY);
-    // Of each stream the newest, the oldest of them first.
-    let mut newest: Vec<BinaryHeap<Reverse<(Timestamp, FileIndex)>>> = vec![BinaryHeap::new(); lives.len()];
+    // Of each stream the newest, the oldest of them first, and how many files they are: a day of HLS is many.
+    let mut newest: Vec<(Newest, u64)> = vec![Default::default(); lives.len()];
     for seen in inventory.files().filter(|seen| seen.kind == Kind::Recording && !gone.contains(seen.index)) {
         let Some(life) = lives[seen.stream.0 as usize] else { continue };
         if seen.touched() >= lately {
@@ -294,13 +297,20 @@ pub fn being_written(
             (false, true) => 1,
             (false, false) => continue,
         };
-        let heap = &mut newest[seen.stream.0 as usize];
+        let (heap, files) = &mut newest[seen.stream.0 as usize];
         heap.push(Reverse((seen.recorded(), seen.index)));
-        if heap.len() > kept {
+        *files = files.saturating_add(seen.tally().files);
+        // Without the oldest of them they may be as many as are kept.
+        while let Some(Reverse((_, oldest))) = heap.peek() {
+            let without = files.saturating_sub(inventory.get(*oldest).tally().files);
+            if without < kept as u64 {
+                break;
+            }
             heap.pop();
+            *files = without;
         }
     }
-    out.extend(newest.into_iter().flatten().map(|Reverse((_, index))| index));
+    out.extend(newest.into_iter().flat_map(|(heap, _)| heap).map(|Reverse((_, index))| index));
     out
 }
 

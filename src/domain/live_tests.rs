@@ -175,6 +175,41 @@ fn of_an_hls_stream_all_that_its_playlist_may_name_is_kept() {
     assert_eq!(window(Some(3), MP4), [99]);
 }
 
+/// A day is as many files as it has segments: the playlist names those of the last day, or of the last two around midnight.
+#[test]
+fn of_an_hls_stream_no_more_days_are_kept_than_its_playlist_may_name() {
+    let check = |days: &[u64], window, expected: &[u64]| {
+        let mut policy = volume().trees[0].policy.as_ref().clone();
+        policy.layout = Layout::parse("hls", &[], jiff::tz::TimeZone::UTC).unwrap();
+        let mut builder = InventoryBuilder::new(TreeId::new("live"), at(0));
+        let top = builder.top();
+        for (number, segments) in (1u64..).zip(days) {
+            let unit = builder.begin_unit(top, format!("day{number}").as_bytes(), number);
+            for _ in 0..*segments {
+                let named = at(1_000_000 - i64::try_from(number).unwrap() * 86_400);
+                let modified = named.millis() * 1_000_000;
+                let identity = FileIdentity { inode: 9, links: 1, modified, ..FileIdentity::default() };
+                let (stream, kind, named) = ("live/cam", Kind::Recording, Some(named));
+                builder.segment(unit, &Sighting { name: b"x.ts", stream, kind, named, identity: &identity });
+            }
+        }
+        let found = builder.finish(at(0));
+        let mut view = up(one([Some(false), Some(true)]));
+        view.window = Some(window);
+        let live = LiveStreams::of(&[view], at(0));
+        let kept = being_written(&policy, &found, &Gone::default(), &HashSet::new(), &live);
+        let mut kept: Vec<u64> = kept.into_iter().map(|index| found.get(index).inode).collect();
+        kept.sort_unstable();
+        assert_eq!(kept, expected, "{days:?}, {window}");
+    };
+    check(&[500, 500, 500], 10, &[3]);
+    check(&[500, 500, 2], 10, &[2, 3]);
+    check(&[500, 500, 10], 10, &[3]);
+    check(&[500, 4, 2], 10, &[1, 2, 3]);
+    check(&[4, 2], 10, &[1, 2]);
+    check(&[500, 500], 0, &[2]);
+}
+
 #[test]
 fn what_changed_between_two_scans_grows() {
     let files = [("a", 9000, false), ("a", 100, false), ("a", 90, false), ("a", 80, true)];
