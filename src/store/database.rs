@@ -64,6 +64,24 @@ const MIGRATIONS: &[&str] = &[
             WHERE media_server = old.media_server;
     END;
 ",
+    // Hooks come in the order of time. What begins with the time is written to few pages of the disk at once; what begins with the
+    // path, to one for each stream.
+    "
+    CREATE TABLE hook_records_by_time(number INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB NOT NULL, start INTEGER NOT NULL,
+        media_server TEXT NOT NULL, stream TEXT NOT NULL, size INTEGER NOT NULL, length INTEGER NOT NULL,
+        at INTEGER NOT NULL, UNIQUE(start, path, media_server));
+    INSERT INTO hook_records_by_time
+        SELECT number, path, start, media_server, stream, size, length, at FROM hook_records ORDER BY number;
+    DELETE FROM sqlite_sequence WHERE name = 'hook_records_by_time';
+    INSERT INTO sqlite_sequence(name, seq)
+        SELECT 'hook_records_by_time', seq FROM sqlite_sequence WHERE name = 'hook_records';
+    DROP TABLE hook_records;
+    ALTER TABLE hook_records_by_time RENAME TO hook_records;
+    CREATE TRIGGER hook_kept AFTER INSERT ON hook_records BEGIN UPDATE hook_count SET value = value + 1; END;
+    CREATE TRIGGER hook_forgotten AFTER DELETE ON hook_records BEGIN UPDATE hook_count SET value = value - 1; END;
+    DROP INDEX hook_outbox_by_stream;
+    CREATE INDEX hook_outbox_streams ON hook_outbox(number, stream) WHERE stream IS NOT NULL;
+",
 ];
 
 /// What the database could not do.
@@ -469,6 +487,30 @@ mod tests {
     }
 
     /// Fault 69.
+    #[test]
+    fn hook_records_of_an_earlier_version_keep_their_numbers_and_none_is_given_again() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        for step in &MIGRATIONS[..4] {
+            connection.execute_batch(step).unwrap();
+        }
+        connection.pragma_update(None, "user_version", 4).unwrap();
+        let insert = "INSERT INTO hook_records(path, start, media_server, stream, size, length, at)
+             VALUES(?1, ?2, 'zlm-1', 's', 1, 1, 1)";
+        for number in 0..5i64 {
+            connection.execute(insert, params![format!("/a/{number}").into_bytes(), number]).unwrap();
+        }
+        connection.execute("DELETE FROM hook_records WHERE number > 3", []).unwrap();
+        migrate(&mut connection, Path::new(":memory:")).unwrap();
+        connection.execute(insert, params![b"/a/9".to_vec(), 9]).unwrap();
+        let database = Database::new(connection);
+        let rows = database.hooks_after(0, 9).unwrap();
+        let numbers: Vec<_> = rows.iter().filter_map(|row| row.id.number()).collect();
+        assert_eq!((numbers, database.last_hook().unwrap()), (vec![1, 2, 3, 6], 6));
+        let held =
+            database.with("count", |c| c.query_row("SELECT value FROM hook_count", [], |row| row.get::<_, i64>(0)));
+        assert_eq!(held.unwrap(), 4);
+    }
+
     #[test]
     fn what_was_kept_in_memory_moves_to_its_file_once_there_is_room() {
         let (_home, path) = home();
