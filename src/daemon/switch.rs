@@ -327,6 +327,13 @@ fn decide(hub: &Hub, server: &MediaServerId) -> Work {
     work
 }
 
+/// Whether a recording ended, as its media server says when it is asked again: what it answered to the request proves nothing.
+enum Ended {
+    Yes,
+    No(String),
+    Unknown(String),
+}
+
 async fn stop(hub: &Arc<Hub>, client: &Client, one: Switchable<StreamOf>) {
     let Switchable { stream, home, .. } = one;
     let server = stream.0.clone();
@@ -334,23 +341,24 @@ async fn stop(hub: &Arc<Hub>, client: &Client, one: Switchable<StreamOf>) {
     if !put(hub, stream.clone(), Some(stopped_at(hub, &home)), why.clone()).await {
         return;
     }
-    let failed = match client.stop_record(&stream.1, Recorded::Mp4).await {
-        Ok(true) => match client.is_recording(&stream.1, Recorded::Mp4).await {
-            Ok(false) | Err(ApiError::NoStream { .. }) => None,
-            Ok(true) => Some("it answered that it stopped, and records on".to_owned()),
-            Err(error) => Some(error.to_string()),
-        },
-        Ok(false) => Some("it answered that it did not".to_owned()),
-        Err(ApiError::NoStream { .. }) => None,
-        Err(error) => Some(error.to_string()),
+    let stopped = client.stop_record(&stream.1, Recorded::Mp4).await;
+    let ended = match (&stopped, client.is_recording(&stream.1, Recorded::Mp4).await) {
+        (Err(ApiError::NoStream { .. }), _) | (_, Ok(false) | Err(ApiError::NoStream { .. })) => Ended::Yes,
+        (Ok(true), Ok(true)) => Ended::No("it answered that it stopped, and records on".to_owned()),
+        (Ok(false), Ok(true)) => Ended::No("it answered that it did not".to_owned()),
+        (Err(error), Ok(true)) => Ended::No(error.to_string()),
+        (Err(error), Err(_)) => Ended::Unknown(error.to_string()),
+        (Ok(_), Err(error)) => Ended::Unknown(error.to_string()),
     };
-    match failed {
-        None => tell(hub, &stream, SwitchStep::Stopped, why),
-        Some(error) => {
-            // It is recorded still, so nothing has to be begun again.
+    match ended {
+        Ended::Yes => tell(hub, &stream, SwitchStep::Stopped, why),
+        // It is recorded still, so nothing has to be begun again.
+        Ended::No(error) => {
             put(hub, stream.clone(), None, format!("it could not be stopped: {error}")).await;
             fail(hub, stream, error);
         }
+        // It may have been stopped: it stays on record, to be begun again, until the next list says that it is recorded.
+        Ended::Unknown(error) => fail(hub, stream, format!("whether it was stopped is not known: {error}")),
     }
     hub.live.hurry(&server);
 }
