@@ -59,7 +59,7 @@ impl Hub {
             .home_of(&policy.tree)
             .ok_or_else(|| Refusal::unavailable("stopping", format!("tree `{}` takes no requests now", policy.tree)))?;
         let job = self.journal.with_history_mut(History::next_run);
-        self.with_jobs(|jobs| jobs.add_demand(job, total, callback));
+        self.with_jobs(|jobs| jobs.add_demand(job, total, demand.trigger, callback));
         let task = Box::new(Task::new(job, demand, &policy.layout, who));
         let sent = self.send(&volume, Command::Demand(task));
         if sent.is_err() {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use super::job_items::{ItemDone, Tracked};
-use crate::domain::deletion::{Attempt, Outcome, RuleKind, Target};
+use crate::domain::deletion::{Attempt, Outcome, RuleKind, Target, Trigger};
 use crate::domain::history::History;
 use crate::domain::remedy::RemedyKind;
 use crate::domain::units::{Bytes, Timestamp};
@@ -17,6 +17,8 @@ use crate::server::{Feed, PageQuery, Refusal};
 
 /// So many jobs are remembered; the journal keeps the rest.
 const KEPT: usize = 100;
+/// And so many that came by a gateway.
+const KEPT_OF_GATEWAY: usize = 1000;
 
 /// The word for a job that deletes what was asked for.
 const DELETION: &str = "deletion";
@@ -36,6 +38,8 @@ struct Record {
     started: Option<Timestamp>,
     finished: Option<Timestamp>,
     problem: Option<Problem>,
+    /// The platform asked for it, by the gateway.
+    of_gateway: bool,
     /// A person ended it.
     cancelled: Arc<AtomicBool>,
     /// Who listens to what happens to its items.
@@ -83,26 +87,27 @@ pub(super) struct Jobs(BTreeMap<u64, Record>);
 
 impl Jobs {
     pub(super) fn add(&mut self, id: u64, targets: Vec<Target>) {
-        self.enter(id, Work::Plan { targets, settled: Vec::new() });
+        self.enter(id, Work::Plan { targets, settled: Vec::new() }, false);
     }
 
     /// A job for a remedy; what it is about is told by [`Jobs::expand`].
     pub(super) fn add_remedy(&mut self, id: u64, kind: RemedyKind) {
-        self.enter(id, Work::Tracked(kind.as_str(), Tracked::default()));
+        self.enter(id, Work::Tracked(kind.as_str(), Tracked::default()), false);
     }
 
     /// A job for a deletion of so many recordings, as far as that is known. Its states are told to `callback`.
-    pub(super) fn add_demand(&mut self, id: u64, total: usize, callback: Option<Arc<Callback>>) {
+    pub(super) fn add_demand(&mut self, id: u64, total: usize, trigger: Trigger, callback: Option<Arc<Callback>>) {
         let mut tracked = Tracked::default();
         tracked.expand(total, Bytes::ZERO);
-        self.enter(id, Work::Tracked(DELETION, tracked));
+        self.enter(id, Work::Tracked(DELETION, tracked), trigger == Trigger::Gateway);
         if let Some(record) = self.0.get_mut(&id) {
             record.callback = callback;
         }
     }
 
-    fn enter(&mut self, id: u64, work: Work) {
+    fn enter(&mut self, id: u64, work: Work, of_gateway: bool) {
         let record = Record {
+            of_gateway,
             state: JobState::Queued,
             work,
             reclaimed: Bytes::ZERO,
@@ -115,10 +120,13 @@ impl Jobs {
             at_start: None,
         };
         self.0.insert(id, record);
-        while self.0.len() > KEPT {
+        // A platform that deletes file by file makes many, which push out none of a person.
+        let most = if of_gateway { KEPT_OF_GATEWAY } else { KEPT };
+        while self.0.values().filter(|one| one.of_gateway == of_gateway).count() > most {
             // What is not over is never forgotten, and what waits for retries only if nothing else can be.
             let over = |waits: bool| {
-                let record = self.0.iter().find(|(_, one)| one.finished.is_some() && one.may_wait() == waits);
+                let mut alike = self.0.iter().filter(|(_, one)| one.of_gateway == of_gateway);
+                let record = alike.find(|(_, one)| one.finished.is_some() && one.may_wait() == waits);
                 record.map(|(id, _)| *id)
             };
             let Some(oldest) = over(false).or_else(|| over(true)) else { break };

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::daemon::jobs::Jobs;
-use crate::domain::deletion::{Failure, Seq, Target};
+use crate::domain::deletion::{Failure, Seq, Target, Trigger};
 use crate::domain::journal::Intent;
 use crate::domain::remedy::RemedyKind;
 use crate::domain::units::Timestamp;
@@ -195,10 +195,10 @@ fn what_is_cancelled_does_not_begin_and_a_plan_is_no_remedy() {
 fn a_job_that_is_not_over_is_never_forgotten_and_one_that_waits_last() {
     let (mut jobs, mut history) = (Jobs::default(), History::default());
     let at = Timestamp::from_secs(0);
-    jobs.add_demand(1, 3, None);
+    jobs.add_demand(1, 3, Trigger::Operator, None);
     assert!(jobs.begin(1, at).is_some());
     for id in 2..=300 {
-        jobs.add_demand(id, 1, None);
+        jobs.add_demand(id, 1, Trigger::Operator, None);
         jobs.begin(id, at).unwrap();
         if id == 2 {
             jobs.settle(id, vec![settled(9, "a", RuleKind::Requested, failed("busy"))], &history);
@@ -214,7 +214,7 @@ fn a_job_that_is_not_over_is_never_forgotten_and_one_that_waits_last() {
 #[test]
 fn who_listens_hears_what_came_before_and_what_comes_until_nobody_does() {
     let (mut jobs, history) = (Jobs::default(), History::default());
-    jobs.add_demand(1, 3, None);
+    jobs.add_demand(1, 3, Trigger::Operator, None);
     jobs.item(1, done("a", Outcome::AlreadyGone));
     let feed = jobs.feed(1, &history).unwrap();
     jobs.settle(1, vec![settled(5, "b", RuleKind::Requested, verified())], &history);

@@ -164,8 +164,11 @@ impl Engine {
                 _ if stop() => kept(NOT_BEGUN),
                 None => kept("its tree is not guarded any more"),
                 Some(tree) if broken(&whole, &intent.target.tree, tree) => kept(NOT_BEGUN),
+                // What somebody asked for is not chosen again by itself: each has a failure of its own, which is tried again.
                 Some(_)
-                    if intent.retry_of.is_none() && refusing.get(&place(&intent)).is_some_and(|count| *count >= 2) =>
+                    if intent.retry_of.is_none()
+                        && intent.target.rule != RuleKind::Requested
+                        && refusing.get(&place(&intent)).is_some_and(|count| *count >= 2) =>
                 {
                     kept(REFUSED)
                 }

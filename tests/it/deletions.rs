@@ -304,8 +304,19 @@ fn a_locked_file_is_tried_again_and_the_job_waits_for_it() {
     assert_eq!(counts(&until(&daemon, id, "done")), [3, 3, 0, 0, 0]);
     assert_eq!(counts(&until(&daemon, again, "done")), [1, 1, 0, 0, 0]);
     assert_eq!(gone(&bed), BTreeSet::from([3, 4, 5]));
-    let failures: Value = serde_json::from_str(&daemon.get("/api/v1/failures")).unwrap();
-    assert_eq!(failures["items"], json!([]));
+    let failures = || -> Value { serde_json::from_str(&daemon.get("/api/v1/failures")).unwrap() };
+    assert_eq!(failures()["items"], json!([]));
+    // Of a directory that refuses all, each is tried again, since nobody would choose them again by itself (promise 8).
+    let age = |at: u64| Duration::from_secs(3 * 86_400 + at);
+    let more: Vec<String> = (0..4).map(|at| recording(&bed.tree(), "live/z", age(at), 4096)).collect();
+    let day = bed.tree().join(&more[0]).parent().unwrap().to_owned();
+    run("chattr", &["+i", day.to_str().unwrap()]);
+    let all = more.len() as u64;
+    let id = delete(&bed, &json!({"tree": "live", "paths": more}));
+    assert_eq!(counts(&until(&daemon, id, "waiting")), [all, 0, 0, all, 0]);
+    run("chattr", &["-i", day.to_str().unwrap()]);
+    assert_eq!(counts(&until(&daemon, id, "done")), [all, all, 0, 0, 0]);
+    assert_eq!(failures()["items"], json!([]));
 }
 
 #[test]
