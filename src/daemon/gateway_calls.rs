@@ -174,13 +174,22 @@ impl Calls {
             return failed(&named.path, "too many days and streams are being deleted; this one was not begun");
         };
         let mut work = Work { jobs: Vec::new(), over: Vec::new() };
+        let mut unbegun = None;
         for (place, policy) in &named.places {
             let Some(demand) = demand_of(place, policy, &named.which) else { continue };
             match begin(&self.hub, &demand, &self.who, || Instant::now() < until).await {
                 Ok(Some(job)) => work.jobs.push((job, place)),
-                Ok(None) => return failed(&named.path, "the volume has too many requests waiting; nothing was begun"),
-                Err(refusal) => return failed(&named.path, refusal.message),
+                Ok(None) => {
+                    unbegun = Some("the volume has too many requests waiting; not all of it was begun".to_owned())
+                }
+                Err(refusal) => unbegun = Some(refusal.message),
             }
+            if unbegun.is_some() {
+                break;
+            }
+        }
+        if let (Some(why), true) = (&unbegun, work.jobs.is_empty()) {
+            return failed(&named.path, why.as_str());
         }
         let mut answer =
             Answer { path: named.path.clone(), job: work.jobs.first().map(|(job, _)| *job), ..Answer::default() };
@@ -196,6 +205,9 @@ impl Calls {
         }
         drop(turn);
         self.tell(named, &work, started, &mut answer).await;
+        if let Some(why) = unbegun {
+            answer.problem.get_or_insert(why);
+        }
         answer
     }
 
@@ -288,7 +300,14 @@ impl Calls {
     /// Lets the media server delete in its own way, and tells what became of it.
     async fn watch(self: Arc<Self>, named: Named, pass: Passing) -> Answer {
         let mut answer = Answer { path: named.path.clone(), ..Answer::default() };
-        let before: u64 = self.look(&named).await.iter().filter_map(|(_, seen)| Some(seen.as_ref().ok()?.count)).sum();
+        let mut before = 0;
+        for (_, seen) in self.look(&named).await {
+            let fit = seen.and_then(|seen| seen.unfit().map_or(Ok(seen.count), Err));
+            match fit {
+                Ok(count) => before += count,
+                Err(why) => return failed(&named.path, format!("{why}; nothing was passed on")),
+            }
+        }
         let started = self.hub.now();
         let said = pass.await;
         let mut after = 0;

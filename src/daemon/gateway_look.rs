@@ -27,6 +27,8 @@ pub(super) struct Seen {
     pub(super) left: Vec<RelPath>,
     /// What cannot be looked into, and why: nobody knows what is there.
     pub(super) closed: Vec<(RelPath, String)>,
+    /// A symbolic link among what is named: a media server follows it when it deletes.
+    link: Option<RelPath>,
 }
 
 impl Seen {
@@ -54,7 +56,11 @@ impl Seen {
                         EntryType::Directory => days.extend(layout.date_of(&path).map(|_| path)),
                         EntryType::Mount => seen.close(path, MOUNT),
                         EntryType::Symlink if layout.date_of(&path).is_some() => seen.close(path, LINK),
-                        EntryType::File | EntryType::Symlink | EntryType::Special => list(&mut seen.left, path),
+                        EntryType::Symlink => {
+                            seen.link.get_or_insert_with(|| path.clone());
+                            list(&mut seen.left, path);
+                        }
+                        EntryType::File | EntryType::Special => list(&mut seen.left, path),
                     }
                 });
                 match read {
@@ -65,6 +71,12 @@ impl Seen {
             }
         }
         seen
+    }
+
+    /// Why a media server may not be let at it: it would delete what lies outside the tree, or what nobody could look for afterwards.
+    pub(super) fn unfit(&self) -> Option<String> {
+        let closed = self.closed.first().map(|(path, why)| format!("`{path}`: {why}"));
+        closed.or_else(|| self.link.as_ref().map(|path| format!("`{path}`: {LINK}")))
     }
 
     fn day(&mut self, dir: &dyn Dir, layout: &Layout, day: &RelPath) {
@@ -80,7 +92,11 @@ impl Seen {
                     None => list(&mut self.left, path),
                 },
                 EntryType::Mount => self.close(path, MOUNT),
-                EntryType::Directory | EntryType::Symlink | EntryType::Special => list(&mut self.left, path),
+                EntryType::Symlink => {
+                    self.link.get_or_insert_with(|| path.clone());
+                    list(&mut self.left, path);
+                }
+                EntryType::Directory | EntryType::Special => list(&mut self.left, path),
             }
         });
         if let Err(error) = read {
