@@ -61,15 +61,29 @@ fn parameters(text: &str) -> Option<String> {
             _ => out.push_str(part),
         }
     }
-    // A login before the host of an address.
-    if let Some((before, rest)) = out.split_once("://")
-        && let Some((login, host)) = rest.split_once('@')
-        && !login.contains('/')
-        && let Some((name, password)) = login.split_once(':')
-        && password != HIDDEN
-    {
-        out = format!("{before}://{name}:{HIDDEN}@{host}");
-        found = true;
+    if let Some(hidden) = logins(&out) {
+        return Some(hidden);
+    }
+    found.then_some(out)
+}
+
+/// A text without the passwords that stand before the hosts of its addresses; nothing if there are none. A password may hold `@` and `/`
+/// though it should not: what follows the last `@` of an address is its host.
+fn logins(text: &str) -> Option<String> {
+    let mut parts = text.split("://");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    let mut found = false;
+    for part in parts {
+        let end = part.find(|letter: char| matches!(letter, '?' | '#' | '"' | '\'') || letter.is_whitespace());
+        let (address, rest) = part.split_at(end.unwrap_or(part.len()));
+        out.push_str("://");
+        match address.rsplit_once('@').and_then(|(login, host)| Some((login.split_once(':')?, host))) {
+            Some(((name, password), host)) if password != HIDDEN && !name.contains('/') => {
+                found = true;
+                out.extend([name, ":", HIDDEN, "@", host, rest]);
+            }
+            _ => out.push_str(part),
+        }
     }
     found.then_some(out)
 }
@@ -98,6 +112,15 @@ mod tests {
             json!({"originUrl": "rtsp://admin:12345@10.0.0.7/s?token=a#x", "n": [{"pwd": 7}, "secret=q"]}),
             json!({"originUrl": "rtsp://admin:***@10.0.0.7/s?token=***#x", "n": [{"pwd": "***"}, "secret=***"]}),
         );
+        for (text, expected) in [
+            ("rtsp://admin:p@ss@10.0.0.7/s", "rtsp://admin:***@10.0.0.7/s"),
+            ("rtsp://admin:a/b@10.0.0.7/s", "rtsp://admin:***@10.0.0.7/s"),
+            ("http://h/x rtsp://u:p@10.0.0.7/s?a=1", "http://h/x rtsp://u:***@10.0.0.7/s?a=1"),
+            ("rtsp://10.0.0.7:554/a@b", "rtsp://10.0.0.7:***@b"),
+            ("http://h:80/s?mail=a@b", "http://h:80/s?mail=a@b"),
+        ] {
+            check(json!({"originUrl": text}), json!({"originUrl": expected}));
+        }
         check(
             json!({"url": "record/live/a@b:c/x.mp4", "time_len": 6.9}),
             json!({"url": "record/live/a@b:c/x.mp4", "time_len": 6.9}),
