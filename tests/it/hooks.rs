@@ -9,7 +9,7 @@ mod switch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -136,9 +136,14 @@ impl Heard {
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         // It may have been refused before its end.
         let _ = stream.write_all(bytes);
-        let _ = stream.shutdown(Shutdown::Write);
-        let mut out = Vec::new();
-        let _ = stream.read_to_end(&mut out);
+        // Not told that nothing follows: a server may take that for a goodbye.
+        let (mut out, mut some) = (Vec::new(), [0; 4096]);
+        while !out.windows(4).any(|four| four == b"\r\n\r\n") {
+            match stream.read(&mut some) {
+                Ok(count) if count > 0 => out.extend_from_slice(&some[..count]),
+                _ => break,
+            }
+        }
         String::from_utf8_lossy(&out).into_owned()
     }
 }

@@ -444,7 +444,8 @@ fn a_child_that_hangs_is_replaced_and_nothing_else_waits() {
     let first = child(&bed.state());
     let inherited: Vec<PathBuf> = std::fs::read_dir(format!("/proc/{first}/fd"))
         .unwrap()
-        .map(|entry| std::fs::read_link(entry.unwrap().path()).unwrap())
+        // What it opens for a moment may be closed again; what it inherited stays.
+        .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
         .filter(|to| !to.starts_with(bed.tree()))
         .collect();
     assert_eq!(inherited.len(), 3, "{inherited:?}");
