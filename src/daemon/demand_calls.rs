@@ -28,6 +28,14 @@ impl Hub {
         if policy.mode != Mode::Enforce {
             return Err(Objection::Observed(policy.tree.clone()).into());
         }
+        // One by one, segments would leave a list of what is gone, and what protects a day would not protect all of it.
+        if policy.layout.has_units() {
+            let message = format!(
+                "recordings of tree `{tree}` are whole days of HLS, which go by retention and under pressure; they cannot be asked for by their \
+                 paths or streams yet, so nothing was deleted"
+            );
+            return Err(Refusal::conflict("whole_days", message));
+        }
         Ok(policy)
     }
 

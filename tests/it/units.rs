@@ -325,3 +325,38 @@ fn a_day_with_an_hour_that_cannot_be_read_stays_whole() {
     let of = deletions(&config);
     assert!(of.keys().all(|path| !path.starts_with(&hidden)), "{:?}", of.keys());
 }
+
+/// Promise 3: segment by segment nothing of a day goes, whoever asks for it: what protects one of them protects the day, and a list would name
+/// what is gone.
+#[test]
+#[ignore = "needs root, a loop device and curl"]
+fn a_day_cannot_be_asked_for_in_parts() {
+    let hls = Hls::new(64);
+    let day = hls.day("live/a", 3);
+    let config = hls.config("high: 97%, low: 96%, critical: 99%", "batch_files: 5", "");
+    let _daemon = Daemon::start(Path::new(&config), &hls.state());
+    let segment = format!("{day}/11/00-00_4.ts");
+    for wanted in
+        ["\"stream\": \"live/a\"".to_owned(), format!("\"paths\": [\"{segment}\"]"), format!("\"paths\": [\"{day}\"]")]
+    {
+        let body = format!("{{\"tree\": \"live\", {wanted}}}");
+        let mut curl = std::process::Command::new("curl");
+        curl.args([
+            "-s",
+            "-m",
+            "30",
+            "-w",
+            " %{http_code}",
+            "-H",
+            "Content-Type: application/json",
+            "-d",
+            &body,
+            "--unix-socket",
+        ]);
+        let output =
+            curl.arg(hls.state().join("control.sock")).arg("http://localhost/api/v1/deletions").output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.contains("whole_days") && said.ends_with(" 409"), "{said}");
+    }
+    assert!(hls.whole(&day));
+}
