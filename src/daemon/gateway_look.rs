@@ -197,4 +197,30 @@ mod tests {
         let nobody = Seen::of(dir.as_ref(), &layout, &path("live/nobody"), &Which::Stream);
         assert!(nobody.recordings.is_empty() && nobody.closed.is_empty(), "{nobody:?}");
     }
+
+    /// A media server follows links when it deletes, out of its root too: it is not let at a day or a stream that holds one.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "it makes the test's own files")]
+    fn what_holds_a_link_or_cannot_be_looked_into_is_nothing_for_a_media_server() {
+        let home = tempfile::tempdir().unwrap();
+        for day in ["2026-01-01", "2026-01-02"] {
+            let dir = home.path().join("live/cam").join(day);
+            std::fs::create_dir_all(&dir).unwrap();
+            std::fs::write(dir.join(format!("{day}-00-00-00-0.mp4")), "x").unwrap();
+        }
+        std::os::unix::fs::symlink(home.path(), home.path().join("live/cam/2026-01-02/elsewhere")).unwrap();
+        std::os::unix::fs::symlink(home.path(), home.path().join("live/linked")).unwrap();
+        let dir = SystemVolumes.open_tree(home.path()).unwrap();
+        let layout = Layout::parse("zlmediakit", &[], TimeZone::UTC).unwrap();
+        let check = |place: &str, which: Which, expected: Option<&str>| {
+            let unfit = Seen::of(dir.as_ref(), &layout, &path(place), &which).unfit();
+            assert_eq!(unfit.is_some(), expected.is_some(), "{which:?}: {unfit:?}");
+            assert!(unfit.unwrap_or_default().contains(expected.unwrap_or_default()), "{which:?}");
+        };
+        check("live/cam", Which::Day("2026-01-01".to_owned()), None);
+        check("live/cam", Which::Day("2026-01-02".to_owned()), Some("2026-01-02/elsewhere"));
+        check("live/cam", Which::Stream, Some("2026-01-02/elsewhere"));
+        check("live/linked", Which::Stream, Some("live/linked"));
+        check("live/nobody", Which::Stream, None);
+    }
 }
