@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::demands::Task;
+use super::demand_task::Task;
 use super::hub::{Command, Hub};
 use crate::domain::demand::{Demand, PATHS, Wanted, is_stream, strangers};
 use crate::domain::history::History;

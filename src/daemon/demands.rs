@@ -6,148 +6,38 @@
 //! 3. What fails is tried again later as any other failed deletion; the job waits for that. What was not begun when the guard was told to
 //!    stop is gone on with by the worker of the next configuration.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::demand_look::What;
+use super::demand_task::{Chosen, Task};
 use super::hub::Hub;
 use super::job_items::ItemDone;
 use super::queue::Queue;
-use super::remedies::{Relief, kept};
+use super::remedies::Relief;
 use super::runs::Wish;
 use super::systemd::Pulse;
 use super::volume::{ASKING, VolumeWorker};
 use crate::domain::cause::chain;
-use crate::domain::deletion::{
-    Attempt, Cause, Failure, NOT_BEGUN, Outcome, RuleKind, RunResult, Seq, SparedReason, Target, Trigger, UNSETTLED,
-};
-use crate::domain::demand::{Demand, Wanted};
+use crate::domain::deletion::{Attempt, Cause, Failure, NOT_BEGUN, Outcome, RuleKind, RunResult, Seq, Target};
 use crate::domain::event::Event;
 use crate::domain::journal::Intent;
 use crate::domain::layout::Layout;
-use crate::domain::live::may_be_written;
-use crate::domain::names::{StreamId, TreeId};
+use crate::domain::names::TreeId;
 use crate::domain::path::RelPath;
-use crate::domain::recording::{FileIdentity, Kind};
 use crate::domain::retention::Mode;
-use crate::domain::units::Bytes;
 use crate::domain::volume::Unusable;
-use crate::reclaim::{Run, Settled};
-use crate::scan::{OfStreamFound, StreamWalk};
+use crate::reclaim::Settled;
 use crate::server::records::Problem;
 use crate::store::JournalError;
-use crate::system::{Clock, WritableDir};
+use crate::system::Clock;
 
 /// A demand whose tree cannot be judged yet is looked at again after this.
 const AGAIN: Duration = Duration::from_millis(250);
 /// The disk is busy: a demand waits for so long.
 const BUSY: Duration = Duration::from_secs(1);
-
-/// A demand, and how far it is.
-pub(super) struct Task {
-    pub(super) job: u64,
-    who: String,
-    tree: TreeId,
-    trigger: Trigger,
-    words: String,
-    reason: String,
-    rest: Rest,
-    /// It has no turn before this, by the clock that does not jump.
-    pub(super) rests_until: Duration,
-    /// A person ended it; `None` before it began.
-    cancelled: Option<Arc<AtomicBool>>,
-    run: Option<Run>,
-    /// What came back so far, as measured.
-    reclaimed: Bytes,
-}
-
-/// What is left of a demand.
-enum Rest {
-    Paths(VecDeque<RelPath>),
-    Stream(StreamWalk),
-}
-
-/// What has its turn now.
-enum Chosen {
-    Paths(Vec<RelPath>),
-    Files(Vec<OfStreamFound>),
-}
-
-impl Task {
-    /// A demand that has not begun.
-    pub(super) fn new(job: u64, demand: Demand, layout: &Layout, who: &str) -> Self {
-        let (words, reason) = (demand.wanted.words(), demand.wanted.reason());
-        let rest = match demand.wanted {
-            Wanted::Paths(paths) => Rest::Paths(paths.into()),
-            Wanted::Stream(wanted) => Rest::Stream(StreamWalk::new(wanted, layout)),
-        };
-        Self {
-            job,
-            who: who.to_owned(),
-            tree: demand.tree,
-            trigger: demand.trigger,
-            words,
-            reason,
-            rest,
-            rests_until: Duration::ZERO,
-            cancelled: None,
-            run: None,
-            reclaimed: Bytes::ZERO,
-        }
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.cancelled.as_ref().is_some_and(|cancelled| cancelled.load(Ordering::Relaxed))
-    }
-
-    /// The next files.
-    fn choose(&mut self, dir: &dyn WritableDir, layout: &Layout, most: usize, stop: &dyn Fn() -> bool) -> Chosen {
-        match &mut self.rest {
-            Rest::Paths(paths) => Chosen::Paths(paths.drain(..most.min(paths.len())).collect()),
-            Rest::Stream(walk) => Chosen::Files(walk.next(dir, layout, most, stop)),
-        }
-    }
-
-    /// Those that were not begun come first the next time.
-    fn put_back(&mut self, chosen: Chosen, begun: &dyn Fn(&RelPath) -> bool) {
-        match (&mut self.rest, chosen) {
-            (Rest::Paths(paths), Chosen::Paths(chosen)) => {
-                chosen.into_iter().rev().filter(|path| !begun(path)).for_each(|path| paths.push_front(path));
-            }
-            (Rest::Stream(walk), Chosen::Files(files)) => {
-                walk.put_back(files.into_iter().filter(|file| !begun(&file.path)).collect());
-            }
-            // What was chosen is of the same kind as what is left.
-            (Rest::Paths(_), Chosen::Files(_)) | (Rest::Stream(_), Chosen::Paths(_)) => {}
-        }
-    }
-
-    /// All of it was begun.
-    fn through(&self) -> bool {
-        match &self.rest {
-            Rest::Paths(paths) => paths.is_empty(),
-            Rest::Stream(walk) => walk.over(),
-        }
-    }
-
-    /// How many are left, as far as that is known.
-    fn left(&self) -> u64 {
-        match &self.rest {
-            Rest::Paths(paths) => paths.len() as u64,
-            Rest::Stream(_) => 0,
-        }
-    }
-
-    /// Why not all that was asked for could be looked at.
-    fn unread(&self) -> Option<Problem> {
-        let Rest::Stream(walk) = &self.rest else { return None };
-        let (count, first) = walk.problems()?;
-        let message =
-            format!("{count} directories could not be read, so what is in them was not deleted; the first: {first}");
-        Some(Problem { code: "unreadable", message })
-    }
-}
 
 /// What a worker needs to attend to demands, and to be told to stop.
 #[derive(Clone)]
@@ -190,23 +80,6 @@ enum Ready {
     Soon,
     /// It cannot.
     Never(Relief),
-}
-
-/// What is to be done with one file.
-enum What {
-    Go(Target),
-    /// It fails already: that deletion is tried now.
-    Again(Failure),
-    Done(ItemDone),
-}
-
-/// What was begun with files of a tree before.
-struct Begun {
-    failing: HashMap<RelPath, Failure>,
-    open: HashSet<RelPath>,
-    quarantined: HashSet<RelPath>,
-    /// Inodes of the files that may be being written, as the last scan saw them.
-    written: HashSet<u64>,
 }
 
 impl VolumeWorker {
@@ -328,7 +201,7 @@ impl VolumeWorker {
         let stop = || desk.asked() || cancelled.load(Ordering::Relaxed);
         let (dir, policy) = (self.trees[index].dir.clone(), self.trees[index].policy.clone());
         let chosen = task.choose(dir.as_ref(), &policy.layout, self.engine.cleanup.batch_files.max(1), &stop);
-        let begun = self.begun(index);
+        let begun = self.begun(index, &chosen);
         let (mut targets, mut again, mut done) = (Vec::new(), Vec::new(), Vec::new());
         let mut put = |what| match what {
             What::Go(target) => targets.push(target),
@@ -339,11 +212,9 @@ impl VolumeWorker {
             Chosen::Paths(paths) => {
                 paths.iter().for_each(|path| put(self.look_at(index, task, path, &begun)));
             }
-            Chosen::Files(files) => {
-                files
-                    .iter()
-                    .for_each(|file| put(self.judge(index, task, &file.path, &file.identity, file.kind, &begun)));
-            }
+            Chosen::Files(files) => files.iter().for_each(|file| {
+                put(self.judge(index, task, &file.path, &file.identity, file.found.clone(), &begun));
+            }),
         }
         let bytes = targets.iter().map(|target| target.bytes).chain(again.iter().map(|one| one.target.bytes)).sum();
         let mut settled = self.carry_batch(task, targets, &stop)?;
@@ -397,105 +268,6 @@ impl VolumeWorker {
         }
         let busy = if self.machine.busy() { BUSY } else { Duration::ZERO };
         Next::After(self.engine.cleanup.pause.max(busy))
-    }
-
-    /// What was begun before with files of a tree, by their names.
-    fn begun(&self, index: usize) -> Begun {
-        let tree = &self.trees[index].policy.tree;
-        let written = self.trees[index].written();
-        self.journal().with_history(|history| {
-            // What is in quarantine bears no name that matters.
-            let named = |seq: Seq| !history.quarantined.contains_key(&seq);
-            let of_tree = |target: &Target| target.tree == *tree;
-            let failing = history.failures.values().filter(|one| of_tree(&one.target) && named(Seq(one.id)));
-            let open = history.open.values().map(|open| &open.intent);
-            let open = open.filter(|intent| of_tree(&intent.target) && intent.retry_of.is_none_or(named));
-            Begun {
-                failing: failing.map(|one| (one.target.path.clone(), one.clone())).collect(),
-                open: open.map(|intent| intent.target.path.clone()).collect(),
-                quarantined: history.quarantined_in(tree).map(|(_, one)| one.target.path.clone()).collect(),
-                written,
-            }
-        })
-    }
-
-    /// What is to be done with a path that was named.
-    fn look_at(&self, index: usize, task: &Task, path: &RelPath, begun: &Begun) -> What {
-        let watch = &self.trees[index];
-        let item = |outcome, detail: Option<String>| {
-            let (tree, path) = (task.tree.clone(), path.clone());
-            let cause = (outcome == Outcome::Failed).then_some(Cause::Unknown);
-            What::Done(ItemDone { tree, path, bytes: Bytes::ZERO, outcome, cause, detail })
-        };
-        let stranger = |what: &str| item(Outcome::Kept, Some(format!("it is no recording of this tree: {what}")));
-        let seen = match watch.dir.open(path).and_then(|file| file.map(|file| file.identity()).transpose()) {
-            Ok(Some(identity)) => identity,
-            Ok(None) => {
-                return match begun.failing.get(path) {
-                    // It may be set aside.
-                    Some(failure) => What::Again(failure.clone()),
-                    None if begun.open.contains(path) => item(Outcome::Kept, Some(UNSETTLED.to_owned())),
-                    None if begun.quarantined.contains(path) => {
-                        item(Outcome::Kept, Some(SparedReason::Quarantined.as_str().to_owned()))
-                    }
-                    None => item(Outcome::AlreadyGone, None),
-                };
-            }
-            Err(error) => match error.raw_os_error() {
-                Some(libc::ELOOP) => return stranger("a symbolic link stands there, or on the way to it"),
-                Some(libc::EXDEV) => return stranger("something else is mounted there"),
-                Some(libc::EINVAL | libc::ENOTDIR | libc::EISDIR) => return stranger("it is no regular file"),
-                // What cannot be opened may still be looked at: the door says why it fails, and it is tried again.
-                _ => match watch.dir.look(path) {
-                    Ok(Some(identity)) => identity,
-                    Ok(None) => return item(Outcome::AlreadyGone, None),
-                    Err(error) => return item(Outcome::Failed, Some(format!("it cannot be looked at: {error}"))),
-                },
-            },
-        };
-        match watch.policy.layout.recognise(path, seen.size) {
-            Some(found) => self.judge(index, task, path, &seen, found.kind, begun),
-            None => stranger("its name does not fit the layout"),
-        }
-    }
-
-    /// What is to be done with a file that is there.
-    fn judge(&self, index: usize, task: &Task, path: &RelPath, seen: &FileIdentity, kind: Kind, begun: &Begun) -> What {
-        let watch = &self.trees[index];
-        let stays = |why: &str| What::Done(kept(task.tree.clone(), path.clone(), seen.allocated, why.to_owned()));
-        if watch.protects(path) {
-            return stays(SparedReason::Protected.as_str());
-        }
-        let found = watch.policy.layout.recognise(path, seen.size);
-        let (stream, named) = found.map(|found| (found.stream, found.named)).unwrap_or_default();
-        let life = watch.live.of_stream(&StreamId::new(&stream));
-        let touched = [named, seen.modified_at()].into_iter().flatten().max().unwrap_or_default();
-        if kind == Kind::Unfinished
-            || begun.written.contains(&seen.inode)
-            || (watch.signless() && may_be_written(life, touched, watch.inventory().started, self.now()))
-        {
-            return stays(SparedReason::Live.as_str());
-        }
-        match begun.failing.get(path) {
-            Some(failure) if (failure.target.inode, failure.target.fingerprint) == (seen.inode, seen.fingerprint()) => {
-                return What::Again(failure.clone());
-            }
-            Some(_) | None => {}
-        }
-        if begun.open.contains(path) {
-            return stays(UNSETTLED);
-        }
-        What::Go(Target {
-            tree: task.tree.clone(),
-            path: path.clone(),
-            stream,
-            bytes: seen.allocated,
-            inode: seen.inode,
-            fingerprint: seen.fingerprint(),
-            rule: RuleKind::Requested,
-            trigger: task.trigger,
-            reason: task.reason.clone(),
-        })
     }
 
     /// Carries a batch out, as a part of the demand's run.
@@ -587,11 +359,4 @@ fn standing(failure: Failure, task: &Task) -> Settled {
         retry_of: Some(seq),
     };
     Settled { seq, intent, attempt }
-}
-
-#[cfg(test)]
-pub(super) fn task_of_test(job: u64) -> Task {
-    let layout = Layout::parse("plain", &[], jiff::tz::TimeZone::UTC).expect("it is a layout");
-    let demand = Demand { tree: TreeId::new("live"), wanted: Wanted::Paths(Vec::new()), trigger: Trigger::Operator };
-    Task::new(job, demand, &layout, "ops")
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 
 use super::catalogues::Catalogues;
-use super::demands::Task;
+use super::demand_task::Task;
 use super::jobs::Jobs;
 use super::log;
 use super::queue::Queue;

@@ -6,6 +6,8 @@ mod callbacks;
 mod canary;
 mod catalogues;
 mod demand_calls;
+mod demand_look;
+mod demand_task;
 mod demands;
 mod foreign;
 mod gateway;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::demands::Task;
+use super::demand_task::Task;
 use super::hub::{Command, lock};
 
 /// Requests that may wait for a volume.
@@ -104,7 +104,7 @@ fn ready(command: &Command, boot: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::demands::task_of_test;
+    use crate::daemon::demand_task::task_of_test;
 
     fn word(command: Option<Command>) -> String {
         match command {

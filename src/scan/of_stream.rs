@@ -7,7 +7,7 @@ use std::collections::BinaryHeap;
 use std::io;
 
 use crate::domain::demand::OfStream;
-use crate::domain::layout::Layout;
+use crate::domain::layout::{Layout, Recognised};
 use crate::domain::path::RelPath;
 use crate::domain::recording::{FileIdentity, Kind};
 use crate::domain::units::Timestamp;
@@ -27,8 +27,8 @@ pub struct OfStreamFound {
     pub path: RelPath,
     /// What it is.
     pub identity: FileIdentity,
-    /// Finished, or under a name that is given to what is being written.
-    pub kind: Kind,
+    /// What the layout makes of its path.
+    pub found: Recognised,
 }
 
 /// A walk through the directories of a stream. It holds no handles, so it can be gone on with by a tree that was opened again.
@@ -55,8 +55,8 @@ struct Here {
     after: Option<Vec<u8>>,
 }
 
-/// A name in a window; they are ordered by the name alone.
-struct Named(Vec<u8>, FileIdentity, Kind);
+/// A name in a window, with its kind and the time in it; they are ordered by the name alone.
+struct Named(Vec<u8>, FileIdentity, Kind, Option<Timestamp>);
 
 impl PartialEq for Named {
     fn eq(&self, other: &Self) -> bool {
@@ -151,12 +151,12 @@ impl StreamWalk {
                     return;
                 }
                 let recorded = found.named.or_else(|| entry.identity.modified_at()).unwrap_or(Timestamp::default());
-                let kind = found.kind;
+                let (kind, named) = (found.kind, found.named);
                 let Ok(path) = RelPath::within(here.dir.as_ref(), &entry.name) else { return };
                 if !self.wanted.takes(layout, &path, recorded) {
                     return;
                 }
-                names.push(Named(entry.name, entry.identity, kind));
+                names.push(Named(entry.name, entry.identity, kind, named));
                 if names.len() > self.window {
                     names.pop();
                     more = true;
@@ -179,8 +179,10 @@ impl StreamWalk {
         }
         let names = names.into_sorted_vec();
         let last = names.last().map(|named| named.0.clone());
-        let file = |Named(name, identity, kind)| {
-            RelPath::within(here.dir.as_ref(), &name).ok().map(|path| OfStreamFound { path, identity, kind })
+        let file = |Named(name, identity, kind, named)| {
+            let path = RelPath::within(here.dir.as_ref(), &name).ok()?;
+            let found = Recognised { kind, stream: self.wanted.stream.to_string(), named };
+            Some(OfStreamFound { path, identity, found })
         };
         self.found = names.into_iter().rev().filter_map(file).collect();
         if more {

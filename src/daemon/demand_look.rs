@@ -1,0 +1,141 @@
+//! What is to be done with each recording that a demand is about, by a look at it now.
+
+use std::collections::{HashMap, HashSet};
+
+use super::demand_task::{Chosen, Task};
+use super::job_items::ItemDone;
+use super::remedies::kept;
+use super::volume::VolumeWorker;
+use crate::domain::deletion::{Cause, Failure, Outcome, RuleKind, Seq, SparedReason, Target, UNSETTLED};
+use crate::domain::layout::Recognised;
+use crate::domain::live::may_be_written;
+use crate::domain::names::StreamId;
+use crate::domain::path::RelPath;
+use crate::domain::recording::{FileIdentity, Kind};
+use crate::domain::units::Bytes;
+
+/// What is to be done with one file.
+pub(super) enum What {
+    Go(Target),
+    /// It fails already: that deletion is tried now.
+    Again(Failure),
+    Done(ItemDone),
+}
+
+/// What was begun with files of a tree before.
+pub(super) struct Begun {
+    failing: HashMap<RelPath, Failure>,
+    open: HashSet<RelPath>,
+    quarantined: HashSet<RelPath>,
+    /// Inodes of the files that may be being written, as the last scan saw them.
+    written: HashSet<u64>,
+}
+
+impl VolumeWorker {
+    /// What was begun before with those of a tree that have their turn, by their names.
+    pub(super) fn begun(&self, index: usize, chosen: &Chosen) -> Begun {
+        let tree = &self.trees[index].policy.tree;
+        let written = self.trees[index].written();
+        let paths: HashSet<&RelPath> = chosen.paths().collect();
+        self.journal().with_history(|history| {
+            // What is in quarantine bears no name that matters.
+            let named = |seq: Seq| !history.quarantined.contains_key(&seq);
+            let meant = |target: &Target| target.tree == *tree && paths.contains(&target.path);
+            let failing = history.failures.values().filter(|one| meant(&one.target) && named(Seq(one.id)));
+            let open = history.open.values().map(|open| &open.intent);
+            let open = open.filter(|intent| meant(&intent.target) && intent.retry_of.is_none_or(named));
+            let quarantined = history.quarantined_in(tree).filter(|(_, one)| meant(&one.target));
+            Begun {
+                failing: failing.map(|one| (one.target.path.clone(), one.clone())).collect(),
+                open: open.map(|intent| intent.target.path.clone()).collect(),
+                quarantined: quarantined.map(|(_, one)| one.target.path.clone()).collect(),
+                written,
+            }
+        })
+    }
+
+    /// What is to be done with a path that was named.
+    pub(super) fn look_at(&self, index: usize, task: &Task, path: &RelPath, begun: &Begun) -> What {
+        let watch = &self.trees[index];
+        let item = |outcome, detail: Option<String>| {
+            let (tree, path) = (task.tree.clone(), path.clone());
+            let cause = (outcome == Outcome::Failed).then_some(Cause::Unknown);
+            What::Done(ItemDone { tree, path, bytes: Bytes::ZERO, outcome, cause, detail })
+        };
+        let stranger = |what: &str| item(Outcome::Kept, Some(format!("it is no recording of this tree: {what}")));
+        let seen = match watch.dir.open(path).and_then(|file| file.map(|file| file.identity()).transpose()) {
+            Ok(Some(identity)) => identity,
+            Ok(None) => {
+                return match begun.failing.get(path) {
+                    // It may be set aside.
+                    Some(failure) => What::Again(failure.clone()),
+                    None if begun.open.contains(path) => item(Outcome::Kept, Some(UNSETTLED.to_owned())),
+                    None if begun.quarantined.contains(path) => {
+                        item(Outcome::Kept, Some(SparedReason::Quarantined.as_str().to_owned()))
+                    }
+                    None => item(Outcome::AlreadyGone, None),
+                };
+            }
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ELOOP) => return stranger("a symbolic link stands there, or on the way to it"),
+                Some(libc::EXDEV) => return stranger("something else is mounted there"),
+                Some(libc::EINVAL | libc::ENOTDIR | libc::EISDIR) => return stranger("it is no regular file"),
+                // What cannot be opened may still be looked at: the door says why it fails, and it is tried again.
+                _ => match watch.dir.look(path) {
+                    Ok(Some(identity)) => identity,
+                    Ok(None) => return item(Outcome::AlreadyGone, None),
+                    Err(error) => return item(Outcome::Failed, Some(format!("it cannot be looked at: {error}"))),
+                },
+            },
+        };
+        match watch.policy.layout.recognise(path, seen.size) {
+            Some(found) => self.judge(index, task, path, &seen, found, begun),
+            None => stranger("its name does not fit the layout"),
+        }
+    }
+
+    /// What is to be done with a file that is there.
+    pub(super) fn judge(
+        &self,
+        index: usize,
+        task: &Task,
+        path: &RelPath,
+        seen: &FileIdentity,
+        found: Recognised,
+        begun: &Begun,
+    ) -> What {
+        let watch = &self.trees[index];
+        let stays = |why: &str| What::Done(kept(task.tree.clone(), path.clone(), seen.allocated, why.to_owned()));
+        if watch.protects(path) {
+            return stays(SparedReason::Protected.as_str());
+        }
+        let life = watch.live.of_stream(&StreamId::new(&found.stream));
+        let touched = [found.named, seen.modified_at()].into_iter().flatten().max().unwrap_or_default();
+        if found.kind == Kind::Unfinished
+            || begun.written.contains(&seen.inode)
+            || (watch.signless() && may_be_written(life, touched, watch.inventory().started, self.now()))
+        {
+            return stays(SparedReason::Live.as_str());
+        }
+        match begun.failing.get(path) {
+            Some(failure) if (failure.target.inode, failure.target.fingerprint) == (seen.inode, seen.fingerprint()) => {
+                return What::Again(failure.clone());
+            }
+            Some(_) | None => {}
+        }
+        if begun.open.contains(path) {
+            return stays(UNSETTLED);
+        }
+        What::Go(Target {
+            tree: task.tree.clone(),
+            path: path.clone(),
+            stream: found.stream,
+            bytes: seen.allocated,
+            inode: seen.inode,
+            fingerprint: seen.fingerprint(),
+            rule: RuleKind::Requested,
+            trigger: task.trigger,
+            reason: task.reason.clone(),
+        })
+    }
+}
