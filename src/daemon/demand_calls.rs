@@ -28,14 +28,6 @@ impl Hub {
         if policy.mode != Mode::Enforce {
             return Err(Objection::Observed(policy.tree.clone()).into());
         }
-        // One by one, segments would leave a list of what is gone, and what protects a day would not protect all of it.
-        if policy.layout.has_units() {
-            let message = format!(
-                "recordings of tree `{tree}` are whole days of HLS, which go by retention and under pressure; they cannot be asked for by their \
-                 paths or streams yet, so nothing was deleted"
-            );
-            return Err(Refusal::conflict("whole_days", message));
-        }
         Ok(policy)
     }
 
@@ -51,7 +43,8 @@ impl Hub {
         let total = match &mut demand.wanted {
             Wanted::Paths(paths) => {
                 *paths = distinct(policy, std::mem::take(paths), malformed)?;
-                paths.len()
+                // What goes as one is as many as its files, which only a look at it tells.
+                if policy.layout.has_units() { 0 } else { paths.len() as u64 }
             }
             Wanted::Stream(wanted) if !is_stream(wanted.stream.as_str()) => {
                 let message = format!(
@@ -95,7 +88,11 @@ fn distinct(policy: &TreePolicy, paths: Vec<RelPath>, malformed: Vec<String>) ->
     if strange.is_empty() && malformed.is_empty() {
         return Ok(paths);
     }
-    let named = strange.iter().map(|path| format!("`{path}`")).chain(malformed).collect::<Vec<_>>().join(", ");
+    let strange = strange.iter().map(|path| match policy.layout.unit_of(path) {
+        Some(unit) => format!("`{path}` (a part of `{unit}`, which goes as one: name that)"),
+        None => format!("`{path}`"),
+    });
+    let named = strange.chain(malformed).collect::<Vec<_>>().join(", ");
     let message = format!(
         "these are not recordings of tree `{}` with layout `{}`: {named}; nothing was deleted",
         policy.tree,

@@ -8,11 +8,12 @@ use super::remedies::kept;
 use super::volume::VolumeWorker;
 use crate::domain::deletion::{Cause, Failure, Outcome, RuleKind, Seq, SparedReason, Target, UNSETTLED};
 use crate::domain::layout::Recognised;
-use crate::domain::live::may_be_written;
-use crate::domain::names::StreamId;
+use crate::domain::live::{may_be_written, unit_may_be_written};
+use crate::domain::names::{StreamId, TreeId};
 use crate::domain::path::RelPath;
 use crate::domain::recording::{FileIdentity, Kind};
 use crate::domain::units::Bytes;
+use crate::system::list_unit;
 
 /// What is to be done with one file.
 pub(super) enum What {
@@ -20,6 +21,17 @@ pub(super) enum What {
     /// It fails already: that deletion is tried now.
     Again(Failure),
     Done(ItemDone),
+}
+
+/// What is to be done with a directory that goes as one.
+pub(super) enum WhatUnit {
+    /// It goes: so many files.
+    Go(Target, u64),
+    /// Some of it fails already: that is tried now.
+    Again(Vec<Failure>),
+    Done(ItemDone),
+    /// It ends too late to be among what was asked for.
+    TooLate,
 }
 
 /// What was begun with files of a tree before.
@@ -30,6 +42,9 @@ pub(super) struct Begun {
     /// Inodes of the files that may be being written, as the last scan saw them.
     written: HashSet<u64>,
 }
+
+const LINK: &str = "a symbolic link stands there, or on the way to it";
+const MOUNT: &str = "something else is mounted there";
 
 impl VolumeWorker {
     /// What was begun before with those of a tree that have their turn, by their names.
@@ -57,12 +72,8 @@ impl VolumeWorker {
     /// What is to be done with a path that was named.
     pub(super) fn look_at(&self, index: usize, task: &Task, path: &RelPath, begun: &Begun) -> What {
         let watch = &self.trees[index];
-        let item = |outcome, detail: Option<String>| {
-            let (tree, path) = (task.tree.clone(), path.clone());
-            let cause = (outcome == Outcome::Failed).then_some(Cause::Unknown);
-            What::Done(ItemDone { tree, path, bytes: Bytes::ZERO, outcome, cause, detail })
-        };
-        let stranger = |what: &str| item(Outcome::Kept, Some(format!("it is no recording of this tree: {what}")));
+        let item = |outcome, detail: Option<String>| What::Done(item(task, path, outcome, detail));
+        let stranger = |what: &str| What::Done(stranger(task, path, what));
         let seen = match watch.dir.open(path).and_then(|file| file.map(|file| file.identity()).transpose()) {
             Ok(Some(identity)) => identity,
             Ok(None) => {
@@ -77,8 +88,8 @@ impl VolumeWorker {
                 };
             }
             Err(error) => match error.raw_os_error() {
-                Some(libc::ELOOP) => return stranger("a symbolic link stands there, or on the way to it"),
-                Some(libc::EXDEV) => return stranger("something else is mounted there"),
+                Some(libc::ELOOP) => return stranger(LINK),
+                Some(libc::EXDEV) => return stranger(MOUNT),
                 Some(libc::EINVAL | libc::ENOTDIR | libc::EISDIR) => return stranger("it is no regular file"),
                 // What cannot be opened may still be looked at: the door says why it fails, and it is tried again.
                 _ => match watch.dir.look(path) {
@@ -138,4 +149,90 @@ impl VolumeWorker {
             reason: task.reason.clone(),
         })
     }
+
+    /// What is to be done with a path that is, or should be, a directory that goes as one.
+    pub(super) fn look_at_unit(&self, index: usize, task: &Task, path: &RelPath) -> WhatUnit {
+        let watch = &self.trees[index];
+        let (layout, dir) = (&watch.policy.layout, watch.dir.as_ref());
+        let done = |outcome, detail: Option<String>| WhatUnit::Done(item(task, path, outcome, detail));
+        let stranger = |what: &str| WhatUnit::Done(stranger(task, path, what));
+        let Some(stream) = layout.stream_of_unit(path) else { return stranger("it is no day of a stream") };
+        let failing = self.failing_within(&task.tree, path);
+        if !failing.is_empty() {
+            return WhatUnit::Again(failing);
+        }
+        let now = self.now();
+        let seen = dir.look(path).and_then(|identity| {
+            let listing = identity.map(|_| list_unit(dir, layout, path, now, &mut |_, _, _| ())).transpose()?;
+            Ok(identity.zip(listing))
+        });
+        let (identity, sum) = match seen {
+            Ok(Some((identity, listing))) => (identity, listing.sum),
+            Ok(None) => return done(Outcome::AlreadyGone, None),
+            Err(error) => {
+                return match error.raw_os_error() {
+                    Some(libc::ENOENT) => done(Outcome::AlreadyGone, None),
+                    Some(libc::ELOOP) => stranger(LINK),
+                    Some(libc::EXDEV) => stranger(MOUNT),
+                    Some(libc::ENOTDIR) => stranger("it is no directory"),
+                    _ => done(Outcome::Failed, Some(format!("it cannot be looked at whole: {error}"))),
+                };
+            }
+        };
+        let stays =
+            |why: &str| WhatUnit::Done(kept(task.tree.clone(), path.clone(), sum.segments.bytes, why.to_owned()));
+        let last = sum.named().max(sum.modified());
+        if task.before().is_some_and(|before| last.is_some_and(|last| last >= before)) {
+            return WhatUnit::TooLate;
+        }
+        if sum.partial {
+            return stays("something else is mounted in it");
+        }
+        if watch.protects(path) {
+            return stays(SparedReason::Protected.as_str());
+        }
+        let written = watch.written().contains(&identity.inode);
+        let touched = last.unwrap_or_default();
+        let recorder = watch.live.recorder(&StreamId::new(&stream), touched);
+        if written || unit_may_be_written(recorder, touched, watch.inventory().started, now) {
+            return stays(SparedReason::Live.as_str());
+        }
+        match (sum.segments.files, last) {
+            // What lies there is empty: nobody knows whether it is being begun.
+            (0, Some(_)) => stays("no file in it is finished"),
+            (0, None) => done(Outcome::AlreadyGone, None),
+            (files, _) => WhatUnit::Go(
+                Target {
+                    tree: task.tree.clone(),
+                    path: path.clone(),
+                    stream,
+                    bytes: sum.segments.bytes,
+                    inode: identity.inode,
+                    fingerprint: sum.fingerprint(),
+                    rule: RuleKind::Requested,
+                    trigger: task.trigger,
+                    reason: task.reason.clone(),
+                },
+                files,
+            ),
+        }
+    }
+
+    /// Deletions within a directory that failed and are tried again.
+    fn failing_within(&self, tree: &TreeId, dir: &RelPath) -> Vec<Failure> {
+        self.journal().with_history(|history| {
+            let named = |failure: &&Failure| !history.quarantined.contains_key(&Seq(failure.id));
+            let within = |failure: &&Failure| failure.target.tree == *tree && failure.target.path.lies_in(dir);
+            history.failures.values().filter(within).filter(named).cloned().collect()
+        })
+    }
+}
+
+fn item(task: &Task, path: &RelPath, outcome: Outcome, detail: Option<String>) -> ItemDone {
+    let cause = (outcome == Outcome::Failed).then_some(Cause::Unknown);
+    ItemDone { tree: task.tree.clone(), path: path.clone(), bytes: Bytes::ZERO, outcome, cause, detail }
+}
+
+fn stranger(task: &Task, path: &RelPath, what: &str) -> ItemDone {
+    item(task, path, Outcome::Kept, Some(format!("it is no recording of this tree: {what}")))
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::domain::deletion::Trigger;
+use crate::domain::deletion::{Target, Trigger};
 use crate::domain::demand::{Demand, Wanted};
 use crate::domain::layout::Layout;
 use crate::domain::names::TreeId;
 use crate::domain::path::RelPath;
-use crate::domain::units::Bytes;
+use crate::domain::recording::Tally;
+use crate::domain::units::{Bytes, Timestamp};
 use crate::reclaim::Run;
 use crate::scan::{OfStreamFound, StreamWalk};
 use crate::server::records::Problem;
@@ -25,6 +26,10 @@ pub(super) struct Task {
     pub(super) words: String,
     pub(super) reason: String,
     rest: Rest,
+    /// It was asked for where recordings are directories.
+    pub(super) of_units: bool,
+    /// What was begun of them and is not through.
+    pub(super) unit: Option<Unit>,
     /// It has no turn before this, by the clock that does not jump.
     pub(super) rests_until: Duration,
     /// A person ended it; `None` before it began.
@@ -38,6 +43,19 @@ pub(super) struct Task {
 enum Rest {
     Paths(VecDeque<RelPath>),
     Stream(StreamWalk),
+}
+
+/// A directory that goes as one and was begun, over as many turns as it has batches.
+pub(super) struct Unit {
+    pub(super) target: Target,
+    /// As it was chosen, for when it is to be looked at again.
+    pub(super) chosen: Chosen,
+    /// What the job was told of, and nothing became of yet.
+    pub(super) ahead: Tally,
+    /// The last scan saw all its files as they are.
+    pub(super) sighted: bool,
+    /// Something of it was not begun, so that it is to be looked at again.
+    pub(super) again: bool,
 }
 
 /// What has its turn now.
@@ -73,6 +91,8 @@ impl Task {
             words,
             reason,
             rest,
+            of_units: layout.has_units(),
+            unit: None,
             rests_until: Duration::ZERO,
             cancelled: None,
             run: None,
@@ -112,20 +132,30 @@ impl Task {
         }
     }
 
-    /// All of it was begun.
+    /// All of it was begun, and is through.
     pub(super) fn through(&self) -> bool {
-        match &self.rest {
+        let none_left = match &self.rest {
             Rest::Paths(paths) => paths.is_empty(),
             Rest::Stream(walk) => walk.over(),
+        };
+        none_left && self.unit.is_none()
+    }
+
+    /// Only what ended before this is meant.
+    pub(super) fn before(&self) -> Option<Timestamp> {
+        match &self.rest {
+            Rest::Paths(_) => None,
+            Rest::Stream(walk) => walk.before(),
         }
     }
 
     /// How many are left, as far as that is known.
     pub(super) fn left(&self) -> u64 {
-        match &self.rest {
+        let rest = match &self.rest {
             Rest::Paths(paths) => paths.len() as u64,
             Rest::Stream(_) => 0,
-        }
+        };
+        rest + u64::from(self.unit.is_some())
     }
 
     /// Why not all that was asked for could be looked at.

@@ -27,9 +27,10 @@ use crate::domain::journal::Intent;
 use crate::domain::layout::Layout;
 use crate::domain::names::TreeId;
 use crate::domain::path::RelPath;
+use crate::domain::recording::Tally;
 use crate::domain::retention::Mode;
 use crate::domain::volume::Unusable;
-use crate::reclaim::Settled;
+use crate::reclaim::{Settled, Stop};
 use crate::server::records::Problem;
 use crate::store::JournalError;
 use crate::system::Clock;
@@ -163,6 +164,10 @@ impl VolumeWorker {
             return refused("blind", "the tree cannot be trusted now, so nothing in it is touched");
         }
         let watch = &self.trees[index];
+        // Where a file in use bears no sign of it, what the last scan saw being written counts too.
+        if watch.signless() && !watch.scanned() {
+            return Ok(Ready::Soon);
+        }
         let known = watch.favourites_of.is_some() && self.catalogues.favourites_known(tree);
         // Which streams are live is waited for, as long as it may come; leases tell what is open without it.
         let asking = self.engine.clock.boottime().saturating_sub(self.began) < ASKING;
@@ -199,8 +204,29 @@ impl VolumeWorker {
         }
         let cancelled = task.cancelled.clone().unwrap_or_default();
         let stop = || desk.asked() || cancelled.load(Ordering::Relaxed);
+        let policy = self.trees[index].policy.clone();
+        if task.of_units != policy.layout.has_units() {
+            let text = "the tree's layout is another since it was asked for: what that means now, nobody said";
+            return Ok(Next::Over(Relief { reclaimed: task.reclaimed, ..Relief::refused("changed", text) }));
+        }
+        if task.of_units {
+            self.batch_of_unit(desk, task, index, &stop)?;
+        } else {
+            self.batch_of_files(desk, task, index, &stop)?;
+        }
+        Ok(self.after_turn(task, &cancelled))
+    }
+
+    /// The next batch of a demand in a tree whose recordings are files.
+    fn batch_of_files(
+        &mut self,
+        desk: &Desk,
+        task: &mut Task,
+        index: usize,
+        stop: Stop<'_>,
+    ) -> Result<(), JournalError> {
         let (dir, policy) = (self.trees[index].dir.clone(), self.trees[index].policy.clone());
-        let chosen = task.choose(dir.as_ref(), &policy.layout, self.engine.cleanup.batch_files.max(1), &stop);
+        let chosen = task.choose(dir.as_ref(), &policy.layout, self.engine.cleanup.batch_files.max(1), stop);
         let begun = self.begun(index, &chosen);
         let (mut targets, mut again, mut done) = (Vec::new(), Vec::new(), Vec::new());
         let mut put = |what| match what {
@@ -217,25 +243,24 @@ impl VolumeWorker {
             }),
         }
         let bytes = targets.iter().map(|target| target.bytes).chain(again.iter().map(|one| one.target.bytes)).sum();
-        let mut settled = self.carry_batch(task, targets, &stop)?;
-        settled.extend(self.try_again(task, again, &stop)?);
-        // What was not begun is as it was before this turn.
-        settled.retain(|one| one.attempt != Attempt::Kept { why: NOT_BEGUN.to_owned() });
+        let mut settled = self.carry_batch(task, targets, stop)?;
+        settled.extend(self.try_again(task, again, stop)?);
+        begun_with(&mut settled);
         let through: HashSet<&RelPath> =
             settled.iter().map(|one| &one.intent.target.path).chain(done.iter().map(|one| &one.path)).collect();
-        let count = match &chosen {
+        let files = match &chosen {
             Chosen::Paths(_) => 0,
-            Chosen::Files(files) => files.iter().filter(|file| through.contains(&file.path)).count(),
+            Chosen::Files(files) => files.iter().filter(|file| through.contains(&file.path)).count() as u64,
         };
         task.put_back(chosen, &|path| through.contains(path));
         done.iter().for_each(|item| self.emit(unbegun(task, &policy.layout, item)));
         desk.hub.with_jobs(|jobs| {
-            jobs.expand(task.job, count, bytes);
+            jobs.expand(task.job, Tally { files, bytes });
             done.into_iter().for_each(|item| jobs.item(task.job, item));
             jobs.reclaimed(task.job, task.reclaimed);
         });
         desk.hub.settled(task.job, settled);
-        Ok(self.after_turn(task, &cancelled))
+        Ok(())
     }
 
     /// The job begins, unless it was cancelled meanwhile.
@@ -271,13 +296,13 @@ impl VolumeWorker {
     }
 
     /// Carries a batch out, as a part of the demand's run.
-    fn carry_batch(
+    pub(super) fn carry_batch(
         &mut self,
         task: &mut Task,
         targets: Vec<Target>,
-        stop: &dyn Fn() -> bool,
+        stop: Stop<'_>,
     ) -> Result<Vec<Settled>, JournalError> {
-        if targets.is_empty() {
+        if targets.is_empty() && task.unit.is_none() {
             return Ok(Vec::new());
         }
         let mut run = match task.run.take() {
@@ -289,7 +314,12 @@ impl VolumeWorker {
                 self.engine.begin(order)?
             }
         };
-        let carried = self.carry_some(&mut run, targets, &|| false, stop);
+        let mut trees = self.handles_for(targets.iter());
+        let sighted = task.unit.as_ref().filter(|unit| unit.sighted);
+        if let (Some(unit), Some(tree)) = (sighted, trees.get_mut(&task.tree)) {
+            tree.sighted_units.insert(unit.target.path.clone());
+        }
+        let carried = self.carry_some(&mut run, targets, &trees, &|| task.unit.is_some(), stop);
         let settled = run.take_settled();
         if let Err(unusable @ (Unusable::Replaced { .. } | Unusable::TimedOut(_))) = &run.report().reading {
             self.reading = Err(unusable.clone());
@@ -302,11 +332,11 @@ impl VolumeWorker {
     }
 
     /// Tries deletions again that failed before; what is hindered as before counts as one more try.
-    fn try_again(
+    pub(super) fn try_again(
         &mut self,
         task: &Task,
         failures: Vec<Failure>,
-        stop: &dyn Fn() -> bool,
+        stop: Stop<'_>,
     ) -> Result<Vec<Settled>, JournalError> {
         if failures.is_empty() {
             return Ok(Vec::new());
@@ -323,8 +353,15 @@ impl VolumeWorker {
     }
 }
 
+/// Leaves out what was not begun, which is as it was before; `false` if there was any.
+pub(super) fn begun_with(settled: &mut Vec<Settled>) -> bool {
+    let given = settled.len();
+    settled.retain(|one| one.attempt != Attempt::Kept { why: NOT_BEGUN.to_owned() });
+    settled.len() == given
+}
+
 /// What everybody is told of something that nothing was begun with: it is gone, or stays.
-fn unbegun(task: &Task, layout: &Layout, item: &ItemDone) -> Event {
+pub(super) fn unbegun(task: &Task, layout: &Layout, item: &ItemDone) -> Event {
     let detail = || item.detail.clone().unwrap_or_default();
     let attempt = match item.outcome {
         Outcome::Verified | Outcome::AlreadyGone => Attempt::AlreadyGone,
@@ -336,7 +373,7 @@ fn unbegun(task: &Task, layout: &Layout, item: &ItemDone) -> Event {
     let target = Target {
         tree: item.tree.clone(),
         path: item.path.clone(),
-        stream: layout.recognise(&item.path, 1).map(|found| found.stream).unwrap_or_default(),
+        stream: layout.stream_of(&item.path).unwrap_or_default(),
         bytes: item.bytes,
         inode: 0,
         fingerprint: 0,

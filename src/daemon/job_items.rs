@@ -5,6 +5,7 @@ use crate::domain::deletion::{Attempt, Cause, Outcome, RuleKind, SparedReason};
 use crate::domain::history::History;
 use crate::domain::names::TreeId;
 use crate::domain::path::RelPath;
+use crate::domain::recording::Tally;
 use crate::domain::units::Bytes;
 use crate::reclaim::Settled;
 use crate::server::records::JobItem;
@@ -53,9 +54,14 @@ pub(super) struct Tracked {
 }
 
 impl Tracked {
-    pub(super) fn expand(&mut self, items: usize, bytes: Bytes) {
-        self.total = self.total.saturating_add(items as u64);
-        self.expected = self.expected.saturating_add(bytes);
+    pub(super) fn expand(&mut self, more: Tally) {
+        self.total = self.total.saturating_add(more.files);
+        self.expected = self.expected.saturating_add(more.bytes);
+    }
+
+    pub(super) fn retract(&mut self, less: Tally) {
+        self.total = self.total.saturating_sub(less.files);
+        self.expected = self.expected.saturating_sub(less.bytes);
     }
 
     /// Something came to its end that is no deletion; gives how it is shown.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use super::job_items::{ItemDone, Tracked};
 use crate::domain::deletion::{Attempt, Outcome, RuleKind, Target, Trigger};
 use crate::domain::history::History;
+use crate::domain::recording::Tally;
 use crate::domain::remedy::RemedyKind;
 use crate::domain::units::{Bytes, Timestamp};
 use crate::notify::Callback;
@@ -96,9 +97,9 @@ impl Jobs {
     }
 
     /// A job for a deletion of so many recordings, as far as that is known. Its states are told to `callback`.
-    pub(super) fn add_demand(&mut self, id: u64, total: usize, trigger: Trigger, callback: Option<Arc<Callback>>) {
+    pub(super) fn add_demand(&mut self, id: u64, files: u64, trigger: Trigger, callback: Option<Arc<Callback>>) {
         let mut tracked = Tracked::default();
-        tracked.expand(total, Bytes::ZERO);
+        tracked.expand(Tally { files, bytes: Bytes::ZERO });
         self.enter(id, Work::Tracked(DELETION, tracked), trigger == Trigger::Gateway);
         if let Some(record) = self.0.get_mut(&id) {
             record.callback = callback;
@@ -219,9 +220,16 @@ impl Jobs {
     }
 
     /// A remedy is about these too. May be called again and again, for some at a time; they are counted, and not kept.
-    pub(super) fn expand(&mut self, id: u64, items: usize, expected: Bytes) {
+    pub(super) fn expand(&mut self, id: u64, more: Tally) {
         if let Some(tracked) = self.tracked(id) {
-            tracked.expand(items, expected);
+            tracked.expand(more);
+        }
+    }
+
+    /// It is not about these after all.
+    pub(super) fn retract(&mut self, id: u64, less: Tally) {
+        if let Some(tracked) = self.tracked(id) {
+            tracked.retract(less);
         }
     }
 

@@ -66,7 +66,7 @@ fn numbers(jobs: &Jobs, history: &History) -> [u64; 5] {
 }
 
 fn expanded(jobs: &mut Jobs, items: usize) {
-    jobs.expand(1, items, Bytes(10 * items as u64));
+    jobs.expand(1, Tally { files: items as u64, bytes: Bytes(10 * items as u64) });
 }
 
 #[test]

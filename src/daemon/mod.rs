@@ -8,6 +8,7 @@ mod catalogues;
 mod demand_calls;
 mod demand_look;
 mod demand_task;
+mod demand_units;
 mod demands;
 mod foreign;
 mod gateway;

@@ -115,7 +115,9 @@ impl VolumeWorker {
                 }
                 let reclaimed = Cell::new(Bytes::ZERO);
                 let tell = |change| match change {
-                    Change::Chosen(count, bytes) => hub.with_jobs(|jobs| jobs.expand(job, count, bytes)),
+                    Change::Chosen(count, bytes) => {
+                        hub.with_jobs(|jobs| jobs.expand(job, Tally { files: count as u64, bytes }))
+                    }
                     Change::Kept(tree, path, bytes, why) => {
                         hub.with_jobs(|jobs| jobs.item(job, kept(tree, path, bytes, why)));
                     }
@@ -425,7 +427,7 @@ impl VolumeWorker {
             wanted.map(|(seq, aside)| (seq, aside.target.path.clone(), aside.target.bytes)).collect()
         });
         let job = wish.run;
-        hub.with_jobs(|jobs| jobs.expand(job, chosen.len(), Bytes::ZERO));
+        hub.with_jobs(|jobs| jobs.expand(job, Tally { files: chosen.len() as u64, bytes: Bytes::ZERO }));
         let paths: HashMap<Seq, (RelPath, Bytes)> =
             chosen.into_iter().map(|(seq, path, bytes)| (seq, (path, bytes))).collect();
         let mut which: Vec<Seq> = paths.keys().copied().collect();

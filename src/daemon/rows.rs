@@ -20,6 +20,7 @@ use crate::domain::journal::{Entry, GUARD, NoteKind};
 use crate::domain::names::TreeId;
 use crate::domain::orphan::{Missing, Orphan};
 use crate::domain::path::RelPath;
+use crate::domain::recording::Tally;
 use crate::domain::remedy::{Remedy, RemedyKind, Which};
 use crate::domain::retention::Mode;
 use crate::domain::units::{Bytes, Timestamp};
@@ -310,7 +311,7 @@ impl Hand<'_> {
 
     fn expand(&self, work: &Work<'_>, items: usize) {
         if let Some(job) = work.job {
-            self.hub.with_jobs(|jobs| jobs.expand(job, items, Bytes::ZERO));
+            self.hub.with_jobs(|jobs| jobs.expand(job, Tally { files: items as u64, bytes: Bytes::ZERO }));
         }
     }
 

@@ -12,7 +12,7 @@ use crate::domain::plan::Plan;
 use crate::domain::status::{PlanBasis, RunSummary, Stall};
 use crate::domain::units::Bytes;
 use crate::domain::volume::Unusable;
-use crate::reclaim::{Order, Run, RunReport, Settled, Stop};
+use crate::reclaim::{Order, Run, RunReport, Settled, Stop, Trees};
 use crate::store::JournalError;
 
 /// Who wants a plan carried out, and how.
@@ -153,7 +153,8 @@ impl VolumeWorker {
         let mut seen = 0;
         let mut progress = false;
         loop {
-            self.carry_some(&mut run, std::mem::take(&mut more), &give_way, stop)?;
+            let trees = self.handles_for(more.iter());
+            self.carry_some(&mut run, std::mem::take(&mut more), &trees, &give_way, stop)?;
             let settled = &run.report().settled[seen..];
             seen += settled.len();
             self.note_settled(settled);
@@ -187,10 +188,10 @@ impl VolumeWorker {
         &mut self,
         run: &mut Run,
         more: Vec<Target>,
+        trees: &Trees,
         give_way: &dyn Fn() -> bool,
         stop: Stop<'_>,
     ) -> Result<(), JournalError> {
-        let trees = self.handles_for(more.iter());
         let machine = self.machine.clone();
         let watched: Vec<_> = trees.values().map(|tree| tree.dir.clone()).collect();
         let prober = &mut self.prober;
@@ -201,7 +202,7 @@ impl VolumeWorker {
             Ok(reading)
         };
         let busy = || machine.busy();
-        self.engine.carry_on(run, more, &trees, &mut probe, (&busy, give_way), stop)
+        self.engine.carry_on(run, more, trees, &mut probe, (&busy, give_way), stop)
     }
 
     fn after_run(&mut self, report: &RunReport, began: Duration) {

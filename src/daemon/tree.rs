@@ -561,6 +561,7 @@ impl TreeWatch {
             leases: traits.leases,
             without_lease,
             sighted: HashSet::new(),
+            sighted_units: std::collections::BTreeSet::new(),
             beside: self.inventory.passed_over.beside.clone(),
             favourites: self.favourites.clone(),
         }

@@ -55,6 +55,13 @@ impl OfStream {
         self.before.is_none_or(|before| recorded < before)
             && self.period.is_none_or(|day| layout.day_of(path, recorded) == Some(day))
     }
+
+    /// Whether it can be about a directory that is one recording. Whether that ends before [`OfStream::before`], only its files tell.
+    #[must_use]
+    pub fn takes_unit(&self, layout: &Layout, unit: &RelPath) -> bool {
+        layout.stream_of_unit(unit).is_some_and(|stream| stream == self.stream.as_str())
+            && self.period.is_none_or(|day| layout.date_of(unit) == Some(day))
+    }
 }
 
 impl Wanted {
@@ -87,6 +94,9 @@ pub fn strangers(layout: &Layout, paths: &[RelPath]) -> Vec<RelPath> {
     // What a directory's path says is read once for all of its files.
     let mut folders: HashMap<Option<RelPath>, Folder<'_>> = HashMap::new();
     let mut strange = |path: &&RelPath| {
+        if layout.has_units() {
+            return !layout.is_unit(path);
+        }
         let (dir, name) = path.split();
         folders.entry(dir).or_insert_with_key(|dir| layout.folder(dir.as_ref())).read(name, 1).is_none()
     };
@@ -135,6 +145,22 @@ mod tests {
             ("live/cam/2026-11-23/2026-11-22-12-21-41-0.mp4", false),
             (".storage-guard/12", false),
             ("2026-11-22/2026-11-22-12-21-41-0.mp4", false),
+        ] {
+            assert_eq!(strangers(&layout, &[path(text)]).is_empty(), fits, "{text}");
+        }
+    }
+
+    #[test]
+    fn of_a_day_that_goes_whole_no_part_is_a_recording() {
+        let layout = layout("hls");
+        for (text, fits) in [
+            ("live/cam/2026-11-22", true),
+            ("live/cam/2026-11-22/12", false),
+            ("live/cam/2026-11-22/12/21-41_7.ts", false),
+            ("live/cam/2026-11-22/hls.m3u8", false),
+            ("live/cam/hls.m3u8", false),
+            ("live/cam", false),
+            ("live/cam/2026-02-30", false),
         ] {
             assert_eq!(strangers(&layout, &[path(text)]).is_empty(), fits, "{text}");
         }

@@ -321,6 +321,13 @@ pub fn may_be_written(life: Option<&Life>, touched: Timestamp, scanned: Timestam
     life.is_some() && touched >= scanned.min(now.minus(LATELY))
 }
 
+/// The same of a directory of segments, where no file bears a sign of being written: it was changed lately, and nobody who would know says
+/// that its recording has ended.
+#[must_use]
+pub fn unit_may_be_written(recorder: Recorder, touched: Timestamp, scanned: Timestamp, now: Timestamp) -> bool {
+    recorder != Recorder::Ceased && touched >= scanned.min(now.minus(LATELY))
+}
+
 /// Which files of a tree were changed between two scans: they bear no other sign that somebody writes them.
 #[must_use]
 pub fn grown(before: &Inventory, now: &Inventory) -> HashSet<FileIndex> {

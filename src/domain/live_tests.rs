@@ -242,3 +242,22 @@ fn what_is_asked_for_may_be_written_if_its_stream_is_live_and_it_is_new() {
     check("live/cam", 3601, 3600, false);
     check("live/other", 10, 60, false);
 }
+
+#[test]
+fn a_day_of_segments_that_was_written_a_moment_ago_is_left_alone_until_somebody_says_that_it_has_ended() {
+    let check = |recorder, ago, scanned, expected| {
+        assert_eq!(
+            unit_may_be_written(recorder, at(ago), at(scanned), at(0)),
+            expected,
+            "{recorder:?} {ago} {scanned}"
+        );
+    };
+    for recorder in [Recorder::Records, Recorder::Unknown] {
+        check(recorder, 60, 30, true);
+        check(recorder, 600, 30, true);
+        check(recorder, 601, 30, false);
+        // What came since a scan that is long ago, that scan does not know.
+        check(recorder, 1000, 2000, true);
+    }
+    check(Recorder::Ceased, 1, 30, false);
+}

@@ -12,78 +12,28 @@
 //! A crash between 1 and 6 leaves intents without an outcome, which `settle` takes up. So do a failure after which nobody knows where
 //! the file stands, and an answer that is lost with the process that works the tree: an outcome on record would make it forgotten.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::brake::Brake;
+use super::handle::{TreeHandle, Trees};
 use super::unit::{self, Unit};
 use super::{proof, prune, quarantine};
 use crate::domain::backoff;
-use crate::domain::deletion::{
-    Attempt, Cause, Failure, NOT_BEGUN, OBSERVED, REFUSED, RuleKind, Seq, Target, UNSETTLED,
-};
+use crate::domain::deletion::{Attempt, Cause, Failure, NOT_BEGUN, REFUSED, RuleKind, Seq, Target, UNSETTLED};
 use crate::domain::event::Event;
 use crate::domain::history::History;
 use crate::domain::journal::{Entry, GUARD, Intent, NoteKind};
 use crate::domain::names::TreeId;
 use crate::domain::path::RelPath;
-use crate::domain::path_set::PathSet;
 use crate::domain::recording::FileIdentity;
-use crate::domain::retention::{Mode, TreePolicy};
 use crate::domain::settings::Cleanup;
 use crate::domain::units::Bytes;
 use crate::store::{Journal, JournalError};
 use crate::system::door::{self, Checked, DoorRules, classify, ready, unlink, verify};
 use crate::system::{Aside, BESIDE, Clock, Holders, WritableDir};
-
-/// A tree, as a deletion needs it.
-#[derive(Clone)]
-pub struct TreeHandle {
-    /// Its handle.
-    pub dir: Arc<dyn WritableDir>,
-    /// Its rules, as they are now.
-    pub policy: Arc<TreePolicy>,
-    /// Its files may share blocks.
-    pub may_share: bool,
-    /// Leases are believed here: the filesystem is local.
-    pub leases: bool,
-    /// Where no lease is to be had, or is believed, time and two unchanged sightings stand in, and both are there.
-    pub without_lease: bool,
-    /// Of what was asked for by name, the files, by inode and fingerprint, that the last scan saw as they are: only for these was there a
-    /// sighting before that of the request, so that time may stand in for a lease.
-    pub sighted: HashSet<(u64, u64)>,
-    /// What the last scan found set aside beside itself.
-    pub beside: Vec<RelPath>,
-    /// What its platforms protect.
-    pub favourites: Arc<PathSet>,
-}
-
-impl TreeHandle {
-    pub(super) fn rules(&self, target: &Target) -> DoorRules {
-        // All else was chosen from a scan.
-        let asked = target.rule == RuleKind::Requested;
-        DoorRules {
-            when_open: self.policy.when_open,
-            leases: self.leases,
-            without_lease: self.without_lease && (!asked || self.sighted.contains(&(target.inode, target.fingerprint))),
-            may_share: self.may_share,
-            name_is_record: false,
-        }
-    }
-
-    /// Why today's policy spares a path, if it does.
-    pub(super) fn spares(&self, path: &RelPath) -> Option<&'static str> {
-        if self.policy.mode != Mode::Enforce {
-            return Some(OBSERVED);
-        }
-        self.policy.protects(path, &self.favourites).then_some("protected")
-    }
-}
-
-/// Trees by name.
-pub type Trees = BTreeMap<TreeId, TreeHandle>;
 
 /// Whether to begin nothing more.
 pub type Stop<'a> = &'a dyn Fn() -> bool;

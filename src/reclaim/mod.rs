@@ -2,6 +2,7 @@
 
 mod batch;
 mod brake;
+mod handle;
 mod orphans;
 mod proof;
 mod prune;
@@ -10,8 +11,9 @@ mod run;
 mod settle;
 mod unit;
 
-pub use batch::{Engine, Settled, Stop, TreeHandle, Trees};
+pub use batch::{Engine, Settled, Stop};
 pub use brake::Brake;
+pub use handle::{TreeHandle, Trees};
 pub use orphans::OrphanWish;
 pub use quarantine::{Expiries, WayBack};
 pub use run::{LAG, Order, Run, RunReport};

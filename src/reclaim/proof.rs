@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::batch::{Expiring, Settled, Trees, begun, set_aside};
+use super::batch::{Expiring, Settled, begun, set_aside};
+use super::handle::Trees;
 use super::quarantine;
 use crate::domain::deletion::{Attempt, Cause, Seq};
 use crate::system::door::classify;

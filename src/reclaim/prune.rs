@@ -2,7 +2,7 @@
 
 use jiff::tz::TimeZone;
 
-use super::batch::TreeHandle;
+use super::handle::TreeHandle;
 use crate::domain::path::RelPath;
 use crate::domain::units::Timestamp;
 

@@ -12,7 +12,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use super::batch::{Engine, TreeHandle, Trees};
+use super::batch::Engine;
+use super::handle::{TreeHandle, Trees};
 use crate::domain::deletion::{Attempt, RuleKind, Seq, Target};
 use crate::domain::event::Event;
 use crate::domain::history::{History, Quarantined};

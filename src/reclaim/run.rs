@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::batch::{Engine, Settled, Stop, Trees, breaks, broken, is_unit};
+use super::batch::{Engine, Settled, Stop, breaks, broken, is_unit};
+use super::handle::Trees;
 use super::unit::{Next, Unit};
 use crate::domain::deletion::{Attempt, RuleKind, RunResult, Seq, Target};
 use crate::domain::ending::Ending;
@@ -117,6 +118,12 @@ impl Run {
         matches!(self.report.why, Ending::Unbegun | Ending::Asked)
     }
 
+    /// A directory that goes whole was begun, and is not through: [`Engine::carry_on`] goes on with it.
+    #[must_use]
+    pub fn within_unit(&self) -> bool {
+        self.line.unit.is_some()
+    }
+
     /// Takes what became of the targets that were begun since the last time, so that it is not held until the end.
     pub fn take_settled(&mut self) -> Vec<Settled> {
         std::mem::take(&mut self.report.settled)
@@ -182,7 +189,8 @@ impl Engine {
     /// # Errors
     /// If the journal cannot be written.
     pub fn end(&self, run: Run) -> Result<RunReport, JournalError> {
-        let Run { order, began, report, .. } = run;
+        let Run { order, mut line, began, report, .. } = run;
+        self.leave(&mut line);
         let text = format!("{}: {}", report.result, report.why);
         self.note(&order, NoteKind::RunEnded, report.reclaimed, text)?;
         (self.events)(Event::RunEnded {
@@ -317,16 +325,20 @@ impl Engine {
             }
         };
         (run.report.result, run.report.why) = (result, why);
-        // What is left of it is chosen anew.
-        if let Some(unit) = std::mem::take(&mut run.line).unit {
+        self.leave(&mut run.line);
+        Ok(())
+    }
+
+    /// Nothing more of what was chosen is begun; everybody is told of a unit that is gone in part.
+    fn leave(&self, line: &mut Line) {
+        if let Some(unit) = std::mem::take(line).unit {
             let (target, (gone, files)) = (unit.target(), unit.progress());
             let text = format!(
-                "tree `{}`: the run ended within `{}`: {gone} of its {files} files are gone, and the rest is planned anew",
+                "tree `{}`: the run ended within `{}`: {gone} of its {files} files are gone, and the rest stays until it is chosen again",
                 target.tree, target.path
             );
             (self.events)(Event::Remark { text, urgent: false });
         }
-        Ok(())
     }
 
     /// The pause between batches, and while the disk is busy.

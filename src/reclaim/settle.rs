@@ -14,7 +14,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 
-use super::batch::{Engine, Settled, TreeHandle, Trees, is_unit};
+use super::batch::{Engine, Settled, is_unit};
+use super::handle::{TreeHandle, Trees};
 use super::quarantine::{Standing, find, places, returned, stands};
 use crate::domain::deletion::{Attempt, NOT_BEGUN, RuleKind, Seq, Target};
 use crate::domain::journal::{Entry, NoteKind, OpenIntent};
@@ -93,7 +94,7 @@ pub fn settle(engine: &Engine, trees: &Trees) -> Result<SettleReport, JournalErr
     Ok(report)
 }
 
-/// Units that were going when the guard ended: what is left of them is planned anew.
+/// Units that were going when the guard ended: what is left of them stays until it is chosen again.
 fn cut_off(trees: &Trees, settled: &[Settled], now: Timestamp) -> Vec<String> {
     let mut units = BTreeSet::new();
     for target in settled.iter().map(|one| &one.intent.target) {
@@ -105,7 +106,7 @@ fn cut_off(trees: &Trees, settled: &[Settled], now: Timestamp) -> Vec<String> {
         let left = list_unit(tree.dir.as_ref(), &tree.policy.layout, &unit, now, &mut |_, _, _| ()).ok()?;
         let files = left.sum.segments.files;
         let text = format!(
-            "tree `{name}`: the guard ended within `{unit}`: {files} of its files are left, and are planned anew"
+            "tree `{name}`: the guard ended within `{unit}`: {files} of its files are left, and stay until they are chosen again"
         );
         (files > 0).then_some(text)
     });

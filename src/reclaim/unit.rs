@@ -12,7 +12,8 @@
 use std::collections::VecDeque;
 use std::io;
 
-use super::batch::{Settled, TreeHandle};
+use super::batch::Settled;
+use super::handle::TreeHandle;
 use crate::domain::deletion::{Attempt, RuleKind, Target, UNSETTLED};
 use crate::domain::history::History;
 use crate::domain::layout::Companion;

@@ -20,7 +20,7 @@ const WINDOW: usize = 16_384;
 /// Name of the private folder at a tree's top.
 const PRIVATE: &[u8] = b".storage-guard";
 
-/// A file of the stream.
+/// A recording of the stream: a file, or a directory that goes as one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OfStreamFound {
     /// Where it is.
@@ -78,6 +78,24 @@ impl Ord for Named {
     }
 }
 
+/// The first names of a directory, in their order.
+struct Window {
+    names: BinaryHeap<Named>,
+    most: usize,
+    /// Others follow.
+    more: bool,
+}
+
+impl Window {
+    fn push(&mut self, name: Named) {
+        self.names.push(name);
+        if self.names.len() > self.most {
+            self.names.pop();
+            self.more = true;
+        }
+    }
+}
+
 impl StreamWalk {
     /// A walk that has not begun.
     #[must_use]
@@ -115,6 +133,12 @@ impl StreamWalk {
         self.found.is_empty() && self.here.is_none() && self.pending.is_empty()
     }
 
+    /// Only recordings before this are meant. Of what goes as one, whoever looks at its files can tell.
+    #[must_use]
+    pub fn before(&self) -> Option<Timestamp> {
+        self.wanted.before
+    }
+
     /// Places that could not be read, and the first of them in words.
     #[must_use]
     pub fn problems(&self) -> Option<(u64, &str)> {
@@ -137,15 +161,20 @@ impl StreamWalk {
         }
         let mut below: Vec<Vec<u8>> = Vec::new();
         let mut folder = layout.folder(here.dir.as_ref());
-        let mut names: BinaryHeap<Named> = BinaryHeap::new();
-        let mut more = false;
+        let mut names = Window { names: BinaryHeap::new(), most: self.window, more: false };
+        let new = |name: &[u8]| here.after.as_ref().is_none_or(|after| name > after.as_slice());
         let read = dir.read(here.dir.as_ref(), &mut |entry: DirEntry| match entry.kind {
-            EntryType::Directory if here.after.is_none() => {
-                if here.dir.is_some() || entry.name != PRIVATE {
+            EntryType::Directory => {
+                let unit = RelPath::within(here.dir.as_ref(), &entry.name).ok().filter(|path| layout.is_unit(path));
+                if let Some(unit) = unit {
+                    if new(&entry.name) && self.wanted.takes_unit(layout, &unit) {
+                        names.push(Named(entry.name, entry.identity, Kind::Recording, None));
+                    }
+                } else if here.after.is_none() && (here.dir.is_some() || entry.name != PRIVATE) {
                     below.push(entry.name);
                 }
             }
-            EntryType::File if here.after.as_ref().is_none_or(|after| entry.name > *after) => {
+            EntryType::File if new(&entry.name) => {
                 let Some(found) = folder.read(&entry.name, entry.identity.size) else { return };
                 if found.stream != self.wanted.stream.as_str() {
                     return;
@@ -153,16 +182,11 @@ impl StreamWalk {
                 let recorded = found.named.or_else(|| entry.identity.modified_at()).unwrap_or(Timestamp::default());
                 let (kind, named) = (found.kind, found.named);
                 let Ok(path) = RelPath::within(here.dir.as_ref(), &entry.name) else { return };
-                if !self.wanted.takes(layout, &path, recorded) {
-                    return;
-                }
-                names.push(Named(entry.name, entry.identity, kind, named));
-                if names.len() > self.window {
-                    names.pop();
-                    more = true;
+                if self.wanted.takes(layout, &path, recorded) {
+                    names.push(Named(entry.name, entry.identity, kind, named));
                 }
             }
-            EntryType::File | EntryType::Directory | EntryType::Mount | EntryType::Symlink | EntryType::Special => {}
+            EntryType::File | EntryType::Mount | EntryType::Symlink | EntryType::Special => {}
         });
         if let Err(error) = read {
             // It is not there, or not any more; or something else is mounted there by now.
@@ -177,6 +201,7 @@ impl StreamWalk {
             let children = below.iter().filter_map(|name| RelPath::within(here.dir.as_ref(), name).ok());
             self.pending.extend(children.map(|child| (Some(child), here.depth + 1)));
         }
+        let Window { names, more, .. } = names;
         let names = names.into_sorted_vec();
         let last = names.last().map(|named| named.0.clone());
         let file = |Named(name, identity, kind, named)| {
@@ -329,6 +354,35 @@ mod tests {
         let frigate = ["2026-11-22/12/cam/00.00.mp4", "2026-11-23/12/cam/00.00.mp4", "2026-11-22/12/door/00.00.mp4"];
         let found = check(&Files::of(&frigate), &layout("frigate"), wanted("cam", Some("2026-11-22")), 100, 100);
         assert_eq!(found, [frigate[0]]);
+    }
+
+    /// What lies in a day that goes whole is not handed out by itself, also where the day is not meant.
+    #[test]
+    fn a_day_that_is_one_recording_is_found_as_one() {
+        let paths = [
+            "live/cam/2026-11-21/10/00-00_1.ts",
+            "live/cam/2026-11-22/10/00-00_1.ts",
+            "live/cam/2026-11-22/hls.m3u8",
+            "live/cam/2026-11-23/10/00-00_1.ts",
+            "live/cam/hls.m3u8",
+            "live/cam/door/2026-11-22/10/00-00_1.ts",
+            "live/cam2/2026-11-22/10/00-00_1.ts",
+        ];
+        let found = |of: OfStream, window: usize| {
+            let (files, layout) = (Files::of(&paths), layout("hls"));
+            let mut walk = StreamWalk { window, ..StreamWalk::new(of, &layout) };
+            let mut out = Vec::new();
+            while !walk.over() {
+                out.extend(walk.next(&files, &layout, 2, &|| false).iter().map(|one| one.path.to_string()));
+            }
+            out
+        };
+        let days = ["live/cam/2026-11-21", "live/cam/2026-11-22", "live/cam/2026-11-23"];
+        for window in [1, 2, 100] {
+            assert_eq!(found(wanted("live/cam", None), window), days, "{window}");
+            assert_eq!(found(wanted("live/cam", Some("2026-11-22")), window), days[1..2], "{window}");
+        }
+        assert_eq!(found(wanted("live/cam/door", None), 100), ["live/cam/door/2026-11-22"]);
     }
 
     #[test]

@@ -11,71 +11,10 @@ use serde_json::{Value, json};
 
 use crate::notify::{KEY, Seen, receiver};
 use crate::reclaim::{Bed, Holder};
+use crate::support::asking::{ask, counts, delete, items, job, until};
 use crate::support::{Daemon, Mounted, json as printed, recording, run, wait_for};
 
 const HOUR: Duration = Duration::from_secs(3600);
-
-/// An answer: status, headers as they came, body.
-struct Answer {
-    status: u16,
-    head: String,
-    body: Value,
-}
-
-/// Asks the daemon through its control socket.
-#[expect(clippy::disallowed_methods, reason = "it makes the test's own file")]
-fn ask(bed: &Bed, method: &str, path: &str, body: &Value) -> Answer {
-    let (socket, sent) = (bed.state().join("control.sock"), bed.home.path().join("body.json"));
-    std::fs::write(&sent, body.to_string()).unwrap();
-    let output = Command::new("curl")
-        .args(["-s", "-i", "-m", "30", "-X", method, "-H", "Content-Type: application/json", "--data-binary"])
-        .arg(format!("@{}", sent.display()))
-        .arg("--unix-socket")
-        .arg(socket)
-        .args(["-H", "Expect:", &format!("http://localhost{path}")])
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{path}: {text}"));
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer { status, head: head.to_owned(), body: serde_json::from_str(body).unwrap_or(Value::Null) }
-}
-
-/// Asks for a deletion that must be taken; gives the job.
-fn delete(bed: &Bed, body: &Value) -> u64 {
-    let answer = ask(bed, "POST", "/api/v1/deletions", body);
-    assert_eq!(answer.status, 202, "{}", answer.body);
-    let job = answer.body["job"].as_u64().unwrap();
-    assert!(answer.head.contains(&format!("\r\nlocation: /api/v1/jobs/{job}")), "{}", answer.head);
-    job
-}
-
-fn job(daemon: &Daemon, id: u64) -> Value {
-    serde_json::from_str(&daemon.get(&format!("/api/v1/jobs/{id}"))).unwrap()
-}
-
-fn items(daemon: &Daemon, id: u64) -> Vec<Value> {
-    let page: Value = serde_json::from_str(&daemon.get(&format!("/api/v1/jobs/{id}/items?limit=1000"))).unwrap();
-    page["items"].as_array().unwrap().clone()
-}
-
-/// Waits until a job is in a state; gives it.
-fn until(daemon: &Daemon, id: u64, state: &str) -> Value {
-    let mut last = Value::Null;
-    for _ in 0..300 {
-        last = job(daemon, id);
-        if last["state"] == state {
-            return last;
-        }
-        crate::support::pause(Duration::from_millis(50));
-    }
-    panic!("never {state}: {last} {:?}", items(daemon, id));
-}
-
-/// total, verified, failed, waiting, kept
-fn counts(job: &Value) -> [u64; 5] {
-    ["total", "verified", "failed", "waiting", "kept"].map(|name| job[name].as_u64().unwrap())
-}
 
 /// What became of an item, and why.
 fn outcome(items: &[Value], path: &str) -> (String, String) {
@@ -124,7 +63,7 @@ fn what_is_named_goes_and_nothing_else_and_the_journal_says_who_wanted_it() {
     let absent = "live/a/2026-01-01/2026-01-01-00-00-00-0.mp4".to_owned();
     let mut paths = named(&bed, &[2, 5, 7, 5]);
     paths.push(absent.clone());
-    let id = delete(&bed, &json!({"tree": "live", "paths": paths}));
+    let id = delete(&bed.state(), &json!({"tree": "live", "paths": paths}));
     let over = until(&daemon, id, "done");
     assert_eq!((counts(&over), gone(&bed)), ([4, 4, 0, 0, 0], BTreeSet::from([2, 5, 7])), "{over}");
     assert_eq!((over["kind"].as_str(), over["problem"].is_null()), (Some("deletion"), true));
@@ -148,7 +87,7 @@ fn what_is_named_goes_and_nothing_else_and_the_journal_says_who_wanted_it() {
             && entry["stream"].as_str().is_some_and(|stream| stream.starts_with("live/"))
     };
     assert!(of_job.iter().all(|entry| asked(entry)), "{of_job:?}");
-    let again = delete(&bed, &json!({"tree": "live", "paths": named(&bed, &[2])}));
+    let again = delete(&bed.state(), &json!({"tree": "live", "paths": named(&bed, &[2])}));
     assert_eq!(counts(&until(&daemon, again, "done")), [1, 1, 0, 0, 0]);
     let metrics = daemon.get("/metrics");
     for (outcome, count) in [("verified", 3), ("already_gone", 2), ("kept", 0), ("failed", 0)] {
@@ -168,7 +107,7 @@ fn a_request_that_cannot_be_meant_names_each_path_and_deletes_nothing() {
     let strange = ["../etc/passwd", "/etc/passwd", "live/a", "live/a/notes.txt", ".storage-guard/marker"];
     let mut paths = named(&bed, &[0, 1]);
     paths.extend(strange.map(str::to_owned));
-    let refused = ask(&bed, "POST", "/api/v1/deletions", &json!({"tree": "live", "paths": paths}));
+    let refused = ask(&bed.state(), "POST", "/api/v1/deletions", &json!({"tree": "live", "paths": paths}));
     let message = refused.body["error"]["message"].as_str().unwrap();
     assert_eq!((refused.status, refused.body["error"]["code"].as_str()), (400, Some("not_a_recording")));
     assert!(strange.iter().all(|path| message.contains(path)) && !message.contains(&bed.made[0]), "{message}");
@@ -182,12 +121,12 @@ fn a_request_that_cannot_be_meant_names_each_path_and_deletes_nothing() {
         (json!({"tree": "live", "stream": "live/a", "colour": 1}), 400, "bad_json"),
         (json!({"tree": "live", "stream": "live/a", "callback_url": "http://127.0.0.1:1/"}), 400, "bad_callback"),
     ] {
-        let answer = ask(&bed, "POST", "/api/v1/deletions", &body);
+        let answer = ask(&bed.state(), "POST", "/api/v1/deletions", &body);
         assert_eq!((answer.status, answer.body["error"]["code"].as_str()), (status, Some(code)), "{body}");
     }
     drop(daemon);
     let daemon = Daemon::start(&bed.config("    mode: observe\n", ""), &bed.state());
-    let observed = ask(&bed, "POST", "/api/v1/deletions", &json!({"tree": "live", "paths": named(&bed, &[0])}));
+    let observed = ask(&bed.state(), "POST", "/api/v1/deletions", &json!({"tree": "live", "paths": named(&bed, &[0])}));
     assert_eq!((observed.status, observed.body["error"]["code"].as_str()), (409, Some("observe")));
     assert_eq!(bed.gone(), 0);
     drop(daemon);
@@ -202,7 +141,7 @@ fn a_stream_goes_by_its_day_before_a_moment_or_whole() {
     let day = of(9)[2].to_owned();
     let is_a = |at: &usize| of(*at)[1] == "a";
     let here: BTreeSet<usize> = (0..30).filter(|at| is_a(at) && of(*at)[2] == day).collect();
-    let id = delete(&bed, &json!({"tree": "live", "stream": "live/a", "period": day}));
+    let id = delete(&bed.state(), &json!({"tree": "live", "stream": "live/a", "period": day}));
     let over = until(&daemon, id, "done");
     assert_eq!((counts(&over)[1], gone(&bed)), (here.len() as u64, here.clone()), "{over}");
     // The moment of a recording is not before itself.
@@ -210,7 +149,7 @@ fn a_stream_goes_by_its_day_before_a_moment_or_whole() {
     let (date, time) = (&name[..10], name[11..19].replace('-', ":"));
     let at: jiff::civil::DateTime = format!("{date}T{time}").parse().unwrap();
     let before = at.to_zoned(jiff::tz::TimeZone::system()).unwrap().timestamp();
-    let id = delete(&bed, &json!({"tree": "live", "stream": "live/a", "before": before.to_string()}));
+    let id = delete(&bed.state(), &json!({"tree": "live", "stream": "live/a", "before": before.to_string()}));
     until(&daemon, id, "done");
     let earlier: BTreeSet<usize> = (0..18).filter(is_a).chain(here.iter().copied()).collect();
     assert_eq!(gone(&bed), earlier);
@@ -220,12 +159,12 @@ fn a_stream_goes_by_its_day_before_a_moment_or_whole() {
     assert!(reasons.iter().any(reason), "{reasons:?}");
     // What was recorded since the last scan is found as well.
     let fresh = recording(&bed.tree(), "live/a", Duration::from_secs(5), 4096);
-    let id = delete(&bed, &json!({"tree": "live", "stream": "live/a"}));
+    let id = delete(&bed.state(), &json!({"tree": "live", "stream": "live/a"}));
     let over = until(&daemon, id, "done");
     let all: BTreeSet<usize> = (0..30).filter(is_a).collect();
     assert_eq!((gone(&bed), bed.tree().join(&fresh).exists()), (all, false), "{over}");
     assert_eq!(
-        counts(&until(&daemon, delete(&bed, &json!({"tree": "live", "stream": "live/nobody"})), "done")),
+        counts(&until(&daemon, delete(&bed.state(), &json!({"tree": "live", "stream": "live/nobody"})), "done")),
         [0; 5]
     );
 }
@@ -258,7 +197,7 @@ fn what_protects_a_recording_stands_against_persons_too_but_its_age_does_not() {
     let holder = Holder::new(&bed.tree().join(&written), true);
     let mut paths = named(&bed, &[2, 3, 6]);
     paths.extend([&young, &written, &live, &link, &folder].map(String::clone));
-    let id = delete(&bed, &json!({"tree": "live", "paths": paths}));
+    let id = delete(&bed.state(), &json!({"tree": "live", "paths": paths}));
     let waits = until(&daemon, id, "waiting");
     let all = items(&daemon, id);
     assert_eq!(counts(&waits), [8, 2, 0, 1, 5], "{all:?}");
@@ -292,13 +231,13 @@ fn a_locked_file_is_tried_again_and_the_job_waits_for_it() {
     let bed = bed(9);
     let daemon = Daemon::start(&bed.config("", ""), &bed.state());
     run("chattr", &["+i", bed.file(4).to_str().unwrap()]);
-    let id = delete(&bed, &json!({"tree": "live", "paths": named(&bed, &[3, 4, 5])}));
+    let id = delete(&bed.state(), &json!({"tree": "live", "paths": named(&bed, &[3, 4, 5])}));
     let waits = until(&daemon, id, "waiting");
     let found = items(&daemon, id);
     let locked = found.iter().find(|item| item["outcome"] == "failed").unwrap();
     assert_eq!((counts(&waits), locked["cause"].as_str()), ([3, 2, 0, 1, 0], Some("locked")));
     // Whoever asks for it again is told the same, and waits for the same deletion.
-    let again = delete(&bed, &json!({"tree": "live", "paths": named(&bed, &[4])}));
+    let again = delete(&bed.state(), &json!({"tree": "live", "paths": named(&bed, &[4])}));
     assert_eq!(counts(&until(&daemon, again, "waiting")), [1, 0, 0, 1, 0]);
     run("chattr", &["-i", bed.file(4).to_str().unwrap()]);
     assert_eq!(counts(&until(&daemon, id, "done")), [3, 3, 0, 0, 0]);
@@ -312,7 +251,7 @@ fn a_locked_file_is_tried_again_and_the_job_waits_for_it() {
     let day = bed.tree().join(&more[0]).parent().unwrap().to_owned();
     run("chattr", &["+i", day.to_str().unwrap()]);
     let all = more.len() as u64;
-    let id = delete(&bed, &json!({"tree": "live", "paths": more}));
+    let id = delete(&bed.state(), &json!({"tree": "live", "paths": more}));
     assert_eq!(counts(&until(&daemon, id, "waiting")), [all, 0, 0, all, 0]);
     run("chattr", &["-i", day.to_str().unwrap()]);
     assert_eq!(counts(&until(&daemon, id, "done")), [all, all, 0, 0, 0]);
@@ -325,9 +264,9 @@ fn a_job_that_is_cancelled_begins_no_further_file_and_one_that_waits_goes_on_ove
     let bed = bed(60);
     let config = slow(&bed, "", "");
     let daemon = Daemon::start(&config, &bed.state());
-    let id = delete(&bed, &json!({"tree": "live", "stream": "live/a"}));
+    let id = delete(&bed.state(), &json!({"tree": "live", "stream": "live/a"}));
     wait_for("some are gone", || bed.gone() >= 3);
-    let cancelled = ask(&bed, "DELETE", &format!("/api/v1/jobs/{id}"), &json!(null));
+    let cancelled = ask(&bed.state(), "DELETE", &format!("/api/v1/jobs/{id}"), &json!(null));
     assert_eq!((cancelled.status, cancelled.body["state"].as_str()), (200, Some("cancelled")));
     let before = bed.gone();
     wait_for("it is over", || job(&daemon, id)["finished"].is_string());
@@ -335,11 +274,11 @@ fn a_job_that_is_cancelled_begins_no_further_file_and_one_that_waits_goes_on_ove
     assert!(bed.gone() <= before + 1 && bed.gone() < 20, "one file more than {before} at most: {over}");
     assert_eq!((counts(&over)[1], over["state"].as_str()), (bed.gone() as u64, Some("cancelled")), "{over}");
     assert!(over["reclaimed_bytes"].as_u64() >= Some(2 << 20), "{over}");
-    assert_eq!(ask(&bed, "DELETE", &format!("/api/v1/jobs/{id}"), &json!(null)).status, 409);
+    assert_eq!(ask(&bed.state(), "DELETE", &format!("/api/v1/jobs/{id}"), &json!(null)).status, 409);
     // Another goes on where it was when everything was opened again.
-    let id = delete(&bed, &json!({"tree": "live", "paths": bed.made.clone()}));
+    let id = delete(&bed.state(), &json!({"tree": "live", "paths": bed.made.clone()}));
     wait_for("it has begun", || counts(&job(&daemon, id))[1] > 0);
-    assert_eq!(ask(&bed, "POST", "/-/reload", &json!(null)).status, 200);
+    assert_eq!(ask(&bed.state(), "POST", "/-/reload", &json!(null)).status, 200);
     assert!(bed.gone() < 60, "the reload came too late to show anything");
     assert_eq!(counts(&until(&daemon, id, "done")), [60, 60, 0, 0, 0]);
     assert_eq!(bed.gone(), 60);
@@ -384,7 +323,7 @@ fn progress_is_told_while_it_happens_and_ends_with_the_job() {
     let bed = bed(40);
     let config = slow(&bed, "", "");
     let daemon = Daemon::start(&config, &bed.state());
-    let id = delete(&bed, &json!({"tree": "live", "paths": bed.made.clone()}));
+    let id = delete(&bed.state(), &json!({"tree": "live", "paths": bed.made.clone()}));
     let (one, two) = (Listener::new(&bed, id), Listener::new(&bed, id));
     for events in [one.all(), two.all()] {
         let of =
@@ -429,7 +368,7 @@ async fn a_callback_hears_of_the_start_the_way_and_the_end_signed() {
     std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o600)).unwrap();
     let daemon = Daemon::start(&config, &bed.state());
     let url = format!("http://127.0.0.1:{port}/told?token=x");
-    let id = delete(&bed, &json!({"tree": "live", "paths": bed.made.clone(), "callback_url": url}));
+    let id = delete(&bed.state(), &json!({"tree": "live", "paths": bed.made.clone(), "callback_url": url}));
     let told = heard(&mut seen).await;
     assert!((3..=8).contains(&told.len()), "about three seconds: {told:?}");
     assert_eq!(told[0].0.line(), "POST /told?token=x HTTP/1.1");
@@ -444,13 +383,13 @@ async fn a_callback_hears_of_the_start_the_way_and_the_end_signed() {
     assert_eq!(ids.len(), told.len(), "each state is a message of its own");
     // One that is through at once is told of as well.
     let url = format!("http://127.0.0.1:{port}/again");
-    delete(&bed, &json!({"tree": "live", "paths": named(&bed, &[0]), "callback_url": url}));
+    delete(&bed.state(), &json!({"tree": "live", "paths": named(&bed, &[0]), "callback_url": url}));
     let told = heard(&mut seen).await;
     assert_eq!((told.len(), told[0].1["state"].as_str()), (2, Some("running")), "start and end");
     for url in ["http://169.254.169.254/x", "http://localhost.evil/x", "http://127.0.0.1@evil/x", "file:///etc/passwd"]
     {
         let body = json!({"tree": "live", "paths": named(&bed, &[0]), "callback_url": url});
-        let refused = ask(&bed, "POST", "/api/v1/deletions", &body);
+        let refused = ask(&bed.state(), "POST", "/api/v1/deletions", &body);
         assert_eq!((refused.status, refused.body["error"]["code"].as_str()), (400, Some("bad_callback")), "{url}");
     }
 }
@@ -469,7 +408,7 @@ fn a_deletion_begins_and_ends_while_the_tree_is_being_scanned() {
     slow.args(["-D", "-f", "-o", "/dev/null", "-e", "trace=getdents64", "-e", "inject=getdents64:delay_enter=150000"]);
     slow.arg(env!("CARGO_BIN_EXE_storage-guard"));
     let daemon = Daemon::under(slow, &config, &bed.state());
-    let id = delete(&bed, &json!({"tree": "live", "paths": named(&bed, &[7])}));
+    let id = delete(&bed.state(), &json!({"tree": "live", "paths": named(&bed, &[7])}));
     until(&daemon, id, "done");
     let status = daemon.status().unwrap();
     assert!(status["trees"][0]["last_scan"].is_null(), "{status}");
@@ -493,7 +432,7 @@ fn sixteen_thousand_named_recordings_go_as_one_job_of_many_batches() {
     altered(&config, "batch_files: 5,", "");
     let daemon = Daemon::start(&config, &bed.state());
     wait_for("it was scanned", || daemon.pressure() == "normal");
-    let id = delete(&bed, &json!({"tree": "live", "paths": bed.made.clone()}));
+    let id = delete(&bed.state(), &json!({"tree": "live", "paths": bed.made.clone()}));
     wait_for("it is over", || job(&daemon, id)["state"] == "done");
     assert_eq!((counts(&job(&daemon, id)), bed.gone()), ([16_000, 16_000, 0, 0, 0], 16_000));
 }

@@ -112,6 +112,7 @@ impl Place {
             leases: true,
             without_lease: true,
             sighted: HashSet::new(),
+            sighted_units: std::collections::BTreeSet::new(),
             beside: found.passed_over.beside.clone(),
             favourites: self.favourites.clone(),
         };

@@ -442,6 +442,7 @@ impl Guard {
             leases,
             without_lease: !leases,
             sighted: HashSet::new(),
+            sighted_units: std::collections::BTreeSet::new(),
             beside: found.passed_over.beside.clone(),
             favourites: Arc::default(),
         };

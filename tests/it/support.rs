@@ -1,5 +1,6 @@
 //! Trees and volumes for the tests, gone when the test ends.
 
+pub(crate) mod asking;
 mod databases;
 pub(crate) mod media_server;
 mod monitoring;

@@ -60,6 +60,22 @@ impl Layout {
         self.has_units() && is_day(&dir.components().collect::<Vec<_>>())
     }
 
+    /// The stream of a recording, whether it is a file or a directory.
+    #[must_use]
+    pub fn stream_of(&self, path: &RelPath) -> Option<String> {
+        self.stream_of_unit(path).or_else(|| self.recognise(path, 1).map(|found| found.stream))
+    }
+
+    /// The stream of a directory that is a recording as a whole.
+    #[must_use]
+    pub fn stream_of_unit(&self, dir: &RelPath) -> Option<String> {
+        if !self.is_unit(dir) {
+            return None;
+        }
+        let parts: Vec<&[u8]> = dir.components().collect();
+        join(&parts[..parts.len() - 1])
+    }
+
     /// The directory that is one recording, and that `path` is, or lies in: a segment of it, its hour, or what speaks of it.
     #[must_use]
     pub fn unit_of(&self, path: &RelPath) -> Option<RelPath> {

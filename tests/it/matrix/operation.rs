@@ -97,6 +97,7 @@ fn operate(what: &str, top: &Path, state: &Path) -> Result<bool, Box<dyn Error>>
         leases: true,
         without_lease: false,
         sighted: std::collections::HashSet::new(),
+        sighted_units: std::collections::BTreeSet::new(),
         beside: before.passed_over.beside.clone(),
         favourites: Arc::default(),
     };
