@@ -11,7 +11,7 @@ use super::look;
 use super::screen;
 use super::source::{Access, Local, Source, call, escaped};
 use crate::daemon::Done;
-use crate::domain::deletion::{Attempt, RunResult, SparedReason};
+use crate::domain::deletion::{RunResult, SparedReason};
 use crate::domain::plan::Spared;
 use crate::domain::units::Bytes;
 use crate::server::shapes::Plan;
@@ -119,13 +119,7 @@ fn report(done: Done) -> Report {
         };
     }
     let Some(run) = done.report else { return out };
-    for one in &run.settled {
-        match one.attempt {
-            Attempt::Verified { .. } | Attempt::AlreadyGone => out.verified += 1,
-            Attempt::Failed { .. } => out.failed += 1,
-            Attempt::Kept { .. } => out.kept += 1,
-        }
-    }
+    (out.verified, out.failed, out.kept) = (run.deleted.files + run.already_gone, run.failed, run.kept);
     out.result = run.result.to_string();
     out.why = run.why.to_string();
     out.expected_bytes = run.expected.0;

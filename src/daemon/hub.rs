@@ -362,8 +362,7 @@ impl Hub {
     pub fn apply(&self, id: &str, who: &str) -> Result<u64, Refusal> {
         let plan = self.applicable(id)?;
         let job = self.journal.with_history_mut(History::next_run);
-        let targets = plan.items.iter().map(|item| plan.target_of(item)).collect();
-        lock(&self.jobs).add(job, targets);
+        lock(&self.jobs).add_plan(job, &plan);
         let volume = plan.volume.clone();
         let sent = self.send(&volume, Command::Apply { plan: Box::new(plan), job, who: who.to_owned() });
         if sent.is_err() {

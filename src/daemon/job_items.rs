@@ -1,7 +1,7 @@
 //! The items of a job that may be about millions: all are counted, and those are kept that a person would ask about.
 
-use super::jobs::{Counts, planned};
-use crate::domain::deletion::{Attempt, Cause, Outcome, RuleKind, SparedReason};
+use super::jobs::Counts;
+use crate::domain::deletion::{Attempt, Cause, Outcome, RuleKind, SparedReason, Target};
 use crate::domain::history::History;
 use crate::domain::names::TreeId;
 use crate::domain::path::RelPath;
@@ -85,7 +85,7 @@ impl Tracked {
         let (outcome, cause, detail) = match &one.attempt {
             Attempt::Failed { .. } if !aside => {
                 self.trying.push(one.failure());
-                let item = planned(&one.intent.target, Some(&one), history);
+                let item = standing(&one, history);
                 self.keep(Shown::Trying(Box::new(one)), false);
                 return item;
             }
@@ -123,7 +123,8 @@ impl Tracked {
         let closed = self.trying.iter().filter(|seq| history.closed.contains(seq)).count() as u64;
         let succeeded = (self.trying.len() as u64).saturating_sub(waiting + closed);
         Counts {
-            total: self.total,
+            // What lies beside the segments of a directory was not told of before.
+            total: self.total.max(self.verified + self.failed + self.kept + self.trying.len() as u64),
             verified: self.verified + succeeded,
             failed: self.failed + closed,
             waiting,
@@ -143,7 +144,7 @@ impl Shown {
     fn show(&self, history: &History) -> JobItem {
         match self {
             Self::Done(done) => show(done),
-            Self::Trying(one) => planned(&one.intent.target, Some(one), history),
+            Self::Trying(one) => standing(one, history),
         }
     }
 }
@@ -159,6 +160,45 @@ fn show(done: &ItemDone) -> JobItem {
         next_attempt: None,
         bytes: done.bytes.0,
         detail: done.detail.clone(),
+    }
+}
+
+/// How a deletion that failed at first stands now.
+fn standing(one: &Settled, history: &History) -> JobItem {
+    let target = &one.intent.target;
+    let failure = history.failures.get(&one.failure());
+    let attempt = now_of(one.failure(), &one.attempt, target, history);
+    let outcome = attempt.outcome();
+    let (cause, holder, detail) = match attempt {
+        Attempt::Failed { cause, holder, error } => (Some(cause.as_str()), holder, Some(error)),
+        Attempt::Kept { why } => (None, None, Some(why)),
+        Attempt::Verified { .. } | Attempt::AlreadyGone => (None, None, None),
+    };
+    JobItem {
+        tree: target.tree.to_string(),
+        path: Path::from(&target.path),
+        outcome: Some(outcome.as_str()),
+        cause,
+        holder: holder.map(|holder| holder.to_string()),
+        attempts: failure.map_or(1, |failure| failure.attempts),
+        next_attempt: failure.map(|failure| failure.next_attempt.to_string()),
+        bytes: target.bytes.0,
+        detail,
+    }
+}
+
+/// What became of a deletion by now: a failure that is not tried any more has succeeded since, or was closed.
+fn now_of(failure: u64, attempt: &Attempt, target: &Target, history: &History) -> Attempt {
+    match (attempt, history.failures.get(&failure)) {
+        // What could not be set aside is not tried again.
+        (attempt, None) if target.rule == RuleKind::Quarantine => attempt.clone(),
+        (Attempt::Failed { .. }, Some(failure)) => {
+            Attempt::Failed { cause: failure.cause, error: failure.error.clone(), holder: failure.holder.clone() }
+        }
+        (Attempt::Failed { .. }, None) if !history.closed.contains(&failure) => {
+            Attempt::Verified { freed: target.bytes, shared: Bytes::ZERO, open: false }
+        }
+        (attempt, _) => attempt.clone(),
     }
 }
 

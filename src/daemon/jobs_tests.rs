@@ -6,7 +6,6 @@ use crate::domain::deletion::{Failure, Seq, Target, Trigger};
 use crate::domain::journal::Intent;
 use crate::domain::remedy::RemedyKind;
 use crate::domain::units::Timestamp;
-use crate::reclaim::RunReport;
 use crate::server::PageQuery;
 use crate::server::records::{JobState, Problem};
 
@@ -176,19 +175,13 @@ fn a_job_about_very_many_keeps_those_that_a_person_would_ask_about() {
 }
 
 #[test]
-fn what_is_cancelled_does_not_begin_and_a_plan_is_no_remedy() {
+fn what_is_cancelled_does_not_begin() {
     let (mut jobs, history) = (Jobs::default(), History::default());
     jobs.add_remedy(1, RemedyKind::Delete);
     jobs.cancel(1, Timestamp::from_secs(3)).unwrap();
     assert!(jobs.begin(1, Timestamp::from_secs(0)).is_none());
     let job = jobs.get(1, &history).unwrap();
     assert_eq!((job.state, job.finished.is_some()), (JobState::Cancelled, true));
-
-    jobs.add(1, vec![target("a", RuleKind::Pressure)]);
-    jobs.item(1, done("a", Outcome::Failed));
-    expanded(&mut jobs, 3);
-    let job = jobs.get(1, &history).unwrap();
-    assert_eq!((job.kind, job.total, job.failed, job.expected_bytes), ("plan", 1, 0, 10));
 }
 
 #[test]
@@ -229,42 +222,30 @@ fn who_listens_hears_what_came_before_and_what_comes_until_nobody_does() {
     assert!(jobs.feed(2, &history).is_err());
 }
 
-/// A day of HLS is one item until it goes; then each of its files is.
+/// A day of HLS is as many items as it has files; kept whole, it is one.
 #[test]
-fn a_plans_directory_is_counted_by_its_files_once_they_go() {
-    let (mut jobs, history) = (Jobs::default(), History::default());
+fn a_plans_directory_is_counted_by_its_files() {
+    let (mut jobs, mut history) = (Jobs::default(), History::default());
     let rule = RuleKind::MaxAge;
-    let (day, kept_day, file) = ("live/cam/2026-11-22", "live/cam/2026-11-23", "live/cam/a.mp4");
-    jobs.add(1, [day, kept_day, file].map(|path| target(path, rule)).to_vec());
-    assert_eq!(numbers(&jobs, &history), [3, 0, 0, 0, 0]);
+    let unit = |name: &str| ((TreeId::new("live"), path(name)), 2);
+    let all = Tally { files: 5, bytes: Bytes(50) };
+    jobs.enter_plan(1, all, [unit("day"), unit("kept")].into());
+    assert_eq!(numbers(&jobs, &history), [5, 0, 0, 0, 0]);
     jobs.begin(1, Timestamp::from_secs(0)).unwrap();
-    let kept = Attempt::Kept { why: "changed".to_owned() };
-    let all = vec![
-        settled(1, &format!("{day}/all.m3u8"), rule, verified()),
-        settled(2, &format!("{day}/10/00-00_0.ts"), rule, verified()),
-        settled(3, &format!("{day}/10/00-02_1.ts"), rule, failed("open")),
-        settled(4, kept_day, rule, kept),
-        settled(5, file, rule, verified()),
+    let outcomes = [
+        settled(1, "day/all.m3u8", rule, verified()),
+        settled(2, "day/10/0.ts", rule, verified()),
+        settled(3, "day/10/1.ts", rule, failed("open")),
+        settled(4, "kept", rule, Attempt::Kept { why: "changed".to_owned() }),
+        settled(5, "a.mp4", rule, verified()),
     ];
-    let report = RunReport {
-        result: crate::domain::deletion::RunResult::Exhausted,
-        why: crate::domain::ending::Ending::Unbegun,
-        settled: all,
-        deleted: crate::domain::recording::Tally::default(),
-        failed: 0,
-        shared: Bytes::ZERO,
-        reading: Err(crate::domain::volume::Unusable::NotYet),
-        expected: Bytes::ZERO,
-        reclaimed: Bytes::ZERO,
-        explained: Bytes::ZERO,
-    };
-    jobs.end(1, Some(report), Timestamp::from_secs(9));
-    let mut history = History::default();
+    jobs.advance(1, &outcomes[..2], &history);
+    assert_eq!(numbers(&jobs, &history), [5, 2, 0, 0, 0]);
+    jobs.advance(1, &outcomes[2..], &history);
+    jobs.end(1, None, Timestamp::from_secs(9));
     history.failures.insert(3, failing(3));
     assert_eq!(numbers(&jobs, &history), [5, 3, 0, 1, 1]);
     let items = jobs.items(1, None, &PageQuery { limit: 100, cursor: None }, &history).unwrap().items;
     let paths: Vec<&str> = items.iter().map(|item| item.path.path.as_str()).collect();
-    let inside =
-        ["live/cam/2026-11-22/all.m3u8", "live/cam/2026-11-22/10/00-00_0.ts", "live/cam/2026-11-22/10/00-02_1.ts"];
-    assert_eq!(paths, [&inside[..], &[kept_day, file]].concat());
+    assert_eq!(paths, ["day/10/1.ts", "kept", "day/all.m3u8", "day/10/0.ts", "a.mp4"]);
 }

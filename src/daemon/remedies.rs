@@ -349,9 +349,10 @@ impl VolumeWorker {
             return Ok(Vec::new());
         }
         let order = self.order(targets, Vec::new(), wish);
-        let report = self.carry(order, wish.exactly, stop, publish)?;
+        let mut settled = Vec::new();
+        let report = self.carry(order, wish.exactly, (stop, publish), &mut |more| settled.extend(more))?;
         tell(Change::Reclaimed(report.reclaimed));
-        Ok(report.settled)
+        Ok(settled)
     }
 
     /// Sets files aside. Nothing is freed, so no ledger judges.
@@ -412,7 +413,7 @@ impl VolumeWorker {
             }
             let wish = Wish { who: GUARD, run: self.next_run(), job: None, exactly: true };
             let order = self.order(Vec::new(), ready, &wish);
-            self.carry(order, wish.exactly, stop, publish)?;
+            self.carry(order, wish.exactly, (stop, publish), &mut drop)?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::demands::Desk;
 use super::tree::TreeWatch;
 use super::volume::{DEADLINE, VolumeWorker};
-use crate::domain::deletion::{Attempt, Cap, RunResult, Seq, Target, Trigger};
+use crate::domain::deletion::{Attempt, Cap, RunResult, Seq, Target};
 use crate::domain::event::Event;
 use crate::domain::history::{CapTrip, History};
 use crate::domain::plan::Plan;
@@ -104,7 +104,13 @@ impl VolumeWorker {
         let targets = plan.items.iter().map(|item| plan.target_of(item));
         let targets = targets.filter(|target| !failing.contains(&(target.tree.clone(), target.path.clone()))).collect();
         let order = self.order(targets, Vec::new(), wish);
-        self.carry(order, wish.exactly, stop, publish)
+        let desk = self.desk.clone();
+        let mut tell = |settled: Vec<Settled>| {
+            if let (Some(desk), Some(job)) = (&desk, wish.job) {
+                desk.hub.advance(job, &settled);
+            }
+        };
+        self.carry(order, wish.exactly, (stop, publish), &mut tell)
     }
 
     /// An order for what is wished.
@@ -123,18 +129,18 @@ impl VolumeWorker {
         }
     }
 
-    /// Carries an order out; everybody sees that it is, and what came of it.
+    /// Carries an order out; everybody sees that it is, and what came of it. `tell` hears what became of its targets, some at a time.
     pub(super) fn carry(
         &mut self,
         order: Order,
         exactly: bool,
-        stop: Stop<'_>,
-        publish: &dyn Fn(&Self),
+        (stop, publish): (Stop<'_>, &dyn Fn(&Self)),
+        tell: &mut dyn FnMut(Vec<Settled>),
     ) -> Result<RunReport, JournalError> {
         let began = self.engine.clock.boottime();
         self.running = Some(self.now());
         publish(self);
-        let result = self.carry_on(order, exactly, stop);
+        let result = self.carry_on(order, exactly, stop, tell);
         self.running = None;
         let report = result?;
         self.after_run(&report, began);
@@ -144,24 +150,26 @@ impl VolumeWorker {
 
     /// Carries an order out. Where what was chosen gives back less than it should, more is chosen, as long as there is some. Between two
     /// batches it gives way to what was asked for meanwhile.
-    fn carry_on(&mut self, order: Order, exactly: bool, stop: Stop<'_>) -> Result<RunReport, JournalError> {
+    fn carry_on(
+        &mut self,
+        order: Order,
+        exactly: bool,
+        stop: Stop<'_>,
+        tell: &mut dyn FnMut(Vec<Settled>),
+    ) -> Result<RunReport, JournalError> {
         let (job, desk) = (order.job, self.desk.clone());
         // A job is told how far it is.
         let give_way = || job.is_some() || desk.as_ref().is_some_and(Desk::demanded);
         let mut run = self.engine.begin(order)?;
         let mut more = Vec::new();
-        let mut seen = 0;
         let mut progress = false;
         loop {
             let trees = self.handles_for(more.iter());
             self.carry_some(&mut run, std::mem::take(&mut more), &trees, &give_way, stop)?;
-            let settled = &run.report().settled[seen..];
-            seen += settled.len();
-            self.note_settled(settled);
-            if let (Some(desk), Some(job)) = (&desk, job) {
-                desk.hub.advance(job, settled);
-            }
+            let settled = run.take_settled();
+            self.note_settled(&settled);
             progress |= settled.iter().any(|one| matches!(one.attempt, Attempt::Verified { .. }));
+            tell(settled);
             if run.gave_way() {
                 self.attend();
                 continue;
@@ -216,8 +224,7 @@ impl VolumeWorker {
             deleted: report.deleted,
             reclaimed: report.reclaimed,
         });
-        let by_pressure = report.settled.iter().any(|one| one.intent.target.trigger == Trigger::Pressure);
-        if let (RunResult::Stalled, true, Ok(reading)) = (report.result, by_pressure, &report.reading) {
+        if let (RunResult::Stalled, true, Ok(reading)) = (report.result, report.by_pressure, &report.reading) {
             self.stalled = Some(Stall {
                 since: now,
                 available: reading.space.available,

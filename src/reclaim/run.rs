@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::batch::{Engine, Settled, Stop, breaks, broken, is_unit};
 use super::handle::Trees;
 use super::unit::{Next, Unit};
-use crate::domain::deletion::{Attempt, RuleKind, RunResult, Seq, Target};
+use crate::domain::deletion::{Attempt, RuleKind, RunResult, Seq, Target, Trigger};
 use crate::domain::ending::Ending;
 use crate::domain::event::Event;
 use crate::domain::journal::{Entry, Intent, NoteKind};
@@ -25,6 +25,8 @@ pub const LAG: [Duration; 5] = [
     Duration::from_millis(200),
     Duration::from_millis(700),
 ];
+/// So many outcomes are held that nobody took; then the run gives way.
+const UNTAKEN: usize = 5000;
 /// How long a batch waits for a busy disk at most.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -63,10 +65,16 @@ pub struct RunReport {
     pub why: Ending,
     /// What became of each target that was begun, as far as nobody took it ([`Run::take_settled`]).
     pub settled: Vec<Settled>,
+    /// Pressure chose some of it.
+    pub by_pressure: bool,
     /// What was verified as deleted.
     pub deleted: Tally,
+    /// Recordings that were not there any more.
+    pub already_gone: u64,
     /// Recordings that could not be deleted.
     pub failed: u64,
+    /// Recordings that were kept, for what the last look at them showed.
+    pub kept: u64,
     /// Bytes that were deleted and are shared with others.
     pub shared: Bytes,
     /// The last reading.
@@ -136,13 +144,15 @@ impl Run {
 
     fn count(&mut self, settled: &[Settled]) {
         for one in settled {
+            self.report.by_pressure |= one.intent.target.trigger == Trigger::Pressure;
             match &one.attempt {
                 Attempt::Verified { freed, shared, .. } => {
                     self.report.deleted.add(*freed);
                     self.report.shared = self.report.shared.saturating_add(*shared);
                 }
+                Attempt::AlreadyGone => self.report.already_gone += 1,
                 Attempt::Failed { .. } => self.report.failed += 1,
-                Attempt::AlreadyGone | Attempt::Kept { .. } => {}
+                Attempt::Kept { .. } => self.report.kept += 1,
             }
         }
     }
@@ -170,8 +180,11 @@ impl Engine {
             result: RunResult::Exhausted,
             why: Ending::Unbegun,
             settled: Vec::new(),
+            by_pressure: false,
             deleted: Tally::default(),
+            already_gone: 0,
             failed: 0,
+            kept: 0,
             shared: Bytes::ZERO,
             reading: Err(Unusable::NotYet),
             expected: Bytes::ZERO,
@@ -260,11 +273,11 @@ impl Engine {
                 continue;
             }
             let critical = before.space.available < order.marks.thresholds(&before.space).critical;
-            if begun > 0 && give_way() {
+            if begun > 0 && (give_way() || report.settled.len() >= UNTAKEN) {
                 run.gave_way = true;
                 return Ok(());
             }
-            if !critical && !report.settled.is_empty() {
+            if !critical && begun > 0 {
                 self.wait(busy, &|| stop() || (begun > 0 && give_way()));
             }
             begun += 1;
