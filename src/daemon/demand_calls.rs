@@ -4,12 +4,18 @@ use std::sync::Arc;
 
 use super::demand_task::Task;
 use super::hub::{Command, Hub};
-use crate::domain::demand::{Demand, PATHS, Wanted, is_stream, strangers};
+use crate::domain::cause::chain;
+use crate::domain::deletion::Trigger;
+use crate::domain::demand::{Demand, Ground, PATHS, Wanted, is_stream, strangers};
+use crate::domain::event::Event;
 use crate::domain::history::History;
+use crate::domain::names::TreeId;
 use crate::domain::objection::Objection;
 use crate::domain::path::RelPath;
 use crate::domain::retention::{Mode, TreePolicy};
 use crate::server::Refusal;
+use crate::server::records::Problem;
+use crate::store::{Database, DatabaseError, StoredDemand};
 
 impl Hub {
     /// Puts a demand into its volume's queue; gives the job, whose states are told to `callback`.
@@ -55,18 +61,89 @@ impl Hub {
             }
             Wanted::Stream(_) => 0,
         };
-        let callback = callback.map(|url| self.callback(url)).transpose()?;
-        let volume = self
+        let told = callback.map(|url| self.callback(url)).transpose()?;
+        let (volume, ground) = self
             .home_of(&policy.tree)
+            .zip(self.ground(&policy.tree))
             .ok_or_else(|| Refusal::unavailable("stopping", format!("tree `{}` takes no requests now", policy.tree)))?;
         let job = self.journal.with_history_mut(History::next_run);
-        self.with_jobs(|jobs| jobs.add_demand(job, total, demand.trigger, callback));
-        let task = Box::new(Task::new(job, demand, &policy.layout, who));
-        let sent = self.send(&volume, Command::Demand(task));
+        self.with_jobs(|jobs| jobs.add_demand(job, total, demand.trigger, told));
+        // Whoever asks for single files by a gateway waits for its answer, and asks again where it does not come.
+        if demand.trigger != Trigger::Gateway || matches!(demand.wanted, Wanted::Stream(_)) {
+            let (demand, ground, who) = (demand.clone(), ground.clone(), who.to_owned());
+            let stored =
+                StoredDemand { job, demand, who, asked: self.now(), ground, callback: callback.map(str::to_owned) };
+            self.with_demands("a restart would not go on with it", |database| database.keep_demand(&stored));
+        }
+        let task = Task::new(job, demand, ground, &policy.layout, who);
+        let sent = self.send(&volume, Command::Demand(Box::new(task)));
         if sent.is_err() {
             self.with_jobs(|jobs| jobs.remove(job));
+            self.forget_demand(job);
         }
         sent.map(|()| job)
+    }
+
+    /// Goes on with what a restart interrupted: each is looked at anew, and what is gone by now is gone.
+    pub(super) fn resume_demands(&self) {
+        let read = self.with_demands("what a restart interrupted is not gone on with", Database::demands);
+        for StoredDemand { job, demand, who, asked, ground, callback } in read.unwrap_or_default() {
+            if self.with_jobs(|jobs| jobs.knows(job)) {
+                continue;
+            }
+            self.journal.with_history_mut(|history| history.pass_run(job));
+            let told = callback.and_then(|url| self.callback(&url).ok());
+            let (tree, words) = (demand.tree.clone(), demand.wanted.words());
+            let total = match &demand.wanted {
+                Wanted::Paths(paths) => paths.len() as u64,
+                Wanted::Stream(_) => 0,
+            };
+            self.with_jobs(|jobs| jobs.add_demand(job, total, demand.trigger, told));
+            let place = self.policy(tree.as_str()).ok().zip(self.home_of(&tree));
+            let sent = place.map(|(policy, volume)| {
+                let mut task = Task::new(job, demand, ground, &policy.layout, &who);
+                task.not_after = Some(asked);
+                self.send(&volume, Command::Demand(Box::new(task)))
+            });
+            let text = match sent {
+                Some(Ok(())) => format!("tree `{tree}`: job {job} ({words}) was interrupted, and is gone on with"),
+                Some(Err(refusal)) => {
+                    self.with_jobs(|jobs| jobs.remove(job));
+                    format!("tree `{tree}`: job {job} ({words}) is gone on with at the next start: {}", refusal.message)
+                }
+                None => {
+                    let message = "its tree is not guarded any more".to_owned();
+                    let text = format!("tree `{tree}`: job {job} ({words}) was interrupted, and is over: {message}");
+                    let problem = Problem { code: "gone", message };
+                    self.with_jobs(|jobs| jobs.end_early(job, problem, self.now()));
+                    self.forget_demand(job);
+                    text
+                }
+            };
+            self.record(&Event::Remark { text, urgent: false });
+        }
+    }
+
+    fn ground(&self, tree: &TreeId) -> Option<Ground> {
+        self.with_tree(tree, |_, view| Ground { path: view.path.clone(), layout: view.policy.layout.name().to_owned() })
+    }
+
+    /// A deletion is through, or nobody wants it any more: a restart does not go on with it.
+    pub(super) fn forget_demand(&self, job: u64) {
+        self.with_demands("a restart would look at it again", |database| database.forget_demand(job));
+    }
+
+    /// Reads or writes what is not through; where that cannot be, everybody is told what follows.
+    fn with_demands<T>(&self, otherwise: &str, act: impl FnOnce(&Database) -> Result<T, DatabaseError>) -> Option<T> {
+        let database = self.catalogues.load().as_ref()?.hooks.clone();
+        match act(&database) {
+            Ok(done) => Some(done),
+            Err(error) => {
+                let text = format!("{}; {otherwise}", chain(&error));
+                self.record(&Event::Remark { text, urgent: false });
+                None
+            }
+        }
     }
 }
 

@@ -45,6 +45,7 @@ pub(super) struct Begun {
 
 const LINK: &str = "a symbolic link stands there, or on the way to it";
 const MOUNT: &str = "something else is mounted there";
+const NEWER: &str = "it was recorded after the request, which a restart interrupted";
 
 impl VolumeWorker {
     /// What was begun before with those of a tree that have their turn, by their names.
@@ -120,6 +121,9 @@ impl VolumeWorker {
         if watch.protects(path) {
             return stays(SparedReason::Protected.as_str());
         }
+        if task.is_older_than(seen.modified_at()) {
+            return stays(NEWER);
+        }
         let life = watch.live.of_stream(&StreamId::new(&found.stream));
         let touched = [found.named, seen.modified_at()].into_iter().flatten().max().unwrap_or_default();
         if found.kind == Kind::Unfinished
@@ -190,6 +194,9 @@ impl VolumeWorker {
         }
         if watch.protects(path) {
             return stays(SparedReason::Protected.as_str());
+        }
+        if task.is_older_than(last.and(sum.modified())) {
+            return stays(NEWER);
         }
         let written = watch.written().contains(&identity.inode);
         let touched = last.unwrap_or_default();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::domain::deletion::{Target, Trigger};
-use crate::domain::demand::{Demand, Wanted};
+use crate::domain::demand::{Demand, Ground, Wanted};
 use crate::domain::layout::Layout;
 use crate::domain::names::TreeId;
 use crate::domain::path::RelPath;
@@ -26,8 +26,10 @@ pub(super) struct Task {
     pub(super) words: String,
     pub(super) reason: String,
     rest: Rest,
-    /// It was asked for where recordings are directories.
-    pub(super) of_units: bool,
+    /// Where it was meant.
+    pub(super) ground: Ground,
+    /// It was interrupted by a restart: what was recorded after this is not meant.
+    pub(super) not_after: Option<Timestamp>,
     /// What was begun of them and is not through.
     pub(super) unit: Option<Unit>,
     /// It has no turn before this, by the clock that does not jump.
@@ -77,7 +79,7 @@ impl Chosen {
 
 impl Task {
     /// A demand that has not begun.
-    pub(super) fn new(job: u64, demand: Demand, layout: &Layout, who: &str) -> Self {
+    pub(super) fn new(job: u64, demand: Demand, ground: Ground, layout: &Layout, who: &str) -> Self {
         let (words, reason) = (demand.wanted.words(), demand.wanted.reason());
         let rest = match demand.wanted {
             Wanted::Paths(paths) => Rest::Paths(paths.into()),
@@ -91,7 +93,8 @@ impl Task {
             words,
             reason,
             rest,
-            of_units: layout.has_units(),
+            ground,
+            not_after: None,
             unit: None,
             rests_until: Duration::ZERO,
             cancelled: None,
@@ -141,6 +144,11 @@ impl Task {
         none_left && self.unit.is_none()
     }
 
+    /// Whether something that was changed at `modified` was recorded after a demand that a restart interrupted.
+    pub(super) fn is_older_than(&self, modified: Option<Timestamp>) -> bool {
+        self.not_after.is_some_and(|asked| modified.is_none_or(|modified| modified > asked))
+    }
+
     /// Only what ended before this is meant.
     pub(super) fn before(&self) -> Option<Timestamp> {
         match &self.rest {
@@ -172,5 +180,6 @@ impl Task {
 pub(super) fn task_of_test(job: u64) -> Task {
     let layout = Layout::parse("plain", &[], jiff::tz::TimeZone::UTC).expect("it is a layout");
     let demand = Demand { tree: TreeId::new("live"), wanted: Wanted::Paths(Vec::new()), trigger: Trigger::Operator };
-    Task::new(job, demand, &layout, "ops")
+    let ground = Ground { path: String::new(), layout: "plain".to_owned() };
+    Task::new(job, demand, ground, &layout, "ops")
 }

@@ -26,7 +26,7 @@ use crate::domain::event::Event;
 use crate::domain::journal::Intent;
 use crate::domain::layout::Layout;
 use crate::domain::names::TreeId;
-use crate::domain::path::RelPath;
+use crate::domain::path::{RelPath, show_bytes};
 use crate::domain::recording::Tally;
 use crate::domain::retention::Mode;
 use crate::domain::volume::Unusable;
@@ -37,6 +37,8 @@ use crate::system::Clock;
 
 /// A demand whose tree cannot be judged yet is looked at again after this.
 const AGAIN: Duration = Duration::from_millis(250);
+/// What a restart interrupted waits for so long for a tree that cannot be trusted.
+const LATER: Duration = Duration::from_secs(10);
 /// The disk is busy: a demand waits for so long.
 const BUSY: Duration = Duration::from_secs(1);
 
@@ -116,7 +118,7 @@ impl VolumeWorker {
                 task.rests_until = self.engine.clock.boottime().saturating_add(span);
                 return desk.queue.return_demand(task);
             }
-            Ok(Next::Forgotten) => return,
+            Ok(Next::Forgotten) => return desk.hub.forget_demand(task.job),
             Ok(Next::Over(relief)) => relief,
             Err(error) => {
                 self.upset = true;
@@ -126,6 +128,7 @@ impl VolumeWorker {
             }
         };
         let now = desk.hub.now();
+        desk.hub.forget_demand(task.job);
         desk.hub.with_jobs(|jobs| jobs.end_remedy(task.job, task.reclaimed, relief.problem, now));
         desk.hub.publish(self.view());
     }
@@ -194,6 +197,8 @@ impl VolumeWorker {
         let index = match self.readiness(&task.tree)? {
             Ready::Now(index) => index,
             Ready::Soon => return Ok(Next::After(AGAIN)),
+            // After a restart the disk may come later, and nobody waits for the answer.
+            Ready::Never(relief) if task.not_after.is_some() && relief.may_pass() => return Ok(Next::After(LATER)),
             Ready::Never(relief) => {
                 let begun = task.cancelled.is_some() || self.begin(desk, task);
                 return Ok(if begun { Next::Over(relief) } else { Next::Forgotten });
@@ -205,11 +210,12 @@ impl VolumeWorker {
         let cancelled = task.cancelled.clone().unwrap_or_default();
         let stop = || desk.asked() || cancelled.load(Ordering::Relaxed);
         let policy = self.trees[index].policy.clone();
-        if task.of_units != policy.layout.has_units() {
-            let text = "the tree's layout is another since it was asked for: what that means now, nobody said";
+        let (path, _) = show_bytes(self.trees[index].dir.path().as_os_str().as_encoded_bytes());
+        if path != task.ground.path || policy.layout.name() != task.ground.layout {
+            let text = "the tree is elsewhere, or its layout is another, since this was asked for: nobody said what it means now";
             return Ok(Next::Over(Relief { reclaimed: task.reclaimed, ..Relief::refused("changed", text) }));
         }
-        if task.of_units {
+        if policy.layout.has_units() {
             self.batch_of_unit(desk, task, index, &stop)?;
         } else {
             self.batch_of_files(desk, task, index, &stop)?;

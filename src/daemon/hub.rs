@@ -216,6 +216,7 @@ impl Hub {
         };
         for job in left.iter().flat_map(|queue| queue.drain()).filter_map(|command| command.job()) {
             let message = "its volume is not guarded any more".to_owned();
+            self.forget_demand(job);
             self.with_jobs(|jobs| jobs.end_early(job, Problem { code: "gone", message }, self.clock.now()));
         }
     }

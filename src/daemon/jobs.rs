@@ -313,6 +313,11 @@ impl Jobs {
         page.slice(items.filter(|item| outcome.is_none_or(|wanted| item.outcome == Some(wanted.as_str()))).collect())
     }
 
+    /// It is remembered.
+    pub(super) fn knows(&self, id: u64) -> bool {
+        self.0.contains_key(&id)
+    }
+
     /// Somebody still wants it.
     pub(super) fn wanted(&self, id: u64) -> bool {
         self.0.get(&id).is_some_and(|record| record.state != JobState::Cancelled)

@@ -51,6 +51,11 @@ impl Relief {
     pub(super) fn refused(code: &'static str, message: impl Into<String>) -> Self {
         Self { reclaimed: Bytes::ZERO, problem: Some(Problem { code, message: message.into() }) }
     }
+
+    /// It was refused for how things stand at the moment.
+    pub(super) fn may_pass(&self) -> bool {
+        self.problem.as_ref().is_some_and(|problem| matches!(problem.code, "blind" | "untrusted"))
+    }
 }
 
 /// Carries a remedy out for a job that has begun, and ends the job, however that goes. `looked` is how the look before it went.

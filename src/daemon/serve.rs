@@ -457,6 +457,7 @@ fn run(config: Config, guard: Guard, hub: &Arc<Hub>, parts: &Parts, before: Read
         workers.push(worker);
     }
     hub.forget_queues();
+    hub.resume_demands();
     let readers = Readers::start(&config, parts, hub, before)
         .map_err(|source| DaemonError::Start { what: "reader of a catalogue", source })?;
     Ok(Running { config, workers, readers, catalogues: parts.catalogues.clone(), stop })

@@ -26,6 +26,15 @@ pub struct Demand {
     pub trigger: Trigger,
 }
 
+/// Where a tree is, and how its names are read: elsewhere, or read otherwise, the names of a demand are those of other recordings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ground {
+    /// Its path.
+    pub path: String,
+    /// Its layout, as it is written in the configuration.
+    pub layout: String,
+}
+
 /// Which recordings of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {

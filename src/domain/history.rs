@@ -406,6 +406,11 @@ impl History {
         self.last_run
     }
 
+    /// A run of this number goes on: no new one bears it.
+    pub fn pass_run(&mut self, number: u64) {
+        self.last_run = self.last_run.max(number);
+    }
+
     /// The deletions whose last try has no outcome yet: they are settled before they are tried again.
     #[must_use]
     pub fn unsettled_retries(&self) -> BTreeSet<Seq> {

@@ -82,6 +82,11 @@ const MIGRATIONS: &[&str] = &[
     DROP INDEX hook_outbox_by_stream;
     CREATE INDEX hook_outbox_streams ON hook_outbox(number, stream) WHERE stream IS NOT NULL;
 ",
+    "
+    CREATE TABLE demands(job INTEGER PRIMARY KEY, tree TEXT NOT NULL, kind TEXT NOT NULL, who TEXT NOT NULL, callback TEXT,
+        paths BLOB, stream TEXT, period TEXT, before INTEGER, within BLOB, asked INTEGER NOT NULL, path TEXT NOT NULL,
+        layout TEXT NOT NULL);
+",
 ];
 
 /// What the database could not do.
