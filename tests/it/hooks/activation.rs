@@ -50,3 +50,21 @@ fn hooks_that_arrive_while_the_guard_is_away_wait_in_the_socket_that_systemd_hol
     assert_eq!(heard.send("on_record_mp4", &body).code(), 0);
     assert_eq!(count(&daemon, "on_record_mp4", "duplicate"), 1, "what waited was kept");
 }
+
+/// The units that are shipped say what systemd understands.
+#[test]
+#[ignore = "needs systemd-analyze"]
+#[expect(clippy::disallowed_methods, reason = "it writes the test's own files")]
+fn the_units_are_what_systemd_understands() {
+    let home = tempfile::tempdir().unwrap();
+    let units = ["storage-guard.service", "storage-guard-hooks.socket"].map(|name| {
+        let text = std::fs::read_to_string(std::path::Path::new("packaging").join(name)).unwrap();
+        let path = home.path().join(name);
+        std::fs::write(&path, text.replace("/usr/local/bin/storage-guard", env!("CARGO_BIN_EXE_storage-guard")))
+            .unwrap();
+        path
+    });
+    let output = Command::new("systemd-analyze").arg("verify").args(units).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
