@@ -284,16 +284,17 @@ impl MediaServerView {
     }
 }
 
+/// The stream that a hook names; `None` if it names none.
+pub(super) fn names_of(body: &Value) -> Option<StreamTuple> {
+    let word = |key: &str| body[key].as_str().filter(|text| !text.is_empty() && text.len() <= 1024).map(str::to_owned);
+    let vhost = word("vhost").unwrap_or_else(|| DEFAULT_VHOST.to_owned());
+    Some(StreamTuple { vhost, app: word("app")?, stream: word("stream")? })
+}
+
 /// The stream that a body of `on_stream_changed` is about. Whether it is recorded will be seen: its recorders begin a moment later.
 fn stream_of(body: &Value) -> Option<LiveStream> {
-    let word = |key: &str| body[key].as_str().filter(|text| !text.is_empty() && text.len() <= 1024).map(str::to_owned);
-    let names = StreamTuple {
-        vhost: word("vhost").unwrap_or_else(|| DEFAULT_VHOST.to_owned()),
-        app: word("app")?,
-        stream: word("stream")?,
-    };
     let since = body["createStamp"].as_i64().filter(|secs| *secs > 0).map(Timestamp::from_secs);
-    Some(LiveStream { names, mp4: None, hls: None, since })
+    Some(LiveStream { names: names_of(body)?, mp4: None, hls: None, since })
 }
 
 #[cfg(test)]
