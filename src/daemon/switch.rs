@@ -35,6 +35,8 @@ const WITHHELD: usize = 10_000;
 const MISSING: Duration = Duration::from_secs(600);
 /// A withheld stream that is not there by then was not published.
 const APPEARS: Duration = Duration::from_secs(60);
+/// A list that was asked for before a stream was published is here by then, and says nothing of it.
+const LISTED: Duration = Duration::from_secs(10);
 /// So many withheld streams are put on record at once.
 const AT_ONCE: usize = 256;
 /// What could not be put on record is tried again after this.
@@ -79,6 +81,11 @@ impl Withheld {
     /// It may be there soon.
     fn young(&self, boot: Duration) -> bool {
         boot.saturating_sub(self.since) < APPEARS
+    }
+
+    /// What is listed may have been so before it was published.
+    fn ahead(&self, boot: Duration) -> bool {
+        boot.saturating_sub(self.since) < LISTED
     }
 }
 
@@ -354,7 +361,7 @@ fn decide(hub: &Hub, server: &MediaServerId) -> Work {
         }
         match there(&stream.1) {
             // One that is recorded all the same was begun by somebody else.
-            Some(live) if live.mp4 == Some(true) => false,
+            Some(live) if live.mp4 == Some(true) => one.ahead(boot),
             Some(_) if on_record(stream) => false,
             Some(_) => {
                 // It may have been, and was released in the moment before it appeared.
@@ -401,8 +408,9 @@ fn decide(hub: &Hub, server: &MediaServerId) -> Work {
         }
         match there(&one.stream.1) {
             Some(live) if live.mp4 == Some(true) => {
-                // What is being stopped just now is recorded for a moment still.
-                if !work.stop.iter().any(|stopping| stopping.stream == one.stream) {
+                // What is being stopped just now is recorded for a moment still, and what was just published was before it ended.
+                let soon = memory.withheld.contains_key(&one.stream);
+                if !soon && !work.stop.iter().any(|stopping| stopping.stream == one.stream) {
                     work.release.push((one.stream, "somebody else began its recording again"));
                 }
             }

@@ -81,7 +81,11 @@ impl Site {
 
     /// Time passes, the media server is asked, and what is decided then is put into words.
     fn look(&mut self) -> Vec<String> {
-        self.clock.sleep(INTERVAL);
+        self.look_after(INTERVAL)
+    }
+
+    fn look_after(&mut self, span: Duration) -> Vec<String> {
+        self.clock.sleep(span);
         let config = ServerConfig {
             id: "zlm-1".to_owned(),
             vhosts: self.vhosts,
@@ -210,6 +214,20 @@ fn what_was_released_before_it_appeared_is_put_on_record_again() {
     site.streams = vec![("a", false)];
     assert_eq!((site.look(), site.on_record()), (vec![], vec!["/a".to_owned()]));
     assert_eq!((site.look(), site.remembered()), (vec![], 0));
+}
+
+#[test]
+fn a_list_of_before_a_stream_was_published_again_says_nothing_of_it() {
+    let mut site = Site::new();
+    // It was recorded until it ended, and came back a moment later.
+    site.withhold("a");
+    assert_eq!(site.on_record(), ["/a"]);
+    site.streams = vec![("a", true)];
+    lock(&site.hub.switch.memory).asked.insert(VolumeId::new("data"), Timestamp::from_secs(1_900_000_000));
+    let second = Duration::from_secs(1);
+    assert_eq!((site.look_after(second), site.remembered()), (vec![], 1));
+    site.streams = vec![("a", false)];
+    assert_eq!((site.look(), site.remembered(), site.stopped().len()), (vec![], 0, 1));
 }
 
 #[test]
