@@ -18,7 +18,7 @@ use super::hub::{Hub, lock};
 use crate::domain::event::Event;
 use crate::domain::history::{Stopped, StreamOf, recording_note};
 use crate::domain::layout::LayoutKind;
-use crate::domain::live::{LiveStream, StreamTuple};
+use crate::domain::live::{LiveStream, MediaServerView, StreamTuple};
 use crate::domain::media::MediaServerSettings;
 use crate::domain::names::{MediaServerId, StreamId, VolumeId};
 use crate::domain::recording_switch::{Fullness, Home, SwitchStep, Switchable, engaged, may_begin, to_start, to_stop};
@@ -216,9 +216,11 @@ impl Hub {
 struct Work {
     stop: Vec<Switchable<StreamOf>>,
     start: Vec<Switchable<StreamOf>>,
-    /// Not stopped because of us any more, and why.
-    release: Vec<(StreamOf, &'static str)>,
+    release: Released,
 }
+
+/// What is not stopped because of us any more, and why.
+type Released = Vec<(StreamOf, &'static str)>;
 
 /// Puts on record what is withheld, as soon as it is, until nobody answers hooks any more.
 pub(super) async fn keep_record(hub: Arc<Hub>, mut answering: watch::Receiver<()>) {
@@ -321,123 +323,181 @@ fn decide(hub: &Hub, server: &MediaServerId) -> Work {
     let Some((settings, config)) = servers.iter().find(|(settings, _)| settings.name == *server) else {
         return Work::default();
     };
-    let below = settings.recording_switch.map(|switch| switch.below_priority);
+    let switch = settings.recording_switch;
     let stopped: Vec<(StreamOf, Stopped)> = hub.with_history(|history| {
         let own = history.stopped.iter().filter(|((name, _), _)| name == server);
         own.map(|(stream, stopped)| (stream.clone(), stopped.clone())).collect()
     });
-    let withheld = |memory: &Memory| memory.withheld.keys().any(|(name, _)| name == server);
-    if below.is_none() && stopped.is_empty() && !withheld(&lock(&hub.switch.memory)) {
-        lock(&hub.switch.memory).boards.remove(server);
+    if hub.idle(server, &stopped, |_| switch.is_none()) {
         return Work::default();
     }
     let fullness = hub.fullness();
-    let idle = |memory: &Memory| memory.engaged.is_empty() && stopped.is_empty() && !withheld(memory);
-    if idle(&lock(&hub.switch.memory)) {
-        lock(&hub.switch.memory).boards.remove(server);
+    if hub.idle(server, &stopped, |memory| memory.engaged.is_empty()) {
         return Work::default();
     }
-    let board = Arc::new(hub.board(settings, config.as_deref(), below.unwrap_or(i32::MIN)));
+    let below = switch.map_or(i32::MIN, |switch| switch.below_priority);
+    let board = Arc::new(hub.board(settings, config.as_deref(), below));
     let views = hub.live.views();
-    let Some(view) = views.iter().find(|view| view.name == *server).filter(|view| view.up() && view.listed.is_some())
-    else {
-        lock(&hub.switch.memory).boards.insert(server.clone(), board);
-        return Work::default();
-    };
-    let boot = hub.clock.boottime();
     let mut memory = lock(&hub.switch.memory);
-    memory.failed.retain(|_, until| *until > boot);
-    match below {
+    match switch {
         Some(_) => memory.boards.insert(server.clone(), board.clone()),
         None => memory.boards.remove(server),
     };
-    let recorded = |stream: &&LiveStream| stream.mp4 == Some(true) && plain(&stream.names);
-    let there = |names: &StreamTuple| view.streams.iter().find(|stream| stream.names == *names);
-    let mut work = Work::default();
-    let on_record = |stream: &StreamOf| stopped.iter().any(|(known, _)| known == stream);
-    memory.withheld.retain(|stream, one| {
-        if stream.0 != *server {
-            return true;
-        }
-        match there(&stream.1) {
-            // One that is recorded all the same was begun by somebody else.
-            Some(live) if live.mp4 == Some(true) => one.ahead(boot),
-            Some(_) if on_record(stream) => false,
-            Some(_) => {
-                // It may have been, and was released in the moment before it appeared.
-                one.recorded = false;
-                hub.switch.news.notify_one();
-                true
-            }
-            None => one.young(boot) || on_record(stream),
-        }
-    });
-
-    let switchable = |stream: StreamOf, home: Home| {
-        let fullness = fullness.get(&home.volume).copied().unwrap_or(Fullness::Unknown);
-        Switchable { stream, home, fullness }
+    let Some(view) = views.into_iter().find(|view| view.name == *server && view.up() && view.listed.is_some()) else {
+        return Work::default();
     };
-    if below.is_some() {
-        let running = view.streams.iter().filter(recorded).filter_map(|stream| {
-            let names = &stream.names;
-            Some(switchable((server.clone(), names.clone()), board.home(names)?))
+    let scene = Scene { view, board, fullness, stopped, switched: switch.is_some(), boot: hub.clock.boottime() };
+    memory.failed.retain(|_, until| *until > scene.boot);
+    if scene.settle_withheld(&mut memory) {
+        hub.switch.news.notify_one();
+    }
+    let stop = scene.stops(&mut memory);
+    let (start, release) = scene.of_stopped(&mut memory, &stop);
+    Work { stop, start, release }
+}
+
+impl Hub {
+    /// Nothing of a media server is or was withheld or stopped, and nothing is going to be, as `quiet` says: its streams are recorded.
+    fn idle(&self, server: &MediaServerId, stopped: &[(StreamOf, Stopped)], quiet: impl Fn(&Memory) -> bool) -> bool {
+        let mut memory = lock(&self.switch.memory);
+        let idle = stopped.is_empty() && quiet(&memory) && !memory.withheld.keys().any(|(name, _)| name == server);
+        if idle {
+            memory.boards.remove(server);
+        }
+        idle
+    }
+}
+
+/// What is known of a media server that answers, when it is decided what is done there.
+struct Scene {
+    view: MediaServerView,
+    board: Arc<Board>,
+    fullness: HashMap<VolumeId, Fullness>,
+    /// What is on record.
+    stopped: Vec<(StreamOf, Stopped)>,
+    /// It has a switch.
+    switched: bool,
+    /// The time, by the clock that does not jump.
+    boot: Duration,
+}
+
+impl Scene {
+    fn listed(&self, stream: &StreamOf) -> Option<&LiveStream> {
+        self.view.streams.iter().find(|live| live.names == stream.1)
+    }
+
+    fn switchable(&self, stream: StreamOf, home: Home) -> Switchable<StreamOf> {
+        let fullness = self.fullness.get(&home.volume).copied().unwrap_or(Fullness::Unknown);
+        Switchable { stream, home, fullness }
+    }
+
+    /// Forgets what was withheld and needs to be remembered no more; whether some of the rest is on no record.
+    fn settle_withheld(&self, memory: &mut Memory) -> bool {
+        let on_record = |stream: &StreamOf| self.stopped.iter().any(|(known, _)| known == stream);
+        let mut news = false;
+        memory.withheld.retain(|stream, one| {
+            if stream.0 != self.view.name {
+                return true;
+            }
+            match self.listed(stream) {
+                // One that is recorded all the same was begun by somebody else.
+                Some(live) if live.mp4 == Some(true) => one.ahead(self.boot),
+                Some(_) if on_record(stream) => false,
+                Some(_) => {
+                    // It may have been, and was released in the moment before it appeared.
+                    one.recorded = false;
+                    news = true;
+                    true
+                }
+                None => one.young(self.boot) || on_record(stream),
+            }
+        });
+        news
+    }
+
+    /// What is recorded, and is not to be any more.
+    fn stops(&self, memory: &mut Memory) -> Vec<Switchable<StreamOf>> {
+        if !self.switched {
+            return Vec::new();
+        }
+        let recorded = self.view.streams.iter().filter(|stream| stream.mp4 == Some(true) && plain(&stream.names));
+        let running = recorded.filter_map(|stream| {
+            let home = self.board.home(&stream.names)?;
+            Some(self.switchable((self.view.name.clone(), stream.names.clone()), home))
         });
         let running: Vec<_> = running.filter(|one| !memory.failed.contains_key(&one.stream)).collect();
-        work.stop = to_stop(&running, board.below, &|volume| memory.asked.get(volume).copied());
-        for one in &work.stop {
+        let stop = to_stop(&running, self.board.below, &|volume| memory.asked.get(volume).copied());
+        for one in &stop {
             if let Fullness::Critical(at) = one.fullness {
                 memory.asked.insert(one.home.volume.clone(), at);
             }
         }
+        stop
     }
-    let mut waiting = Vec::new();
-    for (stream, was) in stopped {
-        let priority = board.home(&stream.1).map_or(0, |home| home.priority);
-        let home = Home { tree: was.tree, volume: was.volume, mode: Mode::Enforce, priority };
-        let mut one = switchable(stream, home);
-        let gone = match fullness.contains_key(&one.home.volume) {
-            true => {
-                memory.missing.remove(&one.home.volume);
-                false
-            }
-            false => boot.saturating_sub(*memory.missing.entry(one.home.volume.clone()).or_insert(boot)) >= MISSING,
-        };
-        // Without a switch, or where its volume is guarded no more, nobody would ever begin it again.
-        if below.is_none() || gone {
-            one.fullness = Fullness::Relieved;
-        }
-        match there(&one.stream.1) {
-            Some(live) if live.mp4 == Some(true) => {
-                // What is being stopped just now is recorded for a moment still, and what was just published was before it ended.
-                let soon = memory.withheld.contains_key(&one.stream);
-                if !soon && !work.stop.iter().any(|stopping| stopping.stream == one.stream) {
-                    work.release.push((one.stream, "somebody else began its recording again"));
+
+    /// What of that which is on record is begun again, and what is released, and why; `stop` is being stopped just now.
+    fn of_stopped(&self, memory: &mut Memory, stop: &[Switchable<StreamOf>]) -> (Vec<Switchable<StreamOf>>, Released) {
+        let (mut waiting, mut release) = (Vec::new(), Vec::new());
+        for (stream, was) in &self.stopped {
+            let one = self.was_stopped(stream.clone(), was, memory);
+            match self.listed(stream) {
+                Some(live) if live.mp4 == Some(true) => {
+                    // What is being stopped just now is recorded for a moment still, and what was just published was before it ended.
+                    let soon = memory.withheld.contains_key(stream);
+                    if !soon && !stop.iter().any(|stopping| stopping.stream == *stream) {
+                        release.push((one.stream, "somebody else began its recording again"));
+                    }
                 }
-            }
-            // It was published a moment ago.
-            None if memory.withheld.get(&one.stream).is_some_and(|one| one.young(boot)) => {}
-            None if memory.withheld.contains_key(&one.stream) => {
-                work.release.push((one.stream, "its stream did not begin"));
-            }
-            None if one.fullness == Fullness::Relieved => {
-                work.release.push((
+                // It was published a moment ago.
+                None if memory.withheld.get(stream).is_some_and(|one| one.young(self.boot)) => {}
+                None if memory.withheld.contains_key(stream) => release.push((one.stream, "its stream did not begin")),
+                None if one.fullness == Fullness::Relieved => release.push((
                     one.stream,
                     "its stream has ended; it is recorded when it comes back, as its media server decides",
-                ));
+                )),
+                Some(_) if !memory.failed.contains_key(stream) => waiting.push(one),
+                Some(_) | None => {}
             }
-            Some(_) if !memory.failed.contains_key(&one.stream) => waiting.push(one),
-            Some(_) | None => {}
         }
+        (to_start(&waiting), release)
     }
-    work.start = to_start(&waiting);
-    work
+
+    /// A stream that is on record, and how full its volume is; below its low mark, if nobody would ever begin it again otherwise: without a
+    /// switch, or where its volume is guarded no more.
+    fn was_stopped(&self, stream: StreamOf, was: &Stopped, memory: &mut Memory) -> Switchable<StreamOf> {
+        let priority = self.board.home(&stream.1).map_or(0, |home| home.priority);
+        let home = Home { tree: was.tree.clone(), volume: was.volume.clone(), mode: Mode::Enforce, priority };
+        let mut one = self.switchable(stream, home);
+        let gone = if self.fullness.contains_key(&was.volume) {
+            memory.missing.remove(&was.volume);
+            false
+        } else {
+            self.boot.saturating_sub(*memory.missing.entry(was.volume.clone()).or_insert(self.boot)) >= MISSING
+        };
+        if !self.switched || gone {
+            one.fullness = Fullness::Relieved;
+        }
+        one
+    }
 }
 
 /// Whether a recording ended, as its media server says when it is asked again: what it answered to the request proves nothing.
+#[derive(Debug, PartialEq, Eq)]
 enum Ended {
     Yes,
     No(String),
     Unknown(String),
+}
+
+/// What follows from the answers to the request, and to the question whether it is recorded still.
+fn ended(answered: Result<bool, ApiError>, recorded: Result<bool, ApiError>) -> Ended {
+    match (answered, recorded) {
+        (Err(ApiError::NoStream { .. }), _) | (_, Ok(false) | Err(ApiError::NoStream { .. })) => Ended::Yes,
+        (Ok(true), Ok(true)) => Ended::No("it answered that it stopped, and records on".to_owned()),
+        (Ok(false), Ok(true)) => Ended::No("it answered that it did not".to_owned()),
+        (Err(error), Ok(true)) => Ended::No(error.to_string()),
+        (Err(error), Err(_)) | (Ok(_), Err(error)) => Ended::Unknown(error.to_string()),
+    }
 }
 
 async fn stop(hub: &Arc<Hub>, client: &Client, one: Switchable<StreamOf>) {
@@ -447,16 +507,8 @@ async fn stop(hub: &Arc<Hub>, client: &Client, one: Switchable<StreamOf>) {
     if !put(hub, stream.clone(), Some(stopped_at(hub, &home)), why.clone()).await {
         return;
     }
-    let stopped = client.stop_record(&stream.1, Recorded::Mp4).await;
-    let ended = match (&stopped, client.is_recording(&stream.1, Recorded::Mp4).await) {
-        (Err(ApiError::NoStream { .. }), _) | (_, Ok(false) | Err(ApiError::NoStream { .. })) => Ended::Yes,
-        (Ok(true), Ok(true)) => Ended::No("it answered that it stopped, and records on".to_owned()),
-        (Ok(false), Ok(true)) => Ended::No("it answered that it did not".to_owned()),
-        (Err(error), Ok(true)) => Ended::No(error.to_string()),
-        (Err(error), Err(_)) => Ended::Unknown(error.to_string()),
-        (Ok(_), Err(error)) => Ended::Unknown(error.to_string()),
-    };
-    match ended {
+    let answered = client.stop_record(&stream.1, Recorded::Mp4).await;
+    match ended(answered, client.is_recording(&stream.1, Recorded::Mp4).await) {
         Ended::Yes => tell(hub, &stream, SwitchStep::Stopped, why),
         // It is recorded still, so nothing has to be begun again.
         Ended::No(error) => {

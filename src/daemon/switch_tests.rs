@@ -1,9 +1,13 @@
-//! What is withheld is on record as soon as it can be, and what became of it decides whether it stays there.
+//! What is withheld is on record as soon as it can be, and what became of it, or of what was stopped, decides whether it stays there.
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use super::*;
 use crate::domain::conditions::tests::volume;
 use crate::domain::layout::Layout;
 use crate::domain::media::SwitchSettings;
+use crate::domain::names::TreeId;
 use crate::domain::status::VolumeView;
 use crate::domain::units::Bytes;
 use crate::store::Journal;
@@ -16,7 +20,7 @@ const ROOMY: Bytes = Bytes::gib(90);
 
 /// A guard with a media server that records into its only tree.
 struct Site {
-    hub: Hub,
+    hub: Arc<Hub>,
     clock: Arc<FakeClock>,
     /// The media server's streams, and whether each is recorded.
     streams: Vec<(&'static str, bool)>,
@@ -49,12 +53,24 @@ fn filled(available: Bytes) -> VolumeView {
     view
 }
 
+fn settings(api: &str, below: Option<i32>) -> MediaServerSettings {
+    MediaServerSettings {
+        name: server(),
+        api: api.to_owned(),
+        secret: None,
+        path_map: Vec::new(),
+        hooks: None,
+        gateway: None,
+        recording_switch: below.map(|below_priority| SwitchSettings { below_priority }),
+    }
+}
+
 impl Site {
     /// Its volume is critical, and its media server has no streams.
     fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         let clock = Arc::new(FakeClock::new(Timestamp::from_secs(1_800_000_000), Arc::new(Power::default())));
-        let hub = Hub::new(journal(&home), clock.clone());
+        let hub = Arc::new(Hub::new(journal(&home), clock.clone()));
         let mut site = Self { hub, clock, streams: Vec::new(), up: true, vhosts: false, home };
         site.switch(Some(5));
         site.room(CRITICAL);
@@ -63,16 +79,7 @@ impl Site {
     }
 
     fn switch(&self, below: Option<i32>) {
-        let settings = MediaServerSettings {
-            name: server(),
-            api: "http://127.0.0.1:9".to_owned(),
-            secret: None,
-            path_map: Vec::new(),
-            hooks: None,
-            gateway: None,
-            recording_switch: below.map(|below_priority| SwitchSettings { below_priority }),
-        };
-        self.hub.live.set(&[settings], INTERVAL);
+        self.hub.live.set(&[settings("http://127.0.0.1:9", below)], INTERVAL);
     }
 
     fn room(&self, available: Bytes) {
@@ -158,7 +165,7 @@ fn what_is_withheld_is_on_record_though_its_media_server_cannot_be_asked() {
     site.clock.sleep(APPEARS);
     assert_eq!((site.look(), site.remembered()), (vec![], 1));
     // A guard that comes after this one knows it, and begins it again.
-    site.hub = Hub::new(journal(&site.home), site.clock.clone());
+    site.hub = Arc::new(Hub::new(journal(&site.home), site.clock.clone()));
     site.switch(Some(5));
     (site.up, site.streams) = (true, vec![("a", false)]);
     site.room(CRITICAL);
@@ -170,12 +177,13 @@ fn what_is_withheld_is_on_record_though_its_media_server_cannot_be_asked() {
 #[test]
 fn what_cannot_be_put_on_record_stays_in_memory_until_it_can() {
     let mut site = Site::new();
-    let sound = std::mem::replace(&mut site.hub.journal, Arc::new(Journal::detached(site.home.path())));
+    let broken = Arc::new(Journal::detached(site.home.path()));
+    let sound = std::mem::replace(&mut Arc::get_mut(&mut site.hub).unwrap().journal, broken);
     site.withhold("a");
     assert!(!record_withheld(&site.hub) && !record_withheld(&site.hub));
     site.streams = vec![("a", false)];
     assert_eq!((site.look(), site.remembered()), (vec![], 1), "it is there, and on no record");
-    site.hub.journal = sound;
+    Arc::get_mut(&mut site.hub).unwrap().journal = sound;
     assert_eq!(site.on_record(), ["/a"]);
     assert_eq!((site.look(), site.remembered(), site.stopped().len()), (vec![], 0, 1));
 }
@@ -269,4 +277,68 @@ fn no_more_are_withheld_than_can_be_remembered() {
     assert!(site.may(DEFAULT_VHOST, "one more"));
     site.withhold("0");
     assert_eq!(site.on_record().len(), WITHHELD, "more than one batch");
+}
+
+/// Asks a media server to stop recording a stream; it answers that it did, and then nothing to the question whether it records still.
+fn stop_without_an_answer(site: &Site, stream: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let api = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let mut request = vec![0; 4096];
+                let read = socket.read(&mut request).await.unwrap();
+                if !String::from_utf8_lossy(&request[..read]).contains("/isRecording?") {
+                    let body = "{\"code\": 0, \"msg\": \"success\", \"result\": true}";
+                    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                    socket.write_all((head + body).as_bytes()).await.unwrap();
+                }
+            }
+        });
+        let client = Client::new(&settings(&api, Some(5))).unwrap();
+        let home = Home { tree: TreeId::new("live"), volume: VolumeId::new("data"), mode: Mode::Enforce, priority: 0 };
+        let fullness = Fullness::Critical(site.hub.now());
+        stop(&site.hub, &client, Switchable { stream: (server(), named(DEFAULT_VHOST, stream)), home, fullness }).await;
+    });
+}
+
+#[test]
+fn what_may_have_been_stopped_stays_on_record_until_a_list_says_that_it_is_recorded() {
+    let mut site = Site::new();
+    stop_without_an_answer(&site, "on");
+    stop_without_an_answer(&site, "off");
+    assert_eq!(site.stopped(), ["/off", "/on"]);
+    site.streams = vec![("on", true), ("off", false)];
+    site.room(ROOMY);
+    assert_eq!(site.look(), ["release on: somebody else began its recording again"], "the other failed a moment ago");
+    site.release("on");
+    site.clock.sleep(AGAIN);
+    assert_eq!(site.look(), ["start off"]);
+}
+
+#[test]
+fn whether_a_recording_ended_is_what_its_media_server_says_afterwards() {
+    let none = || ApiError::NoStream { call: "stopRecord" };
+    let silent = |call| ApiError::Unanswered { call, error: "reset".to_owned() };
+    let refused = || ApiError::Refused { call: "stopRecord" };
+    let no = |why: &str| Ended::No(why.to_owned());
+    let unknown = |error: ApiError| Ended::Unknown(error.to_string());
+    for (answered, recorded, expected) in [
+        (Ok(true), Ok(false), Ended::Yes),
+        (Ok(false), Ok(false), Ended::Yes),
+        (Err(silent("stopRecord")), Ok(false), Ended::Yes),
+        (Err(none()), Ok(true), Ended::Yes),
+        (Err(none()), Err(silent("isRecording")), Ended::Yes),
+        (Ok(true), Err(none()), Ended::Yes),
+        (Ok(true), Ok(true), no("it answered that it stopped, and records on")),
+        (Ok(false), Ok(true), no("it answered that it did not")),
+        (Err(refused()), Ok(true), no(&refused().to_string())),
+        (Ok(true), Err(silent("isRecording")), unknown(silent("isRecording"))),
+        (Ok(false), Err(silent("isRecording")), unknown(silent("isRecording"))),
+        (Err(silent("stopRecord")), Err(silent("isRecording")), unknown(silent("stopRecord"))),
+    ] {
+        let told = format!("{answered:?} {recorded:?}");
+        assert_eq!(ended(answered, recorded), expected, "{told}");
+    }
 }
