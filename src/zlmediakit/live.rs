@@ -11,6 +11,7 @@ use super::client::{ApiError, Client, ServerConfig, any};
 use crate::domain::live::{LiveStream, LiveStreams, MediaServerView, Reach, StreamTuple, Unreached};
 use crate::domain::media::{HookEvent, MediaServerSettings};
 use crate::domain::names::MediaServerId;
+use crate::domain::stream_place::DEFAULT_VHOST;
 use crate::domain::units::Timestamp;
 use crate::system::Clock;
 
@@ -22,8 +23,6 @@ const REST_FACTOR: u32 = 9;
 const STREAMS: usize = 1 << 17;
 /// One whose client cannot be made is tried again after this.
 const AGAIN: Duration = Duration::from_secs(60);
-/// A virtual host that a hook does not name.
-const DEFAULT_VHOST: &str = "__defaultVhost__";
 
 /// One media server.
 struct Server {
