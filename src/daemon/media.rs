@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::hub::Hub;
-use super::listening::{DaemonError, listen_for_many};
+use super::listening::{DaemonError, address_of, listen_for_many};
 use super::switch::keep_record;
 use crate::domain::event::Event;
 use crate::domain::live::StreamTuple;
@@ -136,8 +136,7 @@ impl Media {
                 (taken.map_err(|source| DaemonError::Listen { address: wanted, source })?, "systemd")
             }
         };
-        let address = listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string());
-        tracing::info!(media_server = %heard.name, %address, socket = from, "Listening for hooks.");
+        tracing::info!(media_server = %heard.name, address = %address_of(&listener), socket = from, "Listening for hooks.");
         Ok(listener)
     }
 
@@ -164,10 +163,8 @@ impl Media {
     pub(super) fn refuses(&self, all: &[MediaServerSettings]) -> Option<String> {
         let now: Vec<_> =
             self.heard.iter().map(|heard| (&heard.name, heard.relayed.load().settings().listen)).collect();
-        let wanted: Vec<_> = with_hooks(all).map(|(name, hooks)| (name.clone(), hooks.listen)).collect();
-        let same = now.len() == wanted.len()
-            && now.iter().zip(&wanted).all(|(now, wanted)| (now.0, now.1) == (&wanted.0, wanted.1));
-        if !same {
+        let wanted: Vec<_> = with_hooks(all).map(|(name, hooks)| (name, hooks.listen)).collect();
+        if now != wanted {
             let text = "the media servers that have hooks, and their hooks.listen, cannot be changed while the guard runs; start it again";
             return Some(text.to_owned());
         }
