@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::gateway_calls::{Calls, Ground};
 use super::hub::Hub;
-use super::listening::{DaemonError, listen_for_many};
+use super::listening::{DaemonError, address_of, listen_for_many};
 use crate::config::Config;
 use crate::domain::catalogue::Placing;
 use crate::domain::layout::LayoutKind;
@@ -64,7 +64,7 @@ impl Gateways {
         let limits = Limits::for_gateways(open_files, self.0.len());
         for gate in &self.0 {
             let listener = listen_for_many(gate.listen)?;
-            let address = listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string());
+            let address = address_of(&listener);
             tracing::info!(media_server = %gate.name, %address, "Listening before the media server's API.");
             let router = gateway_router(gate.fronted.clone(), gate.calls.clone());
             tasks.spawn(serve_gateway(listener, router, limits, shutdown.clone()));

@@ -11,7 +11,7 @@ use super::catalogues::Catalogues;
 use super::demand_task::Task;
 use super::jobs::Jobs;
 use super::log;
-use super::queue::Queue;
+use super::queue::{Queue, Untaken};
 use super::switch::Switch;
 use super::systemd::Pulse;
 use crate::domain::deletion::Cap;
@@ -375,9 +375,12 @@ impl Hub {
     pub(super) fn send(&self, volume: &VolumeId, command: Command) -> Result<(), Refusal> {
         let queue = lock(&self.seats).get(volume).and_then(|seat| seat.queue.clone());
         let gone = || Refusal::unavailable("stopping", format!("volume `{volume}` takes no requests now"));
-        queue.ok_or_else(gone)?.push(command).map_err(|_| {
-            let message = format!("volume `{volume}` has too many requests waiting; try again later");
-            Refusal::unavailable("queue_full", message)
+        queue.ok_or_else(gone)?.push(command).map_err(|untaken| match untaken {
+            Untaken::Closed => gone(),
+            Untaken::Full => {
+                let message = format!("volume `{volume}` has too many requests waiting; try again later");
+                Refusal::unavailable("queue_full", message)
+            }
         })
     }
 

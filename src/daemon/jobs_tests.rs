@@ -205,6 +205,36 @@ fn a_job_that_is_not_over_is_never_forgotten_and_one_that_waits_last() {
 }
 
 #[test]
+fn the_many_jobs_of_a_platform_push_out_none_of_a_person_and_nothing_pushes_out_what_is_not_over() {
+    let (mut jobs, history) = (Jobs::default(), History::default());
+    let at = Timestamp::from_secs(0);
+    let known =
+        |jobs: &Jobs, ids: std::ops::RangeInclusive<u64>| ids.filter(|id| jobs.get(*id, &history).is_ok()).count();
+    let add = |jobs: &mut Jobs, trigger, ids: std::ops::RangeInclusive<u64>, over: bool| {
+        for id in ids {
+            jobs.add_demand(id, 1, trigger, None);
+            if over {
+                jobs.begin(id, at).unwrap();
+                jobs.end_remedy(id, Bytes::ZERO, None, at);
+            }
+        }
+    };
+    add(&mut jobs, Trigger::Operator, 1..=100, true);
+    add(&mut jobs, Trigger::Gateway, 1001..=2000, true);
+    assert_eq!((known(&jobs, 1..=100), known(&jobs, 1001..=2000)), (100, 1000));
+    // Each pushes out the oldest of its own.
+    add(&mut jobs, Trigger::Gateway, 2001..=2007, true);
+    assert_eq!((known(&jobs, 1..=100), known(&jobs, 1001..=1007), known(&jobs, 1008..=2007)), (100, 0, 1000));
+    add(&mut jobs, Trigger::Operator, 101..=103, true);
+    assert_eq!((known(&jobs, 1..=3), known(&jobs, 4..=103), known(&jobs, 1001..=2007)), (0, 100, 1000));
+    // What waits for its turn goes beyond the limit, and takes the place of what is over.
+    add(&mut jobs, Trigger::Operator, 201..=350, false);
+    assert_eq!((known(&jobs, 1..=103), known(&jobs, 201..=350), known(&jobs, 1001..=2007)), (0, 150, 1000));
+    add(&mut jobs, Trigger::Gateway, 3001..=4001, false);
+    assert_eq!((known(&jobs, 1001..=2007), known(&jobs, 3001..=4001), known(&jobs, 201..=350)), (0, 1001, 150));
+}
+
+#[test]
 fn who_listens_hears_what_came_before_and_what_comes_until_nobody_does() {
     let (mut jobs, history) = (Jobs::default(), History::default());
     jobs.add_demand(1, 3, Trigger::Operator, None);

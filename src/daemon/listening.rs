@@ -91,3 +91,8 @@ pub(super) fn listen_for_many(address: SocketAddr) -> Result<TcpListener, Daemon
 pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, DaemonError> {
     TcpListener::bind(address).await.map_err(|source| DaemonError::Listen { address, source })
 }
+
+/// Where it listens, for the log.
+pub(super) fn address_of(listener: &TcpListener) -> String {
+    listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string())
+}

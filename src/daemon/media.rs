@@ -9,8 +9,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::hub::Hub;
-use super::listening::{DaemonError, listen_for_many};
+use super::listening::{DaemonError, address_of, listen_for_many};
+use super::switch::keep_record;
 use crate::domain::event::Event;
+use crate::domain::live::StreamTuple;
 use crate::domain::media::{HookEvent, HookSettings, MediaServerSettings};
 use crate::domain::names::MediaServerId;
 use crate::domain::relay::RelayView;
@@ -74,6 +76,9 @@ impl Media {
         let limits = Limits::for_hooks(open_files, self.heard.len());
         let mut passed =
             passed_sockets().map_err(|source| DaemonError::Start { what: "sockets that systemd opened", source })?;
+        // It is closed once nobody answers any more.
+        let (answering, answered) = watch::channel(());
+        tasks.spawn(keep_record(self.hub.clone(), answered));
         for heard in &self.heard {
             let listener = self.listener(heard, &mut passed)?;
             let app = HookApp {
@@ -86,7 +91,12 @@ impl Media {
                 events: recorder(&self.hub),
                 clock: self.hub.clock.clone(),
             };
-            tasks.spawn(serve_tcp(listener, hook_router(app), limits, shutdown.clone()));
+            let (answering, serving) =
+                (answering.clone(), serve_tcp(listener, hook_router(app), limits, shutdown.clone()));
+            tasks.spawn(async move {
+                serving.await;
+                drop(answering);
+            });
             let courier = Courier {
                 media_server: heard.name.clone(),
                 relayed: heard.relayed.clone(),
@@ -126,8 +136,7 @@ impl Media {
                 (taken.map_err(|source| DaemonError::Listen { address: wanted, source })?, "systemd")
             }
         };
-        let address = listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string());
-        tracing::info!(media_server = %heard.name, %address, socket = from, "Listening for hooks.");
+        tracing::info!(media_server = %heard.name, address = %address_of(&listener), socket = from, "Listening for hooks.");
         Ok(listener)
     }
 
@@ -140,7 +149,7 @@ impl Media {
     /// Who knows which streams may be recorded.
     fn may_record(&self) -> MayRecord {
         let hub = self.hub.clone();
-        Arc::new(move |server: &MediaServerId, app: &str, stream: &str| hub.may_record(server, app, stream))
+        Arc::new(move |server: &MediaServerId, stream: &StreamTuple| hub.may_record(server, stream))
     }
 
     /// How the relays do; what waits is told also where nothing is relayed any more.
@@ -154,10 +163,8 @@ impl Media {
     pub(super) fn refuses(&self, all: &[MediaServerSettings]) -> Option<String> {
         let now: Vec<_> =
             self.heard.iter().map(|heard| (&heard.name, heard.relayed.load().settings().listen)).collect();
-        let wanted: Vec<_> = with_hooks(all).map(|(name, hooks)| (name.clone(), hooks.listen)).collect();
-        let same = now.len() == wanted.len()
-            && now.iter().zip(&wanted).all(|(now, wanted)| (now.0, now.1) == (&wanted.0, wanted.1));
-        if !same {
+        let wanted: Vec<_> = with_hooks(all).map(|(name, hooks)| (name, hooks.listen)).collect();
+        if now != wanted {
             let text = "the media servers that have hooks, and their hooks.listen, cannot be changed while the guard runs; start it again";
             return Some(text.to_owned());
         }

@@ -230,7 +230,7 @@ fn without_catalogues_lists_are_empty_and_nobody_reads_hook_records() {
 }
 
 #[test]
-fn a_remedy_is_a_job_in_the_queue_of_its_volume_and_a_full_queue_leaves_none() {
+fn a_remedy_is_a_job_in_the_queue_of_its_volume_and_a_full_or_closed_queue_leaves_none() {
     let (_home, hub) = hub(Mode::Enforce, &[]);
     let queue = Arc::new(Queue::holding(1));
     hub.seat(hub.views().remove(0), Some(queue.clone()), Arc::new(Pulse::default()));
@@ -242,6 +242,9 @@ fn a_remedy_is_a_job_in_the_queue_of_its_volume_and_a_full_queue_leaves_none() {
     assert!(hub.job(job + 1).is_err(), "a job is left behind");
     let Some(Command::Remedy { job: queued, remedy, who }) = queue.drain().pop() else { panic!("nothing is queued") };
     assert_eq!((queued, remedy.which, who.as_str()), (job, Which::All, "ops"));
+    // A reload took the queue away from whoever had found it.
+    let refused = hub.remedy(RemedyKind::Delete, &leftovers, "ops").unwrap_err();
+    assert_eq!((refused.status, refused.code), (503, "stopping"));
 }
 
 fn hook(media_server: &str) -> HookRecord {

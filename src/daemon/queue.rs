@@ -13,9 +13,25 @@ const QUEUE: usize = 64;
 
 /// A queue.
 pub(super) struct Queue {
-    waiting: Mutex<VecDeque<Command>>,
+    waiting: Mutex<Waiting>,
     come: Condvar,
     most: usize,
+}
+
+#[derive(Default)]
+struct Waiting {
+    commands: VecDeque<Command>,
+    /// Nobody works on it any more: whoever has it still must not wait for that.
+    closed: bool,
+}
+
+/// Why a request was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Untaken {
+    /// Too many wait.
+    Full,
+    /// Nobody works on it any more.
+    Closed,
 }
 
 impl Default for Queue {
@@ -33,13 +49,16 @@ impl Queue {
     /// Puts a request at the end.
     ///
     /// # Errors
-    /// The request, if too many wait.
-    pub(super) fn push(&self, command: Command) -> Result<(), Box<Command>> {
+    /// Why it was not taken.
+    pub(super) fn push(&self, command: Command) -> Result<(), Untaken> {
         let mut waiting = lock(&self.waiting);
-        if waiting.len() >= self.most {
-            return Err(Box::new(command));
+        if waiting.closed {
+            return Err(Untaken::Closed);
         }
-        waiting.push_back(command);
+        if waiting.commands.len() >= self.most {
+            return Err(Untaken::Full);
+        }
+        waiting.commands.push_back(command);
         drop(waiting);
         self.come.notify_all();
         Ok(())
@@ -47,12 +66,12 @@ impl Queue {
 
     /// Puts a demand back that is not through: others have their turn before.
     pub(super) fn return_demand(&self, task: Box<Task>) {
-        lock(&self.waiting).push_back(Command::Demand(task));
+        lock(&self.waiting).commands.push_back(Command::Demand(task));
     }
 
     /// Puts a request back that was taken and not looked at.
     pub(super) fn return_first(&self, command: Command) {
-        lock(&self.waiting).push_front(command);
+        lock(&self.waiting).commands.push_front(command);
     }
 
     /// The next request, as soon as there is one, within `patience`. A demand that rests until later than `boot` does not count.
@@ -61,11 +80,11 @@ impl Queue {
         let began = boot();
         loop {
             let now = boot();
-            if let Some(at) = waiting.iter().position(|command| ready(command, now)) {
-                return waiting.remove(at);
+            if let Some(at) = waiting.commands.iter().position(|command| ready(command, now)) {
+                return waiting.commands.remove(at);
             }
             let rest = patience.checked_sub(now.saturating_sub(began)).filter(|rest| !rest.is_zero())?;
-            let soonest = waiting.iter().filter_map(Command::rests_until).min();
+            let soonest = waiting.commands.iter().filter_map(Command::rests_until).min();
             let span = soonest.map_or(rest, |until| rest.min(until.saturating_sub(now).max(Duration::from_millis(1))));
             (waiting, _) = self.come.wait_timeout(waiting, span).unwrap_or_else(PoisonError::into_inner);
         }
@@ -74,8 +93,8 @@ impl Queue {
     /// The first demand that does not rest.
     pub(super) fn demand(&self, boot: Duration) -> Option<Box<Task>> {
         let mut waiting = lock(&self.waiting);
-        let at = waiting.iter().position(|command| is_due(command, boot))?;
-        match waiting.remove(at)? {
+        let at = waiting.commands.iter().position(|command| is_due(command, boot))?;
+        match waiting.commands.remove(at)? {
             Command::Demand(task) => Some(task),
             Command::Apply { .. } | Command::Retry { .. } | Command::Remedy { .. } | Command::Look => None,
         }
@@ -83,12 +102,14 @@ impl Queue {
 
     /// How many demands wait, and do not rest.
     pub(super) fn demanded(&self, boot: Duration) -> usize {
-        lock(&self.waiting).iter().filter(|command| is_due(command, boot)).count()
+        lock(&self.waiting).commands.iter().filter(|command| is_due(command, boot)).count()
     }
 
-    /// Takes all that waits: nobody will work on it.
+    /// Takes all that waits, since nobody will work on it, and closes it with that: no more is taken.
     pub(super) fn drain(&self) -> Vec<Command> {
-        lock(&self.waiting).drain(..).collect()
+        let mut waiting = lock(&self.waiting);
+        waiting.closed = true;
+        waiting.commands.drain(..).collect()
     }
 }
 
@@ -148,7 +169,15 @@ mod tests {
         for _ in 0..QUEUE {
             assert!(queue.push(Command::Look).is_ok());
         }
-        assert_eq!(word(queue.push(Command::Look).err().map(|command| *command)), "look");
+        assert_eq!(queue.push(Command::Look), Err(Untaken::Full));
         assert_eq!(queue.drain().len(), QUEUE);
+    }
+
+    #[test]
+    fn what_nobody_works_on_takes_no_more() {
+        let queue = Queue::default();
+        assert_eq!(queue.push(Command::Look), Ok(()));
+        assert_eq!(queue.drain().len(), 1);
+        assert_eq!((queue.push(Command::Look), queue.drain().len()), (Err(Untaken::Closed), 0));
     }
 }

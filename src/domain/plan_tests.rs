@@ -55,6 +55,11 @@ fn facts_of(app: &str, files: &[File], policy: TreePolicy) -> TreeFacts {
         };
         builder.file(top, &sighting);
     }
+    found(builder, policy)
+}
+
+/// What a scan found in a tree of which nothing else is known.
+pub(super) fn found(builder: InventoryBuilder, policy: TreePolicy) -> TreeFacts {
     TreeFacts {
         favourites: Arc::default(),
         policy: Arc::new(policy),

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::tests::{HOUR, NOW, policy, rule};
+use super::tests::{HOUR, NOW, found, policy, rule};
 use super::*;
 use crate::domain::layout::Layout;
 use crate::domain::path_set::DigestKey;
@@ -57,18 +57,7 @@ fn facts(days: &[Day], policy: TreePolicy) -> TreeFacts {
     let layout = Layout::parse("hls", &[], jiff::tz::TimeZone::UTC).unwrap();
     let mut builder = InventoryBuilder::new(policy.tree.clone(), Timestamp::from_secs(NOW));
     days.iter().enumerate().for_each(|(at, day)| enter(&mut builder, at, day));
-    TreeFacts {
-        favourites: Arc::default(),
-        policy: Arc::new(TreePolicy { layout, ..policy }),
-        inventory: Arc::new(builder.finish(Timestamp::from_secs(NOW))),
-        gone: Gone::default(),
-        holds: Vec::new(),
-        open: HashSet::new(),
-        waiting: HashSet::new(),
-        shared: HashMap::new(),
-        live: Arc::default(),
-        writing: Arc::default(),
-    }
+    found(builder, TreePolicy { layout, ..policy })
 }
 
 fn moment() -> Moment {

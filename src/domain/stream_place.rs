@@ -6,7 +6,7 @@ use super::catalogue::{CatalogueRow, Place, Placing, RowId};
 use super::names::TreeId;
 use super::path::RelPath;
 
-/// The virtual host of everything where the media server has none.
+/// The virtual host of everything where the media server has none, and of what nobody names one for.
 pub const DEFAULT_VHOST: &str = "__defaultVhost__";
 
 /// The names of a stream. Each was validated: a component, of the stream perhaps several, and none that is anything but itself.

@@ -103,19 +103,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    fn hook() -> Value {
-        json!({
-            "app": "live", "stream": "cam", "mediaServerId": "zlm-1", "file_path": "/rec/live/cam/a.mp4",
-            "start_time": 60, "file_size": 5, "time_len": 1.5, "hook_index": 7, "what_comes_later": {"any": [1]},
-        })
-    }
-
-    fn with(key: &str, value: Value) -> Value {
-        let mut body = hook();
-        body[key] = value;
-        body
-    }
+    use crate::zlmediakit::recorded_tests::{hook, with};
 
     #[test]
     fn each_record_has_its_place_in_the_answer() {

@@ -21,10 +21,12 @@ use tokio::time::timeout;
 use super::answers::{SUCCESS, ours, refusal, usual, without_recording};
 use super::courier::Outlet;
 use super::hook_store::HookStore;
+use super::live::names_of;
 use super::platform::{Relayed, handed_on, lines_of};
 use super::recorded::recorded;
 use super::scrub::scrub;
 use crate::domain::event::Event;
+use crate::domain::live::StreamTuple;
 use crate::domain::media::{HookEvent, HookResult};
 use crate::domain::names::MediaServerId;
 use crate::store::{Outgoing, ToldHook};
@@ -42,8 +44,8 @@ const REMARK: Duration = Duration::from_secs(60);
 /// Hears what events tell: the media server, the event, its body. It may hear the same twice, and must not make anybody wait.
 pub type Told = Arc<dyn Fn(&MediaServerId, HookEvent, &Value) + Send + Sync>;
 
-/// Whether a stream (`app`, `stream`) of a media server may be recorded now.
-pub type MayRecord = Arc<dyn Fn(&MediaServerId, &str, &str) -> bool + Send + Sync>;
+/// Whether a stream of a media server may be recorded now.
+pub type MayRecord = Arc<dyn Fn(&MediaServerId, &StreamTuple) -> bool + Send + Sync>;
 
 /// What the listener of one media server works with.
 pub struct HookApp {
@@ -194,8 +196,7 @@ impl Listener {
         if hook.event != HookEvent::Publish {
             return None;
         }
-        let (app, stream) = (hook.body.get("app")?.as_str()?, hook.body.get("stream")?.as_str()?);
-        if (self.app.may_record)(&self.app.media_server, app, stream) {
+        if (self.app.may_record)(&self.app.media_server, &names_of(&hook.body)?) {
             return None;
         }
         without_recording(answer)

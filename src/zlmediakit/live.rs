@@ -11,6 +11,7 @@ use super::client::{ApiError, Client, ServerConfig, any};
 use crate::domain::live::{LiveStream, LiveStreams, MediaServerView, Reach, StreamTuple, Unreached};
 use crate::domain::media::{HookEvent, MediaServerSettings};
 use crate::domain::names::MediaServerId;
+use crate::domain::stream_place::DEFAULT_VHOST;
 use crate::domain::units::Timestamp;
 use crate::system::Clock;
 
@@ -22,8 +23,6 @@ const REST_FACTOR: u32 = 9;
 const STREAMS: usize = 1 << 17;
 /// One whose client cannot be made is tried again after this.
 const AGAIN: Duration = Duration::from_secs(60);
-/// A virtual host that a hook does not name.
-const DEFAULT_VHOST: &str = "__defaultVhost__";
 
 /// One media server.
 struct Server {
@@ -284,16 +283,17 @@ impl MediaServerView {
     }
 }
 
+/// The stream that a hook names; `None` if it names none.
+pub(super) fn names_of(body: &Value) -> Option<StreamTuple> {
+    let word = |key: &str| body[key].as_str().filter(|text| !text.is_empty() && text.len() <= 1024).map(str::to_owned);
+    let vhost = word("vhost").unwrap_or_else(|| DEFAULT_VHOST.to_owned());
+    Some(StreamTuple { vhost, app: word("app")?, stream: word("stream")? })
+}
+
 /// The stream that a body of `on_stream_changed` is about. Whether it is recorded will be seen: its recorders begin a moment later.
 fn stream_of(body: &Value) -> Option<LiveStream> {
-    let word = |key: &str| body[key].as_str().filter(|text| !text.is_empty() && text.len() <= 1024).map(str::to_owned);
-    let names = StreamTuple {
-        vhost: word("vhost").unwrap_or_else(|| DEFAULT_VHOST.to_owned()),
-        app: word("app")?,
-        stream: word("stream")?,
-    };
     let since = body["createStamp"].as_i64().filter(|secs| *secs > 0).map(Timestamp::from_secs);
-    Some(LiveStream { names, mp4: None, hls: None, since })
+    Some(LiveStream { names: names_of(body)?, mp4: None, hls: None, since })
 }
 
 #[cfg(test)]

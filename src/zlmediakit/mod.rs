@@ -22,4 +22,6 @@ pub use listener::{HookApp, MayRecord, Told, hook_router};
 pub use live::{Asking, Live};
 pub use platform::Relayed;
 pub use recorded::recorded;
+#[cfg(test)]
+pub(crate) use recorded::tests as recorded_tests;
 pub use roots::{Advice, advise, records_at};

@@ -67,19 +67,21 @@ fn millis(secs: f64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use serde_json::json;
 
     use super::*;
 
-    fn hook() -> Value {
+    /// A hook that tells of a recording.
+    pub(crate) fn hook() -> Value {
         json!({
             "app": "live", "stream": "cam", "mediaServerId": "zlm-1", "file_path": "/rec/live/cam/a.mp4",
             "start_time": 60, "file_size": 5, "time_len": 1.5, "hook_index": 7, "what_comes_later": {"any": [1]},
         })
     }
 
-    fn with(key: &str, value: Value) -> Value {
+    /// The same with another value.
+    pub(crate) fn with(key: &str, value: Value) -> Value {
         let mut body = hook();
         body[key] = value;
         body

@@ -241,6 +241,41 @@ fn at_critical_pressure_the_lowest_priorities_are_stopped_first_and_all_are_begu
     site.secret_is_nowhere(&daemon);
 }
 
+/// A stream that was told not to be recorded is on nobody's list: only the guard's own record lets it begin again.
+#[test]
+#[ignore = "needs root, a loop device and curl"]
+fn what_is_not_begun_is_on_record_at_once_though_its_media_server_cannot_be_asked_and_begun_after_a_restart() {
+    let site = Site::new(100);
+    recording(&site.tree(), "live/a", DAY, 4096);
+    site.server.publish("live", "a");
+    site.server.record("live", "a", Kind::Mp4);
+    let filler = site.volume.path().join("of-others");
+    run("fallocate", &["-l", "70M", filler.to_str().unwrap()]);
+    let marks = "high: 60%, low: 50%, critical: 65%";
+    let port = free_port();
+    let switch = format!(", hooks: {{ listen: 127.0.0.1:{port} }}, recording_switch: {{ below_priority: 5 }}");
+    let daemon = site.start(marks, "", &switch);
+    wait_for("what is recorded is stopped", || stopped(&daemon) == ["live/a"]);
+    site.server.pause();
+    wait_for("it cannot be asked", || server(&daemon)["state"] == "down");
+    site.server.hooks_to(&format!("http://127.0.0.1:{port}/index/hook"));
+    assert!(site.server.push("live", "late"));
+    wait_for("it is on record", || stopped(&daemon) == ["live/a", "live/late"]);
+    assert_eq!(server(&daemon)["state"], "down");
+    // This one is told to the guard as the last thing that it hears.
+    assert!(site.server.push("live", "last"));
+    drop(daemon);
+    let daemon = site.start(marks, "", &switch);
+    assert_eq!(stopped(&daemon), ["live/a", "live/last", "live/late"]);
+    site.server.resume();
+    run("rm", &[filler.to_str().unwrap()]);
+    wait_for("all are begun again", || stopped(&daemon).is_empty());
+    assert!(["a", "late", "last"].iter().all(|stream| site.server.is_recording("live", stream, Kind::Mp4)));
+    let journal = json(&["journal", "list", "--state", site.state().to_str().unwrap()]);
+    let of = |kind: &str| journal["items"].as_array().unwrap().iter().filter(|one| one["kind"] == kind).count();
+    assert_eq!((of("recording_stopped"), of("recording_released")), (3, 3));
+}
+
 #[test]
 #[ignore = "needs root, a loop device and curl"]
 fn check_asks_where_it_records_and_says_what_the_configuration_lacks() {
