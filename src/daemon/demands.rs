@@ -105,18 +105,19 @@ impl VolumeWorker {
     }
 
     fn attend_to(&mut self, desk: &Desk, mut task: Box<Task>) {
-        if desk.asked() {
-            return desk.queue.return_demand(task);
-        }
-        let next = self.turn(desk, &mut task).and_then(|next| match next {
+        let next = if desk.asked() { Ok(Next::After(Duration::ZERO)) } else { self.turn(desk, &mut task) };
+        let next = next.and_then(|next| match next {
             Next::Over(relief) => self.conclude(&mut task).map(|()| Next::Over(relief)),
-            Next::After(span) => Ok(Next::After(span)),
-            Next::Forgotten => Ok(Next::Forgotten),
+            Next::After(_) | Next::Forgotten => Ok(next),
         });
         let relief = match next {
             Ok(Next::After(span)) => {
                 task.rests_until = self.engine.clock.boottime().saturating_add(span);
-                return desk.queue.return_demand(task);
+                match desk.queue.return_demand(task) {
+                    Ok(()) => return,
+                    Err(returned) => task = returned,
+                }
+                Relief { reclaimed: task.reclaimed, ..Relief::refused("gone", "its volume is not guarded any more") }
             }
             Ok(Next::Forgotten) => return desk.hub.forget_demand(task.job),
             Ok(Next::Over(relief)) => relief,

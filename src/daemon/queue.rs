@@ -65,8 +65,16 @@ impl Queue {
     }
 
     /// Puts a demand back that is not through: others have their turn before.
-    pub(super) fn return_demand(&self, task: Box<Task>) {
-        lock(&self.waiting).commands.push_back(Command::Demand(task));
+    ///
+    /// # Errors
+    /// The demand, if nobody works on it any more.
+    pub(super) fn return_demand(&self, task: Box<Task>) -> Result<(), Box<Task>> {
+        let mut waiting = lock(&self.waiting);
+        if waiting.closed {
+            return Err(task);
+        }
+        waiting.commands.push_back(Command::Demand(task));
+        Ok(())
     }
 
     /// Puts a request back that was taken and not looked at.
@@ -158,7 +166,7 @@ mod tests {
             (next(0), next(0), next(5), next(5)),
             ("look".into(), "nothing".into(), "demand 2".into(), "nothing".into())
         );
-        queue.return_demand(resting(3, 0));
+        assert!(queue.return_demand(resting(3, 0)).is_ok());
         queue.return_first(Command::Look);
         assert_eq!((next(0), next(0)), ("look".into(), "demand 3".into()));
     }
@@ -179,5 +187,6 @@ mod tests {
         assert_eq!(queue.push(Command::Look), Ok(()));
         assert_eq!(queue.drain().len(), 1);
         assert_eq!((queue.push(Command::Look), queue.drain().len()), (Err(Untaken::Closed), 0));
+        assert_eq!(queue.return_demand(resting(3, 0)).err().map(|task| task.job), Some(3));
     }
 }
