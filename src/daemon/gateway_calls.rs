@@ -7,15 +7,14 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
-use super::gateway_files::{FileCalls, FileEnd, begin, over};
+use super::gateway_files::{FileCalls, Stand, begin, over};
 use super::gateway_look::{LISTED, Seen};
 use super::hub::Hub;
 use crate::domain::catalogue::Placing;
@@ -154,16 +153,17 @@ impl Calls {
 
     async fn delete_file(&self, named: &Named, until: Instant) -> Answer {
         let mut answer = Answer { path: named.path.clone(), ..Answer::default() };
-        let asked: Vec<_> = named
-            .places
-            .iter()
-            .map(|(place, _)| {
-                let (job, end) = self.files.ask(&place.tree, file_of(place, &named.which));
-                (place, job, end)
-            })
-            .collect();
-        for (place, job, end) in asked {
-            end_of(place, &job, end, until, &mut answer).await;
+        let ask = |place: &StreamPlace| self.files.ask(&place.tree, file_of(place, &named.which));
+        let asked: Vec<_> = named.places.iter().map(|(place, _)| (place, ask(place))).collect();
+        let mut unbegun = false;
+        for (place, waiter) in asked {
+            let stand = waiter.wait(until).await;
+            unbegun |= matches!(stand, Stand::Unbegun);
+            end_of(place, stand, &mut answer);
+        }
+        if unbegun {
+            let why = if answer.job.is_some() { "not all of it was begun" } else { "it was not begun" };
+            answer.problem.get_or_insert(format!("the guard had no time for it; {why}"));
         }
         answer
     }
@@ -375,25 +375,21 @@ fn demand_of(place: &StreamPlace, policy: &TreePolicy, which: &Which) -> Option<
     Some(Demand { tree: place.tree.clone(), wanted: Wanted::Stream(wanted), trigger: Trigger::Gateway })
 }
 
-/// Takes in how the deletion of one file ended.
-async fn end_of(
-    place: &StreamPlace,
-    job: &AtomicU64,
-    end: oneshot::Receiver<FileEnd>,
-    until: Instant,
-    answer: &mut Answer,
-) {
-    let ended = timeout_at(until, end).await;
-    let number = job.load(Ordering::Relaxed);
-    if number != 0 && answer.job.is_none() {
-        answer.job = Some(number);
-    }
-    match ended {
-        Err(_) if number != 0 => (answer.working, answer.job) = (true, Some(number)),
-        Err(_) => answer.problem = Some("the guard had no time for it; it was not begun".to_owned()),
-        Ok(Err(_)) => answer.problem = Some("the guard is ending; nobody knows what became of it".to_owned()),
-        Ok(Ok(Err(why))) => answer.problem = Some(why),
-        Ok(Ok(Ok(item))) => match item.outcome.and_then(Outcome::from_word) {
+/// Takes in how the deletion of one file stands.
+fn end_of(place: &StreamPlace, stand: Stand, answer: &mut Answer) {
+    let (job, end) = match stand {
+        Stand::Over(job, end) => (job, end),
+        Stand::Working(job) => {
+            (answer.working, answer.job) = (true, Some(job));
+            return;
+        }
+        Stand::Unbegun => return,
+        Stand::Lost(job) => (job, Err("the guard is ending; nobody knows what became of it".to_owned())),
+    };
+    answer.job = answer.job.or(job);
+    match end {
+        Err(why) => answer.problem = Some(why),
+        Ok(item) => match item.outcome.and_then(Outcome::from_word) {
             Some(Outcome::Verified) => answer.deleted += 1,
             Some(Outcome::AlreadyGone) => {}
             Some(Outcome::Failed | Outcome::Kept) | None => {
