@@ -14,7 +14,8 @@ use crate::domain::deletion::{Attempt, RuleKind, Seq};
 use crate::domain::event::Event;
 use crate::domain::journal::{Intent, JournalQuery};
 use crate::domain::layout::Layout;
-use crate::domain::names::{CatalogueId, TreeId};
+use crate::domain::media::with_relay;
+use crate::domain::names::{CatalogueId, MediaServerId, TreeId};
 use crate::domain::orphan::{Orphan, OrphanKind};
 use crate::domain::path::RelPath;
 use crate::domain::path_set::{DigestKey, PathSet};
@@ -72,6 +73,8 @@ pub struct Catalogues {
     pub(super) findings: Arc<Findings>,
     /// Where hook records are kept.
     pub(super) hooks: Arc<Database>,
+    /// The media servers whose platforms hear what they tell.
+    relayed: Vec<MediaServerId>,
     work: Mutex<VecDeque<RowWork>>,
     /// How often findings were changed by what was done about them.
     revision: AtomicU64,
@@ -95,6 +98,7 @@ impl Catalogues {
             of_trees: Vec::new(),
             findings: Arc::new(Findings::memory()?),
             hooks: Arc::new(Database::memory()?),
+            relayed: Vec::new(),
             hook_servers: Vec::new(),
             work: Mutex::default(),
             revision: AtomicU64::new(0),
@@ -144,7 +148,8 @@ impl Catalogues {
         // What waits to be done with rows goes on, where the tree still has a catalogue for it.
         let waiting = before.map(|before| std::mem::take(&mut *lock(&before.work))).unwrap_or_default();
         let (work, revision) = (Mutex::new(waiting), AtomicU64::new(0));
-        Ok(Self { kept, of_trees, findings, hooks, hook_servers, work, revision, taken })
+        let relayed = with_relay(&config.media_servers).cloned().collect();
+        Ok(Self { kept, of_trees, findings, hooks, relayed, hook_servers, work, revision, taken })
     }
 
     /// This configuration is in force: findings of trees that it does not name are forgotten.
@@ -328,13 +333,13 @@ impl Catalogues {
             .try_fold(PathSet::default(), |all, known| Ok(all.union(&of(&known)?)))
     }
 
-    /// Streams of a tree of which something was told that no index holds yet, or that the platform has not heard: the row that it would
-    /// insert is missing, and proves nothing.
+    /// Streams of a tree of which something was told that no index holds yet, or that the platform has not heard and still will: the row that
+    /// it would insert is missing, and proves nothing.
     pub(super) fn undrained(&self, tree: &TreeId) -> Vec<String> {
         let of_tree = self.of_tree(tree);
         let mut streams: Vec<String> = of_tree.iter().flat_map(|keeper| keeper.undrained()).collect();
         if !of_tree.is_empty() {
-            match self.hooks.unheard_streams() {
+            match self.hooks.unheard_streams(&self.relayed) {
                 Ok(unheard) => streams.extend(unheard),
                 // Nobody can say which these are, so nothing is proven of any.
                 Err(_) => streams.push(EVERY.to_owned()),

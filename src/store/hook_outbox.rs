@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{OptionalExtension as _, Row, Transaction, params};
+use rusqlite::{OptionalExtension as _, Row, Transaction, params, params_from_iter};
 
 use super::database::{Database, DatabaseError};
 use super::hook_records::{HookRecord, MOST, forget_oldest, insert_record};
@@ -17,6 +17,8 @@ use crate::domain::units::Timestamp;
 const EVENTS: u64 = 500_000;
 /// … nor more bytes than these.
 const BYTES: u64 = 512 << 20;
+/// So many are dropped in one step.
+const PART: u32 = 5000;
 /// Events that say how things stood at a moment: they go first when there is no room.
 const PASSING: &str = "('on_server_keepalive', 'on_flow_report', 'on_stream_changed', 'on_send_rtp_stopped')";
 
@@ -199,16 +201,62 @@ impl Database {
         })
     }
 
-    /// Streams of which a platform was not told something yet: its table may lack recordings of them.
+    /// Streams of which a platform was not told something yet: its table may lack recordings of them. Only what one of these media servers
+    /// told is still to be heard.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn unheard_streams(&self) -> Result<Vec<String>, DatabaseError> {
+    pub fn unheard_streams(&self, relayed: &[MediaServerId]) -> Result<Vec<String>, DatabaseError> {
+        let waiting = self.waiting_servers()?;
+        if relayed.is_empty() || waiting.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Whose an event is does not stand in the index of streams; as a rule it need not be asked.
+        let which = match waiting.iter().all(|server| relayed.contains(server)) {
+            true => String::new(),
+            false => format!("AND media_server IN (?{})", ", ?".repeat(relayed.len() - 1)),
+        };
+        let names = relayed.iter().map(MediaServerId::as_str).take(if which.is_empty() { 0 } else { relayed.len() });
+        self.with("read what a platform is to hear", |connection| {
+            let sql =
+                format!("SELECT DISTINCT stream FROM hook_outbox WHERE stream IS NOT NULL {which} ORDER BY stream");
+            let mut statement = connection.prepare_cached(&sql)?;
+            statement.query_map(params_from_iter(names), |row| row.get(0))?.collect()
+        })
+    }
+
+    /// The media servers that told something for which a platform is still waited.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn waiting_servers(&self) -> Result<Vec<MediaServerId>, DatabaseError> {
         self.with("read what a platform is to hear", |connection| {
             let mut statement = connection
-                .prepare_cached("SELECT DISTINCT stream FROM hook_outbox WHERE stream IS NOT NULL ORDER BY stream")?;
-            statement.query_map([], |row| row.get(0))?.collect()
+                .prepare_cached("SELECT media_server FROM hook_outbox_size WHERE events > 0 ORDER BY media_server")?;
+            statement.query_map([], |row| Ok(MediaServerId::new(&row.get::<_, String>(0)?)))?.collect()
         })
+    }
+
+    /// Drops all that waits for the platform of a media server; says how much it was.
+    ///
+    /// # Errors
+    /// What SQLite says: then a part of it may be gone.
+    pub fn drop_waiting(&self, media_server: &MediaServerId) -> Result<u64, DatabaseError> {
+        let mut dropped = 0;
+        loop {
+            // A part at a time: hooks that come meanwhile are not to wait for all of it.
+            let gone = self.with("drop what a platform will not hear", |connection| {
+                let mut statement = connection.prepare_cached(
+                    "DELETE FROM hook_outbox WHERE number IN
+                         (SELECT number FROM hook_outbox WHERE media_server = ?1 ORDER BY number LIMIT ?2)",
+                )?;
+                statement.execute(params![media_server.as_str(), PART])
+            })?;
+            dropped += gone as u64;
+            if gone == 0 {
+                return Ok(dropped);
+            }
+        }
     }
 }
 
@@ -332,10 +380,10 @@ mod tests {
         let numbers: Vec<_> = taken.each.iter().map(|each| (each.new, each.number)).collect();
         assert_eq!(numbers, [(true, Some(1)), (true, Some(2)), (false, None), (true, Some(3))]);
         assert_eq!(waiting(&database, 9), [(1, "/a/0".to_owned()), (2, "up".to_owned()), (3, "up".to_owned())]);
-        assert_eq!(database.unheard_streams().unwrap(), ["live/a"]);
+        assert_eq!(database.unheard_streams(&[server()]).unwrap(), ["live/a"]);
         database.forget_waiting(3).unwrap();
         database.forget_waiting(1).unwrap();
-        assert!(database.unheard_streams().unwrap().is_empty());
+        assert!(database.unheard_streams(&[server()]).unwrap().is_empty());
         assert_eq!(take(&database, &[alive("new")], ROOM).each[0].number, Some(4), "no number is given again");
         assert!(take(&database, &[recorded("/a/0")], ROOM).each[0].number.is_none());
     }
@@ -350,6 +398,24 @@ mod tests {
         let oldest = Some(Timestamp::from_secs(7));
         assert_eq!(database.hook_backlog(&server()).unwrap(), Backlog { events: 2, aside: 1, oldest });
         assert_eq!(database.hook_backlog(&MediaServerId::new("zlm-2")).unwrap(), Backlog::default());
+    }
+
+    /// Otherwise a media server that was taken out would stand in the way of every verdict about its streams, for ever.
+    #[test]
+    fn what_waits_without_a_relay_is_no_longer_to_be_heard_and_can_be_dropped() {
+        let database = Database::memory().unwrap();
+        let gone = MediaServerId::new("zlm-2");
+        let mut other = recorded("/b/0");
+        let outgoing = other.outgoing.as_mut().unwrap();
+        (outgoing.media_server, outgoing.stream) = (gone.clone(), Some("live/b".to_owned()));
+        take(&database, &[recorded("/a/0"), other], Room { records: 100, ..ROOM });
+        let unheard = |of: &[MediaServerId]| database.unheard_streams(of).unwrap();
+        assert_eq!(unheard(&[server(), gone.clone()]), ["live/a", "live/b"]);
+        assert_eq!((unheard(&[server()]), unheard(&[])), (vec!["live/a".to_owned()], vec![]));
+        assert_eq!(database.waiting_servers().unwrap(), [server(), gone.clone()]);
+        assert_eq!((database.drop_waiting(&gone).unwrap(), database.drop_waiting(&gone).unwrap()), (1, 0));
+        assert_eq!(database.waiting_servers().unwrap(), [server()]);
+        assert_eq!(waiting(&database, 9).len(), 1);
     }
 
     /// Fault 123: what is dropped is the least of it, and is counted.

@@ -318,6 +318,21 @@ fn while_the_platform_has_not_heard_of_a_recording_its_stream_waits_for_it() {
     };
     wait_for("both are found", || waits(told).is_some() && waits(other).is_some());
     assert_eq!((waits(told), waits(other)), (Some(true), Some(false)));
+    // A platform that no relay leads to any more will not hear of it, and a person is told so, and what to do.
+    let with = std::fs::read_to_string(&config).unwrap();
+    let reload = |text: &str| {
+        super::write(&config, text);
+        let pid = daemon.pid().to_string();
+        assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    };
+    reload(&with.replace(&format!(", relay: \"{}\"", platform.url()), ""));
+    wait_for("nothing more is to be heard", || waits(told) == Some(false));
+    wait_for("the log says so", || heard.log().contains("1 hooks of media server `zlm-1` wait for its platform"));
+    let relay = || daemon.status().unwrap()["relays"][0].clone();
+    wait_for("the status says so", || relay()["unrelayed_since"].is_string() && relay()["kept_until"].is_string());
+    assert_eq!((relay()["media_server"].clone(), relay()["waiting"].clone()), ("zlm-1".into(), 1.into()));
+    reload(&with);
+    wait_for("it is waited for again", || waits(told) == Some(true) && relay()["unrelayed_since"].is_null());
     platform.up();
     wait_for("the platform heard of it", || platform.taken().len() == 1);
     wait_for("nothing is outstanding", || waits(told) == Some(false));
