@@ -231,8 +231,20 @@ impl Calls {
                 }
             }
         }
-        let seen = self.look(named).await;
-        for (place, seen) in seen {
+        self.tell_left(named, started, &told, "it is still there", answer).await;
+    }
+
+    /// Looks what is left, and tells of it, but of what was told of already; gives how much that is.
+    async fn tell_left(
+        &self,
+        named: &Named,
+        started: Timestamp,
+        told: &HashSet<(TreeId, RelPath)>,
+        why: &str,
+        answer: &mut Answer,
+    ) -> u64 {
+        let mut count = 0;
+        for (place, seen) in self.look(named).await {
             let seen = match seen {
                 Ok(seen) => seen,
                 Err(why) => {
@@ -240,6 +252,7 @@ impl Calls {
                     continue;
                 }
             };
+            count += seen.count;
             for (path, changed) in &seen.recordings {
                 if told.contains(&(place.tree.clone(), path.clone())) {
                     continue;
@@ -248,11 +261,12 @@ impl Calls {
                 if *changed >= started {
                     answer.live.push(shown(&place, path));
                 } else {
-                    fail(answer, unknown(&place, path, "it is still there"));
+                    fail(answer, unknown(&place, path, why));
                 }
             }
             report(answer, &place, &seen);
         }
+        count
     }
 
     /// The items of a job that are still there.
@@ -360,23 +374,7 @@ impl Calls {
                 return answer;
             }
         };
-        let mut after = 0;
-        for (place, seen) in self.look(&named).await {
-            match seen {
-                Ok(seen) => {
-                    after += seen.count;
-                    for (path, changed) in &seen.recordings {
-                        if *changed >= started {
-                            answer.live.push(shown(&place, path));
-                        } else {
-                            fail(&mut answer, unknown(&place, path, "the media server left it"));
-                        }
-                    }
-                    report(&mut answer, &place, &seen);
-                }
-                Err(why) => drop(answer.problem.get_or_insert(why)),
-            }
-        }
+        let after = self.tell_left(&named, started, &HashSet::new(), "the media server left it", &mut answer).await;
         answer.deleted = before.saturating_sub(after);
         match said {
             Err(why) => answer.problem = Some(why),
