@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
-use super::gateway_files::{FileCalls, Stand, begin, over};
+use super::gateway_files::{FileCalls, PAGE, Stand, begin, over};
 use super::gateway_look::{LISTED, Seen, unfit};
 use super::hub::Hub;
 use crate::domain::catalogue::Placing;
@@ -40,8 +40,6 @@ const AT_ONCE: usize = 16;
 const PASSED: usize = 64;
 /// The directory below the root, where the media server did not say another.
 const RECORD: &str = "record";
-/// Items of a page.
-const PAGE: usize = 1000;
 
 /// What a gateway knows of the trees.
 pub(super) struct Ground {

@@ -34,7 +34,7 @@ const SLOW: Duration = Duration::from_secs(1);
 /// A volume that has too many requests is asked again after this.
 const FULL: Duration = Duration::from_millis(100);
 /// Items of a page.
-const PAGE: usize = 1000;
+pub(super) const PAGE: usize = 1000;
 
 /// How the deletion of a file ended: its item, or why there is none.
 pub(super) type FileEnd = Result<JobItem, String>;
