@@ -29,8 +29,8 @@ use crate::domain::path_set::PathSet;
 use crate::domain::retention::{Mode, TreePolicy};
 use crate::domain::stream_place::{Grounds, StreamNames, StreamPlace, stream_places};
 use crate::domain::units::Timestamp;
-use crate::server::PageQuery;
 use crate::server::records::{Job, JobItem};
+use crate::server::{PageQuery, Refusal};
 use crate::system::{Dir, Volumes};
 use crate::zlmediakit::{Answer, Answering, Asked, Deleter, Failed, Passing, Which};
 
@@ -343,7 +343,7 @@ impl Calls {
             }
             work(dir.as_ref())
         };
-        spawn_blocking(look).await.unwrap_or_else(|_| Err("the guard met a fault of its own".to_owned()))
+        spawn_blocking(look).await.unwrap_or_else(|_| Err(Refusal::internal().message))
     }
 
     /// Lets the media server delete in its own way, and tells what became of it. What is protected it does not get (promise 3).
@@ -366,7 +366,7 @@ impl Calls {
             said
         });
         let said = match timeout_at(until, passing).await {
-            Ok(said) => said.unwrap_or_else(|_| Err("the guard met a fault of its own".to_owned())),
+            Ok(said) => said.unwrap_or_else(|_| Err(Refusal::internal().message)),
             Err(_) => {
                 answer.working = true;
                 return answer;

@@ -264,7 +264,7 @@ pub(super) async fn begin(
 async fn put(hub: &Arc<Hub>, demand: &Demand, who: &str) -> Result<Option<u64>, Refusal> {
     let (asked, demand, who) = (hub.clone(), demand.clone(), who.to_owned());
     let call = spawn_blocking(move || asked.demand(demand, &who, None)).await;
-    match call.unwrap_or_else(|_| Err(Refusal::unavailable("internal", "the guard met a fault of its own"))) {
+    match call.unwrap_or_else(|_| Err(Refusal::internal())) {
         Err(refusal) if refusal.status == 503 => Ok(None),
         result => result.map(Some),
     }
@@ -279,8 +279,7 @@ pub(super) async fn over(hub: &Arc<Hub>, job: u64) -> Result<Job, Refusal> {
     loop {
         let asked = hub.clone();
         let call = spawn_blocking(move || asked.job(job)).await;
-        let found =
-            call.unwrap_or_else(|_| Err(Refusal::unavailable("internal", "the guard met a fault of its own")))?;
+        let found = call.unwrap_or_else(|_| Err(Refusal::internal()))?;
         match found.state {
             JobState::Queued | JobState::Running => {}
             JobState::Waiting | JobState::Done | JobState::Cancelled => return Ok(found),
