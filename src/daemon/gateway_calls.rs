@@ -438,6 +438,10 @@ fn end_of(place: &StreamPlace, stand: Stand, answer: &mut Answer) {
             return;
         }
         Stand::Unbegun => return,
+        Stand::Unclear => {
+            let why = "the disk of the guard's state does not answer; nobody knows whether it was begun".to_owned();
+            (None, Err(why))
+        }
         Stand::Lost(job) => (job, Err("the guard is ending; nobody knows what became of it".to_owned())),
     };
     answer.job = answer.job.or(job);

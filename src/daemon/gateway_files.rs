@@ -31,6 +31,8 @@ const FIRST: Duration = Duration::from_millis(10);
 const LATER: Duration = Duration::from_millis(250);
 /// A job that takes longer keeps nobody waiting for it.
 const SLOW: Duration = Duration::from_secs(1);
+/// A job that is being asked for is there within this, unless the disk of the state hangs.
+const ASKED_WITHIN: Duration = Duration::from_secs(2);
 /// A volume that has too many requests is asked again after this.
 const FULL: Duration = Duration::from_millis(100);
 /// Items of a page.
@@ -63,28 +65,34 @@ pub(super) enum Stand {
     Working(u64),
     /// It was not begun, and will not be.
     Unbegun,
+    /// It is being begun, and nobody can say how that ends: the disk of the state does not answer.
+    Unclear,
     /// Whoever worked at it is gone.
     Lost(Option<u64>),
 }
 
 impl Waiter {
-    /// Waits for the end, and no longer than that.
+    /// Waits for the end, and little longer than that.
     pub(super) async fn wait(mut self, until: Instant) -> Stand {
-        let told = timeout_at(until, &mut self.end).await;
-        let job = self.job.lock().await;
-        let told = match told {
-            Ok(told) => told,
-            Err(_) => {
-                self.end.close();
-                match (self.end.try_recv(), *job) {
-                    // It came just now.
-                    (Ok(end), _) => Ok(end),
-                    (Err(_), Some(job)) => return Stand::Working(job),
-                    (Err(_), None) => return Stand::Unbegun,
-                }
+        match timeout_at(until, &mut self.end).await {
+            Ok(told) => {
+                let job = *self.job.lock().await;
+                told.map_or(Stand::Lost(job), |end| Stand::Over(job, end))
             }
-        };
-        told.map_or(Stand::Lost(*job), |end| Stand::Over(*job, end))
+            Err(_) => self.give_up(ASKED_WITHIN).await,
+        }
+    }
+
+    /// Wants it no more, unless there is a job already.
+    async fn give_up(mut self, patience: Duration) -> Stand {
+        let Ok(job) = timeout(patience, self.job.lock()).await else { return Stand::Unclear };
+        self.end.close();
+        match (self.end.try_recv(), *job) {
+            // It came just now.
+            (Ok(end), job) => Stand::Over(job, end),
+            (Err(_), Some(job)) => Stand::Working(job),
+            (Err(_), None) => Stand::Unbegun,
+        }
     }
 }
 
@@ -344,5 +352,8 @@ mod tests {
             assert!(matches!((stand, asked), (Stand::Working(7), Some(_)) | (Stand::Unbegun, None)));
             assert!(end.is_closed());
         }
+        let (job, (_end, told)) = (JobOfWish::default(), oneshot::channel());
+        let _hangs = job.clone().lock_owned().await;
+        assert!(matches!(Waiter { job, end: told }.give_up(Duration::ZERO).await, Stand::Unclear));
     }
 }
