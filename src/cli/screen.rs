@@ -158,6 +158,12 @@ fn describe_relay(out: &mut String, relay: &Relay) -> fmt::Result {
     if let (Some(since), Some(error)) = (&relay.failing_since, &relay.error) {
         write!(out, "; IT TAKES NONE since {since}: {error}")?;
     }
+    if let (Some(since), Some(until)) = (&relay.unrelayed_since, &relay.kept_until) {
+        write!(
+            out,
+            "; THERE IS NO RELAY since {since}: give it `hooks.relay` again and they are delivered, else they are dropped after {until}"
+        )?;
+    }
     if relay.dropped > 0 {
         write!(out, "; DROPPED: {}, for want of room", relay.dropped)?;
     }

@@ -329,7 +329,7 @@ impl Catalogues {
     }
 
     /// Streams of a tree of which something was told that no index holds yet, or that the platform has not heard: the row that it would
-    /// insert is missing, and proves nothing.
+    /// insert is missing, and proves nothing. Where its relay was taken out, it may come back, until what waits is dropped.
     pub(super) fn undrained(&self, tree: &TreeId) -> Vec<String> {
         let of_tree = self.of_tree(tree);
         let mut streams: Vec<String> = of_tree.iter().flat_map(|keeper| keeper.undrained()).collect();

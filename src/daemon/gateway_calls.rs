@@ -7,16 +7,15 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
-use super::gateway_files::{FileCalls, FileEnd, begin, over};
-use super::gateway_look::{LISTED, Seen};
+use super::gateway_files::{FileCalls, PAGE, Stand, begin, over};
+use super::gateway_look::{LISTED, Seen, unfit};
 use super::hub::Hub;
 use crate::domain::catalogue::Placing;
 use crate::domain::deletion::{Cause, Outcome, SparedReason, Trigger};
@@ -26,20 +25,21 @@ use crate::domain::layout::LayoutKind;
 use crate::domain::media::GatewayResult;
 use crate::domain::names::{MediaServerId, StreamId, TreeId};
 use crate::domain::path::RelPath;
+use crate::domain::path_set::PathSet;
 use crate::domain::retention::{Mode, TreePolicy};
 use crate::domain::stream_place::{Grounds, StreamNames, StreamPlace, stream_places};
 use crate::domain::units::Timestamp;
-use crate::server::PageQuery;
 use crate::server::records::{Job, JobItem};
-use crate::system::Volumes;
+use crate::server::{PageQuery, Refusal};
+use crate::system::{Dir, Volumes};
 use crate::zlmediakit::{Answer, Answering, Asked, Deleter, Failed, Passing, Which};
 
 /// Days and streams that are deleted at once; the others wait.
 const AT_ONCE: usize = 16;
+/// Deletions that a media server is at, at once: one that hangs must not cost ever more connections.
+const PASSED: usize = 64;
 /// The directory below the root, where the media server did not say another.
 const RECORD: &str = "record";
-/// Items of a page.
-const PAGE: usize = 1000;
 
 /// What a gateway knows of the trees.
 pub(super) struct Ground {
@@ -62,6 +62,7 @@ pub(super) struct Calls {
     machine: Arc<dyn Volumes>,
     files: Arc<FileCalls>,
     turns: Semaphore,
+    passes: Arc<Semaphore>,
 }
 
 /// What is named, and where it can lie.
@@ -89,6 +90,7 @@ impl Calls {
             hub,
             machine,
             turns: Semaphore::new(AT_ONCE),
+            passes: Arc::new(Semaphore::new(PASSED)),
         }
     }
 
@@ -103,15 +105,15 @@ impl Calls {
             Ok(named) => named,
             Err((path, why)) => return failed(&path, why),
         };
+        let until = Instant::now() + ground.answer_within;
         let observed = named.places.iter().filter(|(_, policy)| policy.mode != Mode::Enforce).count();
         if observed == 0 {
-            let until = Instant::now() + ground.answer_within;
             match named.which {
                 Which::File { .. } => self.delete_file(&named, until).await,
                 Which::Day(_) | Which::Stream => self.delete_many(&named, until).await,
             }
         } else if observed == named.places.len() {
-            self.watch(named, pass).await
+            self.watch(named, pass, until).await
         } else {
             let text =
                 "the stream may lie in a tree that is enforced and in one that is only observed; nothing was deleted";
@@ -154,16 +156,17 @@ impl Calls {
 
     async fn delete_file(&self, named: &Named, until: Instant) -> Answer {
         let mut answer = Answer { path: named.path.clone(), ..Answer::default() };
-        let asked: Vec<_> = named
-            .places
-            .iter()
-            .map(|(place, _)| {
-                let (job, end) = self.files.ask(&place.tree, file_of(place, &named.which));
-                (place, job, end)
-            })
-            .collect();
-        for (place, job, end) in asked {
-            end_of(place, &job, end, until, &mut answer).await;
+        let ask = |place: &StreamPlace| self.files.ask(&place.tree, file_of(place, &named.which));
+        let asked: Vec<_> = named.places.iter().map(|(place, _)| (place, ask(place))).collect();
+        let mut unbegun = false;
+        for (place, waiter) in asked {
+            let stand = waiter.wait(until).await;
+            unbegun |= matches!(stand, Stand::Unbegun);
+            end_of(place, stand, &mut answer);
+        }
+        if unbegun {
+            let why = if answer.job.is_some() { "not all of it was begun" } else { "it was not begun" };
+            answer.problem.get_or_insert(format!("the guard had no time for it; {why}"));
         }
         answer
     }
@@ -226,8 +229,20 @@ impl Calls {
                 }
             }
         }
-        let seen = self.look(named).await;
-        for (place, seen) in seen {
+        self.tell_left(named, started, &told, "it is still there", answer).await;
+    }
+
+    /// Looks what is left, and tells of it, but of what was told of already; gives how much that is.
+    async fn tell_left(
+        &self,
+        named: &Named,
+        started: Timestamp,
+        told: &HashSet<(TreeId, RelPath)>,
+        why: &str,
+        answer: &mut Answer,
+    ) -> u64 {
+        let mut count = 0;
+        for (place, seen) in self.look(named).await {
             let seen = match seen {
                 Ok(seen) => seen,
                 Err(why) => {
@@ -235,6 +250,7 @@ impl Calls {
                     continue;
                 }
             };
+            count += seen.count;
             for (path, changed) in &seen.recordings {
                 if told.contains(&(place.tree.clone(), path.clone())) {
                     continue;
@@ -243,11 +259,12 @@ impl Calls {
                 if *changed >= started {
                     answer.live.push(shown(&place, path));
                 } else {
-                    fail(answer, unknown(&place, path, "it is still there"));
+                    fail(answer, unknown(&place, path, why));
                 }
             }
             report(answer, &place, &seen);
         }
+        count
     }
 
     /// The items of a job that are still there.
@@ -274,59 +291,88 @@ impl Calls {
     async fn look(&self, named: &Named) -> Vec<(StreamPlace, Result<Seen, String>)> {
         let mut out = Vec::new();
         for (place, policy) in &named.places {
-            let (hub, machine, which) = (self.hub.clone(), self.machine.clone(), named.which.clone());
-            let top = self.ground.load().placing.trees.iter().find(|(tree, _)| *tree == place.tree).cloned();
-            let (policy, here) = (policy.clone(), place.clone());
-            let look = move || {
-                let distrusted =
-                    || format!("tree `{}` cannot be trusted now, so that nobody knows what is there", here.tree);
-                let (_, top) = top.filter(|_| hub.sound(&here.tree)).ok_or_else(distrusted)?;
-                let dir = machine.open_tree(&top).map_err(|_| distrusted())?;
-                let identity = dir.top().map_err(|_| distrusted())?;
-                // What is there now must be what the volume's worker works on.
-                let known = hub.with_tree(&here.tree, |_, view| view.top).flatten();
-                if known != Some((identity.device, identity.inode)) {
-                    return Err(distrusted());
-                }
-                Ok(Seen::of(dir.as_ref(), &policy.layout, &here.dir, &which))
-            };
-            let seen =
-                spawn_blocking(look).await.unwrap_or_else(|_| Err("the guard met a fault of its own".to_owned()));
+            let (layout, dir, which) = (policy.layout.clone(), place.dir.clone(), named.which.clone());
+            let seen = self.in_tree(place, move |tree| Ok(Seen::of(tree, &layout, &dir, &which))).await;
             out.push((place.clone(), seen));
         }
         out
     }
 
-    /// Lets the media server delete in its own way, and tells what became of it.
-    async fn watch(self: Arc<Self>, named: Named, pass: Passing) -> Answer {
+    /// How much of what is named is there; `Err`: a media server may not be let at it.
+    async fn passable(&self, named: &Named) -> Result<u64, String> {
+        let mut count = 0;
+        for (place, policy) in &named.places {
+            let (policy, dir, which) = (policy.clone(), place.dir.clone(), named.which.clone());
+            let favourites = self.favourites(&place.tree)?;
+            let look =
+                move |tree: &dyn Dir| match unfit(tree, &dir, &which, &|path| protected(&policy, path, &favourites)) {
+                    Some(why) => Err(why),
+                    None => Ok(Seen::of(tree, &policy.layout, &dir, &which).count),
+                };
+            count += self.in_tree(place, look).await?;
+        }
+        Ok(count)
+    }
+
+    /// What persons want kept of a tree, once that is known.
+    fn favourites(&self, tree: &TreeId) -> Result<Arc<PathSet>, String> {
+        let known = self.hub.catalogues.load().as_ref().is_some_and(|all| all.favourites_known(tree));
+        let taken = self.hub.with_tree(tree, |_, view| view.favourites.clone()).flatten();
+        taken.filter(|_| known).ok_or_else(|| {
+            format!("what persons want kept in tree `{tree}` is not known, since a catalogue of it was not read yet")
+        })
+    }
+
+    /// Does something with the directory of a tree that can be trusted, on a thread that may wait for the disk.
+    async fn in_tree<T: Send + 'static>(
+        &self,
+        place: &StreamPlace,
+        work: impl FnOnce(&dyn Dir) -> Result<T, String> + Send + 'static,
+    ) -> Result<T, String> {
+        let (hub, machine, tree) = (self.hub.clone(), self.machine.clone(), place.tree.clone());
+        let top = self.ground.load().placing.trees.iter().find(|(name, _)| *name == tree).cloned();
+        let look = move || {
+            let distrusted = || format!("tree `{tree}` cannot be trusted now, so that nobody knows what is there");
+            let (_, top) = top.filter(|_| hub.sound(&tree)).ok_or_else(distrusted)?;
+            let dir = machine.open_tree(&top).map_err(|_| distrusted())?;
+            let identity = dir.top().map_err(|_| distrusted())?;
+            // What is there now must be what the volume's worker works on.
+            let known = hub.with_tree(&tree, |_, view| view.top).flatten();
+            if known != Some((identity.device, identity.inode)) {
+                return Err(distrusted());
+            }
+            work(dir.as_ref())
+        };
+        spawn_blocking(look).await.unwrap_or_else(|_| Err(Refusal::internal().message))
+    }
+
+    /// Lets the media server delete in its own way, and tells what became of it. What is protected it does not get (promise 3).
+    async fn watch(self: Arc<Self>, named: Named, pass: Passing, until: Instant) -> Answer {
+        let unpassed = |why: &str| failed(&named.path, format!("{why}; nothing was passed on"));
+        let before = match timeout_at(until, self.passable(&named)).await {
+            Ok(Ok(count)) => count,
+            Ok(Err(why)) => return unpassed(&why),
+            Err(_) => return unpassed("there was no time to look at all that is named"),
+        };
+        let Ok(Ok(turn)) = timeout_at(until, self.passes.clone().acquire_owned()).await else {
+            return unpassed("the media server is at too many deletions already");
+        };
         let mut answer = Answer { path: named.path.clone(), ..Answer::default() };
-        let mut before = 0;
-        for (_, seen) in self.look(&named).await {
-            let fit = seen.and_then(|seen| seen.unfit().map_or(Ok(seen.count), Err));
-            match fit {
-                Ok(count) => before += count,
-                Err(why) => return failed(&named.path, format!("{why}; nothing was passed on")),
-            }
-        }
         let started = self.hub.now();
-        let said = pass.await;
-        let mut after = 0;
-        for (place, seen) in self.look(&named).await {
-            match seen {
-                Ok(seen) => {
-                    after += seen.count;
-                    for (path, changed) in &seen.recordings {
-                        if *changed >= started {
-                            answer.live.push(shown(&place, path));
-                        } else {
-                            fail(&mut answer, unknown(&place, path, "the media server left it"));
-                        }
-                    }
-                    report(&mut answer, &place, &seen);
-                }
-                Err(why) => drop(answer.problem.get_or_insert(why)),
+        // It goes to its end, whoever waits: a media server that was asked cannot be stopped.
+        let passing = tokio::spawn(async move {
+            let said = pass.await;
+            drop(turn);
+            said
+        });
+        let said = match timeout_at(until, passing).await {
+            Ok(said) => said.unwrap_or_else(|_| Err(Refusal::internal().message)),
+            Err(_) => {
+                answer.working = true;
+                return answer;
             }
-        }
+        };
+        let after = self.tell_left(&named, started, &HashSet::new(), "the media server left it", &mut answer).await;
         answer.deleted = before.saturating_sub(after);
         match said {
             Err(why) => answer.problem = Some(why),
@@ -353,6 +399,14 @@ fn failed(path: &str, why: impl Into<String>) -> Answer {
     Answer { path: path.to_owned(), problem: Some(why.into()), ..Answer::default() }
 }
 
+/// Why a file may not be deleted by anybody, if so.
+fn protected(policy: &TreePolicy, path: &RelPath, favourites: &PathSet) -> Option<&'static str> {
+    if policy.protects(path, &PathSet::default()) {
+        return Some("it is protected, by a pattern of `protect`");
+    }
+    policy.protects(path, favourites).then_some("it is protected: a person wants it kept, as the platform says")
+}
+
 /// The file that is named, in a directory of its stream.
 fn file_of(place: &StreamPlace, which: &Which) -> RelPath {
     match which {
@@ -375,25 +429,25 @@ fn demand_of(place: &StreamPlace, policy: &TreePolicy, which: &Which) -> Option<
     Some(Demand { tree: place.tree.clone(), wanted: Wanted::Stream(wanted), trigger: Trigger::Gateway })
 }
 
-/// Takes in how the deletion of one file ended.
-async fn end_of(
-    place: &StreamPlace,
-    job: &AtomicU64,
-    end: oneshot::Receiver<FileEnd>,
-    until: Instant,
-    answer: &mut Answer,
-) {
-    let ended = timeout_at(until, end).await;
-    let number = job.load(Ordering::Relaxed);
-    if number != 0 && answer.job.is_none() {
-        answer.job = Some(number);
-    }
-    match ended {
-        Err(_) if number != 0 => (answer.working, answer.job) = (true, Some(number)),
-        Err(_) => answer.problem = Some("the guard had no time for it; it was not begun".to_owned()),
-        Ok(Err(_)) => answer.problem = Some("the guard is ending; nobody knows what became of it".to_owned()),
-        Ok(Ok(Err(why))) => answer.problem = Some(why),
-        Ok(Ok(Ok(item))) => match item.outcome.and_then(Outcome::from_word) {
+/// Takes in how the deletion of one file stands.
+fn end_of(place: &StreamPlace, stand: Stand, answer: &mut Answer) {
+    let (job, end) = match stand {
+        Stand::Over(job, end) => (job, end),
+        Stand::Working(job) => {
+            (answer.working, answer.job) = (true, Some(job));
+            return;
+        }
+        Stand::Unbegun => return,
+        Stand::Unclear => {
+            let why = "the disk of the guard's state does not answer; nobody knows whether it was begun".to_owned();
+            (None, Err(why))
+        }
+        Stand::Lost(job) => (job, Err("the guard is ending; nobody knows what became of it".to_owned())),
+    };
+    answer.job = answer.job.or(job);
+    match end {
+        Err(why) => answer.problem = Some(why),
+        Ok(item) => match item.outcome.and_then(Outcome::from_word) {
             Some(Outcome::Verified) => answer.deleted += 1,
             Some(Outcome::AlreadyGone) => {}
             Some(Outcome::Failed | Outcome::Kept) | None => {
@@ -441,4 +495,40 @@ fn report(answer: &mut Answer, place: &StreamPlace, seen: &Seen) {
     }
     answer.live.extend(seen.live.iter().map(|path| shown(place, path)));
     answer.left.extend(seen.left.iter().map(|path| shown(place, path)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::catalogues::Catalogues;
+    use crate::domain::conditions::tests::volume;
+    use crate::domain::path_set::DigestKey;
+    use crate::store::Journal;
+    use crate::system::{SystemClock, SystemVolumes};
+
+    #[test]
+    fn what_persons_want_kept_protects_as_soon_as_it_is_known_and_nothing_is_passed_on_before() {
+        let home = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&home.path().join("journal")).unwrap().journal;
+        let hub = Arc::new(Hub::new(Arc::new(journal), Arc::new(SystemClock)));
+        let placing = Placing { trees: Vec::new(), path_map: Vec::new(), media_server: None, relative: false };
+        let ground = Ground { answer_within: Duration::ZERO, placing, fitting: Vec::new(), own: Vec::new() };
+        let calls = Calls::new(&MediaServerId::new("zlm-1"), ground, hub.clone(), Arc::new(SystemVolumes));
+        let path = RelPath::new(b"cam/a.mp4").unwrap();
+        let mut view = volume();
+        let (tree, policy) = (view.trees[0].policy.tree.clone(), view.trees[0].policy.clone());
+        let why = || calls.favourites(&tree).map(|favourites| protected(&policy, &path, &favourites));
+        hub.show(vec![view.clone()]);
+        hub.catalogues.store(Some(Arc::new(Catalogues::none().unwrap())));
+        assert!(why().unwrap_err().contains("is not known"));
+        for (kept, expected) in [(None, None), (Some(path.clone()), Some("a person wants it kept"))] {
+            view.trees[0].favourites = Some(Arc::new(PathSet::new(DigestKey(7), kept.into_iter())));
+            hub.show(vec![view.clone()]);
+            let said = why().unwrap();
+            assert_eq!(said.is_some(), expected.is_some());
+            assert!(said.unwrap_or_default().contains(expected.unwrap_or_default()));
+        }
+        hub.catalogues.store(None);
+        assert!(why().is_err(), "nobody knows whether there is more");
+    }
 }

@@ -27,8 +27,6 @@ pub(super) struct Seen {
     pub(super) left: Vec<RelPath>,
     /// What cannot be looked into, and why: nobody knows what is there.
     pub(super) closed: Vec<(RelPath, String)>,
-    /// A symbolic link among what is named: a media server follows it when it deletes.
-    link: Option<RelPath>,
 }
 
 impl Seen {
@@ -56,11 +54,7 @@ impl Seen {
                         EntryType::Directory => days.extend(layout.date_of(&path).map(|_| path)),
                         EntryType::Mount => seen.close(path, MOUNT),
                         EntryType::Symlink if layout.date_of(&path).is_some() => seen.close(path, LINK),
-                        EntryType::Symlink => {
-                            seen.link.get_or_insert_with(|| path.clone());
-                            list(&mut seen.left, path);
-                        }
-                        EntryType::File | EntryType::Special => list(&mut seen.left, path),
+                        EntryType::Symlink | EntryType::File | EntryType::Special => list(&mut seen.left, path),
                     }
                 });
                 match read {
@@ -71,12 +65,6 @@ impl Seen {
             }
         }
         seen
-    }
-
-    /// Why a media server may not be let at it: it would delete what lies outside the tree, or what nobody could look for afterwards.
-    pub(super) fn unfit(&self) -> Option<String> {
-        let closed = self.closed.first().map(|(path, why)| format!("`{path}`: {why}"));
-        closed.or_else(|| self.link.as_ref().map(|path| format!("`{path}`: {LINK}")))
     }
 
     fn day(&mut self, dir: &dyn Dir, layout: &Layout, day: &RelPath) {
@@ -92,11 +80,7 @@ impl Seen {
                     None => list(&mut self.left, path),
                 },
                 EntryType::Mount => self.close(path, MOUNT),
-                EntryType::Symlink => {
-                    self.link.get_or_insert_with(|| path.clone());
-                    list(&mut self.left, path);
-                }
-                EntryType::Directory | EntryType::Special => list(&mut self.left, path),
+                EntryType::Symlink | EntryType::Directory | EntryType::Special => list(&mut self.left, path),
             }
         });
         if let Err(error) = read {
@@ -118,15 +102,66 @@ impl Seen {
     }
 
     fn cannot(&mut self, path: &RelPath, error: &io::Error) {
-        let why = match error.raw_os_error() {
-            Some(libc::ENOENT) => return,
-            Some(libc::EXDEV) => MOUNT.to_owned(),
-            Some(libc::ELOOP) => LINK.to_owned(),
-            Some(libc::ENOTDIR) => "it, or something on the way to it, is no directory".to_owned(),
-            _ if error.kind() == io::ErrorKind::NotFound => return,
-            _ => format!("it cannot be looked at: {error}"),
-        };
-        self.close(path.clone(), &why);
+        if let Some(why) = closed_by(error) {
+            self.close(path.clone(), &why);
+        }
+    }
+}
+
+/// Why a media server may not be let at what is named of a stream, if so. It deletes whatever lies below, however deep, and where links
+/// lead; it asks nobody who wants to keep something of it (promise 3); and nobody could look afterwards for what cannot be looked at now.
+pub(super) fn unfit(
+    dir: &dyn Dir,
+    place: &RelPath,
+    which: &Which,
+    protected: &dyn Fn(&RelPath) -> Option<&'static str>,
+) -> Option<String> {
+    let said = |path: &RelPath, why: &str| format!("`{path}`: {why}");
+    let top = match which {
+        Which::File { day, name } => {
+            let path = place.join(day.as_bytes()).join(name.as_bytes());
+            return match dir.look(&path) {
+                Ok(Some(_)) => protected(&path).map(|why| said(&path, why)),
+                Ok(None) => None,
+                Err(error) => closed_by(&error).map(|why| said(&path, &why)),
+            };
+        }
+        Which::Day(day) => place.join(day.as_bytes()),
+        Which::Stream => place.clone(),
+    };
+    let (mut pending, mut found) = (vec![top], None);
+    while let (Some(at), None) = (pending.pop(), &found) {
+        let read = dir.read(Some(&at), &mut |entry: DirEntry| {
+            let path = at.join(&entry.name);
+            let why = match entry.kind {
+                EntryType::Directory => {
+                    pending.push(path);
+                    return;
+                }
+                EntryType::Mount => Some(MOUNT),
+                EntryType::Symlink => Some(LINK),
+                EntryType::File | EntryType::Special => protected(&path),
+            };
+            if let (Some(why), None) = (why, &found) {
+                found = Some(said(&path, why));
+            }
+        });
+        if let Err(error) = read {
+            found = found.or_else(|| closed_by(&error).map(|why| said(&at, &why)));
+        }
+    }
+    found
+}
+
+/// Why something cannot be looked at; `None` if it is only not there.
+fn closed_by(error: &io::Error) -> Option<String> {
+    match error.raw_os_error() {
+        Some(libc::ENOENT) => None,
+        Some(libc::EXDEV) => Some(MOUNT.to_owned()),
+        Some(libc::ELOOP) => Some(LINK.to_owned()),
+        Some(libc::ENOTDIR) => Some("it, or something on the way to it, is no directory".to_owned()),
+        _ if error.kind() == io::ErrorKind::NotFound => None,
+        _ => Some(format!("it cannot be looked at: {error}")),
     }
 }
 
@@ -198,29 +233,50 @@ mod tests {
         assert!(nobody.recordings.is_empty() && nobody.closed.is_empty(), "{nobody:?}");
     }
 
-    /// A media server follows links when it deletes, out of its root too: it is not let at a day or a stream that holds one.
+    /// A media server follows links when it deletes, out of its root too, deletes whatever lies below, and knows nothing of what is
+    /// protected: it is not let at what holds any of that.
     #[test]
     #[expect(clippy::disallowed_methods, reason = "it makes the test's own files")]
-    fn what_holds_a_link_or_cannot_be_looked_into_is_nothing_for_a_media_server() {
+    fn what_holds_a_link_or_something_protected_or_cannot_be_looked_into_is_nothing_for_a_media_server() {
         let home = tempfile::tempdir().unwrap();
-        for day in ["2026-01-01", "2026-01-02"] {
-            let dir = home.path().join("live/cam").join(day);
-            std::fs::create_dir_all(&dir).unwrap();
-            std::fs::write(dir.join(format!("{day}-00-00-00-0.mp4")), "x").unwrap();
+        let below = |name: &str| home.path().join("live").join(name);
+        for file in [
+            "cam/2026-01-01/2026-01-01-00-00-00-0.mp4",
+            "cam/2026-01-02/2026-01-02-00-00-00-0.mp4",
+            "cam/2026-01-03/2026-01-03-00-00-00-0.mp4",
+            "cam/2026-01-03/kept.mp4",
+            "deep/2026-01-01/a/b/notes.txt",
+            "other/2026-01-01/2026-01-01-00-00-00-0.mp4",
+            "other/sub/2026-01-01/kept.mp4",
+        ] {
+            std::fs::create_dir_all(below(file).parent().unwrap()).unwrap();
+            std::fs::write(below(file), "x").unwrap();
         }
-        std::os::unix::fs::symlink(home.path(), home.path().join("live/cam/2026-01-02/elsewhere")).unwrap();
-        std::os::unix::fs::symlink(home.path(), home.path().join("live/linked")).unwrap();
+        for link in ["cam/2026-01-02/elsewhere", "deep/2026-01-01/a/b/elsewhere", "linked"] {
+            std::os::unix::fs::symlink(home.path(), below(link)).unwrap();
+        }
         let dir = SystemVolumes.open_tree(home.path()).unwrap();
-        let layout = Layout::parse("zlmediakit", &[], TimeZone::UTC).unwrap();
+        let protected = |path: &RelPath| (path.split().1 == b"kept.mp4").then_some("it is protected");
         let check = |place: &str, which: Which, expected: Option<&str>| {
-            let unfit = Seen::of(dir.as_ref(), &layout, &path(place), &which).unfit();
-            assert_eq!(unfit.is_some(), expected.is_some(), "{which:?}: {unfit:?}");
-            assert!(unfit.unwrap_or_default().contains(expected.unwrap_or_default()), "{which:?}");
+            let found = unfit(dir.as_ref(), &path(place), &which, &protected);
+            assert_eq!(found.is_some(), expected.is_some(), "{place} {which:?}: {found:?}");
+            assert!(found.unwrap_or_default().contains(expected.unwrap_or_default()), "{place} {which:?}");
         };
-        check("live/cam", Which::Day("2026-01-01".to_owned()), None);
-        check("live/cam", Which::Day("2026-01-02".to_owned()), Some("2026-01-02/elsewhere"));
-        check("live/cam", Which::Stream, Some("2026-01-02/elsewhere"));
+        let day = |day: &str| Which::Day(format!("2026-01-{day}"));
+        let file = |day: &str, name: &str| Which::File { day: format!("2026-01-{day}"), name: name.to_owned() };
+        check("live/cam", day("01"), None);
+        check("live/cam", day("02"), Some("`live/cam/2026-01-02/elsewhere`"));
+        check("live/cam", day("03"), Some("`live/cam/2026-01-03/kept.mp4`: it is protected"));
+        check("live/cam", day("04"), None);
+        check("live/cam", Which::Stream, Some("live/cam/"));
+        check("live/cam", file("03", "kept.mp4"), Some("it is protected"));
+        check("live/cam", file("03", "2026-01-03-00-00-00-0.mp4"), None);
+        check("live/cam", file("03", "absent.mp4"), None);
+        check("live/deep", day("01"), Some("`live/deep/2026-01-01/a/b/elsewhere`"));
+        check("live/other", day("01"), None);
+        check("live/other", Which::Stream, Some("`live/other/sub/2026-01-01/kept.mp4`: it is protected"));
         check("live/linked", Which::Stream, Some("live/linked"));
+        check("live/linked", file("01", "a.mp4"), Some("live/linked"));
         check("live/nobody", Which::Stream, None);
     }
 }

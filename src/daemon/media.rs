@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::abandoned::Abandoned;
 use super::hub::Hub;
 use super::listening::{DaemonError, address_of, listen_for_many};
 use super::switch::keep_record;
@@ -34,6 +35,7 @@ pub(super) struct Media {
     database: Arc<Database>,
     /// `None` where no hooks are received.
     store: Option<HookStore>,
+    abandoned: Arc<Abandoned>,
     heard: Vec<Heard>,
 }
 
@@ -62,7 +64,9 @@ impl Media {
                 Some(started.map_err(|source| DaemonError::Start { what: "keeper of hooks", source })?)
             }
         };
-        Ok(Self { hub: hub.clone(), database, store, heard })
+        let abandoned = Arc::new(Abandoned::new(hub.clone(), database.clone()));
+        abandoned.set(all);
+        Ok(Self { hub: hub.clone(), database, store, abandoned, heard })
     }
 
     /// Listens for hooks, and delivers what they tell, until the shutdown.
@@ -72,6 +76,7 @@ impl Media {
         open_files: u64,
         shutdown: &watch::Receiver<bool>,
     ) -> Result<(), DaemonError> {
+        tasks.spawn(self.abandoned.clone().watch(shutdown.clone()));
         let Some(store) = &self.store else { return Ok(()) };
         let limits = Limits::for_hooks(open_files, self.heard.len());
         let mut passed =
@@ -156,7 +161,21 @@ impl Media {
     pub(super) fn relays(&self) -> Vec<RelayView> {
         let all = self.heard.iter().map(|heard| (heard, heard.outlet.status()));
         let shown = all.filter(|(heard, status)| status.waiting > 0 || heard.relayed.load().settings().relay.is_some());
-        shown.map(|(heard, status)| RelayView { media_server: heard.name.clone(), status }).collect()
+        let view =
+            |(heard, status): (&Heard, _)| RelayView { media_server: heard.name.clone(), status, unrelayed: None };
+        shown.map(view).collect()
+    }
+
+    /// The same, and what waits for platforms that have no relay any more, or whose media server is none of ours now.
+    pub(super) fn relays_and_abandoned(&self) -> Vec<RelayView> {
+        let mut all = self.relays();
+        for abandoned in self.abandoned.views() {
+            match all.iter_mut().find(|view| view.media_server == abandoned.media_server) {
+                Some(view) => view.unrelayed = abandoned.unrelayed,
+                None => all.push(abandoned),
+            }
+        }
+        all
     }
 
     /// What another configuration wants and cannot have while the guard runs.
@@ -173,6 +192,7 @@ impl Media {
 
     /// Another configuration is in force.
     pub(super) fn set(&self, all: &[MediaServerSettings]) {
+        self.abandoned.set(all);
         for (name, hooks) in with_hooks(all) {
             let Some(heard) = self.heard.iter().find(|heard| heard.name == *name) else { continue };
             if *heard.relayed.load().settings() == *hooks {

@@ -1,5 +1,6 @@
 //! Builds the guard from its configuration, and lets it watch.
 
+mod abandoned;
 mod absent;
 mod alerts;
 mod callbacks;

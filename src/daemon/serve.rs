@@ -491,7 +491,7 @@ impl Backend for Daemon {
 
     fn status(&self) -> Status {
         let delivery_failing_since = self.alerts.notifier.failing_since().map(|at| at.to_string());
-        let relays = self.media.relays().iter().map(Relay::from).collect();
+        let relays = self.media.relays_and_abandoned().iter().map(Relay::from).collect();
         Status { delivery_failing_since, relays, alerts: Some(self.alerts.counts()), ..self.hub.status() }
     }
 

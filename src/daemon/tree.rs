@@ -579,6 +579,8 @@ impl TreeWatch {
             fault: self.fault.clone(),
             orphans: self.orphans.clone(),
             top: self.top,
+            // What was taken over before protects still, and may not be all.
+            favourites: self.favourites_of.as_ref().map(|_| self.favourites.clone()),
         }
     }
 }

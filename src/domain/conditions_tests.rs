@@ -53,6 +53,7 @@ fn tree(mode: Mode) -> TreeView {
         fault: None,
         orphans: OrphanTally::default(),
         top: None,
+        favourites: None,
     }
 }
 

@@ -142,6 +142,12 @@ pub struct HookSettings {
     pub relay_default: BTreeMap<HookEvent, RelayDefault>,
 }
 
+/// The media servers whose platform hears what they tell.
+pub fn with_relay(all: &[MediaServerSettings]) -> impl Iterator<Item = &MediaServerId> {
+    let relays = |server: &&MediaServerSettings| server.hooks.as_ref().is_some_and(|hooks| hooks.relay.is_some());
+    all.iter().filter(relays).map(|server| &server.name)
+}
+
 /// How the gateway before a media server's API works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GatewaySettings {

@@ -19,6 +19,8 @@ const LONGEST: Duration = Duration::from_secs(30);
 const FINAL: Duration = Duration::from_secs(30);
 /// One at which the platform fails.
 const FAULT: Duration = Duration::from_secs(300);
+/// What waits, and has no relay any more, is dropped after this.
+pub const ABANDONED: Duration = Duration::from_secs(7 * 86_400);
 /// What was put aside is tried again after this.
 pub const ASIDE: Duration = Duration::from_secs(3600);
 
@@ -125,6 +127,16 @@ pub struct RelayView {
     pub media_server: MediaServerId,
     /// How its relay does.
     pub status: RelayStatus,
+    /// Since when there is none any more, though something waits for it.
+    pub unrelayed: Option<Timestamp>,
+}
+
+impl RelayView {
+    /// When what waits is dropped, unless there is a relay again.
+    #[must_use]
+    pub fn kept_until(&self) -> Option<Timestamp> {
+        self.unrelayed.map(|since| since.plus(ABANDONED))
+    }
 }
 
 #[cfg(test)]

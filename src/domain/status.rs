@@ -11,6 +11,7 @@ use super::layout::Pick;
 use super::limits::Allowance;
 use super::names::VolumeId;
 use super::orphan::OrphanTally;
+use super::path_set::PathSet;
 use super::plan::{Plan, Spared, TreeFacts, plan};
 use super::pressure::{Deficit, Pressure};
 use super::recording::{Inventory, Tally};
@@ -128,6 +129,8 @@ pub struct TreeView {
     pub orphans: OrphanTally,
     /// Device and inode of its top, as the last scan found it.
     pub top: Option<(u64, u64)>,
+    /// Recordings that persons want kept, once that is known.
+    pub favourites: Option<Arc<PathSet>>,
 }
 
 impl TreeView {

@@ -48,14 +48,9 @@ impl Calls {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(failed)) => {
                 error!(error = %failed, "A request met a fault of the guard.");
-                Err(internal())
+                Err(Refusal::internal())
             }
             Err(_) => Err(late()),
         }
     }
-}
-
-/// 500: our fault, and the log says more.
-pub(super) fn internal() -> Refusal {
-    Refusal::new(500, "internal", "the guard met a fault of its own; its log says more")
 }

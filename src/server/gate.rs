@@ -18,7 +18,6 @@ use hyper::body::Body as _;
 use tracing::{error, warn};
 
 use super::auth::{Auth, Need};
-use super::calls::internal;
 use super::listen::{Limits, Peer};
 use super::refusal::Refusal;
 use super::throttle::Throttle;
@@ -53,7 +52,7 @@ impl Gate {
         let (mut parts, body) = request.into_parts();
         let Some(peer) = parts.extensions.get::<Peer>().cloned() else {
             error!("A request came without its peer.");
-            return Err(internal());
+            return Err(Refusal::internal());
         };
         well_formed(&parts.uri)?;
         let host = one_host(&parts.headers)?;
@@ -127,7 +126,7 @@ pub(super) async fn careful(mut response: Response) -> Response {
 pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     error!(error = said.unwrap_or("no text"), "A request met a fault of the guard.");
-    internal().into_response()
+    Refusal::internal().into_response()
 }
 
 /// What a request needs. Whatever changes something, and whatever is not known to be harmless, needs an operator.

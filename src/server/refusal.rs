@@ -48,6 +48,12 @@ impl Refusal {
         Self::new(409, code, message)
     }
 
+    /// 500: our fault, and the log says more.
+    #[must_use]
+    pub fn internal() -> Self {
+        Self::new(500, "internal", "the guard met a fault of its own; its log says more")
+    }
+
     /// 503.
     #[must_use]
     pub fn unavailable(code: &'static str, message: impl Into<String>) -> Self {

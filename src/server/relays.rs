@@ -21,6 +21,10 @@ pub struct Relay {
     pub failing_since: Option<String>,
     /// Why.
     pub error: Option<String>,
+    /// Since when there is no `hooks.relay` for what waits; `null` if there is one.
+    pub unrelayed_since: Option<String>,
+    /// When what waits is dropped, unless there is a relay again.
+    pub kept_until: Option<String>,
 }
 
 impl From<&RelayView> for Relay {
@@ -34,6 +38,8 @@ impl From<&RelayView> for Relay {
             dropped: status.dropped,
             failing_since: status.failing.map(|at| at.to_string()),
             error: status.error.clone(),
+            unrelayed_since: view.unrelayed.map(|at| at.to_string()),
+            kept_until: view.kept_until().map(|at| at.to_string()),
         }
     }
 }

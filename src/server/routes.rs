@@ -15,7 +15,7 @@ use tower_http::compression::CompressionLayer;
 
 use super::auth::{Auth, Caller};
 use super::backend::{Backend, Plans};
-use super::calls::{Calls, internal};
+use super::calls::Calls;
 use super::deletions::DeletionRequest;
 use super::events::{Listeners, Telling};
 use super::gate::{Gate, careful, gate, panicked};
@@ -110,7 +110,7 @@ impl App {
             let answer = question(backend)?;
             serde_json::to_vec(&answer).map_err(|error| {
                 tracing::error!(%error, "An answer cannot be written as JSON.");
-                internal()
+                Refusal::internal()
             })
         });
         let body = body.await??;

@@ -17,6 +17,8 @@ use crate::domain::units::Timestamp;
 const EVENTS: u64 = 500_000;
 /// … nor more bytes than these.
 const BYTES: u64 = 512 << 20;
+/// So many are dropped in one step.
+const PART: u32 = 5000;
 /// Events that say how things stood at a moment: they go first when there is no room.
 const PASSING: &str = "('on_server_keepalive', 'on_flow_report', 'on_stream_changed', 'on_send_rtp_stopped')";
 
@@ -210,6 +212,40 @@ impl Database {
             statement.query_map([], |row| row.get(0))?.collect()
         })
     }
+
+    /// The media servers that told something for which a platform is still waited.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn waiting_servers(&self) -> Result<Vec<MediaServerId>, DatabaseError> {
+        self.with("read what a platform is to hear", |connection| {
+            let mut statement = connection
+                .prepare_cached("SELECT media_server FROM hook_outbox_size WHERE events > 0 ORDER BY media_server")?;
+            statement.query_map([], |row| Ok(MediaServerId::new(&row.get::<_, String>(0)?)))?.collect()
+        })
+    }
+
+    /// Drops all that waits for the platform of a media server; says how much it was.
+    ///
+    /// # Errors
+    /// What SQLite says: then a part of it may be gone.
+    pub fn drop_waiting(&self, media_server: &MediaServerId) -> Result<u64, DatabaseError> {
+        let mut dropped = 0;
+        loop {
+            // A part at a time: hooks that come meanwhile are not to wait for all of it.
+            let gone = self.with("drop what a platform will not hear", |connection| {
+                let mut statement = connection.prepare_cached(
+                    "DELETE FROM hook_outbox WHERE number IN
+                         (SELECT number FROM hook_outbox WHERE media_server = ?1 ORDER BY number LIMIT ?2)",
+                )?;
+                statement.execute(params![media_server.as_str(), PART])
+            })?;
+            dropped += gone as u64;
+            if gone == 0 {
+                return Ok(dropped);
+            }
+        }
+    }
 }
 
 fn queue(transaction: &Transaction<'_>, outgoing: &Outgoing, at: Timestamp) -> rusqlite::Result<i64> {
@@ -350,6 +386,23 @@ mod tests {
         let oldest = Some(Timestamp::from_secs(7));
         assert_eq!(database.hook_backlog(&server()).unwrap(), Backlog { events: 2, aside: 1, oldest });
         assert_eq!(database.hook_backlog(&MediaServerId::new("zlm-2")).unwrap(), Backlog::default());
+    }
+
+    /// Otherwise a media server that was taken out would stand in the way of every verdict about its streams, for ever.
+    #[test]
+    fn what_waits_for_a_media_server_that_was_taken_out_is_to_be_heard_until_it_is_dropped() {
+        let database = Database::memory().unwrap();
+        let gone = MediaServerId::new("zlm-2");
+        let mut other = recorded("/b/0");
+        let outgoing = other.outgoing.as_mut().unwrap();
+        (outgoing.media_server, outgoing.stream) = (gone.clone(), Some("live/b".to_owned()));
+        take(&database, &[recorded("/a/0"), other], Room { records: 100, ..ROOM });
+        assert_eq!(database.unheard_streams().unwrap(), ["live/a", "live/b"]);
+        assert_eq!(database.waiting_servers().unwrap(), [server(), gone.clone()]);
+        assert_eq!((database.drop_waiting(&gone).unwrap(), database.drop_waiting(&gone).unwrap()), (1, 0));
+        assert_eq!(database.waiting_servers().unwrap(), [server()]);
+        assert_eq!(database.unheard_streams().unwrap(), ["live/a"]);
+        assert_eq!(waiting(&database, 9).len(), 1);
     }
 
     /// Fault 123: what is dropped is the least of it, and is counted.

@@ -37,7 +37,7 @@ pub struct Answer {
     pub path: String,
     /// The job that is still at it, or was.
     pub job: Option<u64>,
-    /// The job was not done in time.
+    /// It was not done in time: the job is still at it, or, where there is none, the media server.
     pub working: bool,
     /// Files that were looked for and are gone by this call.
     pub deleted: u64,
@@ -105,7 +105,13 @@ impl Answer {
             said.push(problem.clone());
         }
         if self.working {
-            said.push("the deletion goes on; ask for the job at the guard's `/api/v1/jobs/{job}`".to_owned());
+            let who = match self.job {
+                Some(_) => "the deletion goes on; ask for the job at the guard's `/api/v1/jobs/{job}`",
+                None => {
+                    "the media server is still at it, and nobody knows yet what becomes of the files; ask again later"
+                }
+            };
+            said.push(who.to_owned());
         }
         let failed = self.failed_count.max(self.failed.len() as u64);
         if failed > 0 && !self.working {
@@ -168,7 +174,10 @@ mod tests {
         );
         let working = Answer { working: true, ..done.clone() };
         assert_eq!((working.body()["code"].clone(), working.body()["job"].clone()), (json!(1), json!(7)));
-        assert!(working.body()["msg"].is_string());
+        assert!(working.body()["msg"].as_str().unwrap().contains("ask for the job"));
+        let passed = Answer { working: true, ..Answer::default() };
+        let msg = "the media server is still at it, and nobody knows yet what becomes of the files; ask again later";
+        check(passed, json!({"code": 1, "path": "", "deleted": 0, "msg": msg}));
         check(
             Answer { failed: vec![file("/rec/a/b.mp4")], failed_count: 1, ..done.clone() },
             json!({"code": -1, "path": "/rec/a/", "deleted": 3, "job": 7, "msg": "1 of the files named are still there; see `failed`",

@@ -143,3 +143,53 @@ fn a_tree_that_is_only_observed_is_looked_at_after_the_media_server_was_asked() 
     assert!(daemon.get("/api/v1/failures").contains("[]"), "nothing of it is ours to try again");
     assert!(!site.log().contains(&site.server.secret()));
 }
+
+/// Promise 3 holds where the media server deletes, too: it would ask nobody.
+#[test]
+#[ignore = "needs root and a loop device"]
+fn what_is_protected_is_not_passed_on_either() {
+    let site = Site::new(64);
+    site.file("kept/rec/record", &slice("vip", OLD, 0));
+    let more = format!(
+        "  - {{ name: kept, path: {}, layout: zlmediakit, protect: [\"record/live/vip/**\"] }}\n",
+        site.path("kept/rec").display()
+    );
+    site.file("kept/rec/record", &slice("other", OLD, 0));
+    let _daemon = site.start("observe", "20s", &more);
+    let root = site.path("kept/rec");
+    let below = format!("&app=live&period={OLD}&customized_path={}", root.display());
+    let vip = root.join("record").join(slice("vip", OLD, 0));
+    for asked in [
+        format!("&app=live&stream=vip&customized_path={}", root.display()),
+        format!("{below}&stream=vip"),
+        format!("{below}&stream=vip&name={}", vip.file_name().unwrap().to_str().unwrap()),
+    ] {
+        let answer = site.ask(&asked);
+        assert_eq!((answer["code"].clone(), answer["deleted"].clone()), ((-1).into(), 0.into()), "{answer}");
+        let msg = answer["msg"].as_str().unwrap();
+        let said = format!("`record/{}`: it is protected, by a pattern of `protect`", slice("vip", OLD, 0));
+        assert!(msg.contains(&said) && msg.ends_with("nothing was passed on"), "{answer}");
+    }
+    assert!(site.server.requests_for("deleteRecordDirectory").is_empty() && vip.exists());
+    let answer = site.ask(&format!("{below}&stream=other"));
+    assert_eq!((answer["code"].clone(), answer["deleted"].clone()), (0.into(), 1.into()), "{answer}");
+}
+
+#[test]
+#[ignore = "needs root and a loop device"]
+fn a_media_server_that_takes_long_is_answered_for_in_time_and_goes_on() {
+    let site = Site::new(64);
+    let _daemon = site.start("observe", "2s", "");
+    let files = site.record("long", OLD, 2);
+    let asked = format!("&app=live&stream=long&period={OLD}");
+    site.server.pause();
+    let answer = site.ask(&asked);
+    assert_eq!((answer["code"].clone(), answer["deleted"].clone()), (1.into(), 0.into()), "{answer}");
+    assert!(answer.get("job").is_none(), "there is none: {answer}");
+    assert!(answer["msg"].as_str().unwrap().contains("the media server is still at it"), "{answer}");
+    assert!(files.iter().all(|path| site.exists(path)));
+    site.server.resume();
+    wait_for("it goes on to its end", || files.iter().all(|path| !site.exists(path)));
+    let answer = site.ask(&asked);
+    assert_eq!((answer["code"].clone(), answer["deleted"].clone()), (0.into(), 0.into()), "{answer}");
+}

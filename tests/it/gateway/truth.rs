@@ -1,11 +1,19 @@
 //! Every row of what is known of `deleteRecordDirectory`, answered truthfully: HTTP, `code`, what is on disk, what the journal says
 //! (promises 2, 3, 4 and 12).
 
+use std::collections::HashSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::site::{Bound, Immutable, OLD, Site, slice};
 use crate::support::media_server::{Kind, capture};
-use crate::support::{Daemon, json, wait_for};
+use crate::support::{Daemon, json, now, wait_for};
+
+/// Files of row i.
+const MANY: usize = 10_000;
 
 fn code(answer: &Value) -> i64 {
     answer["code"].as_i64().unwrap_or_else(|| panic!("{answer}"))
@@ -18,6 +26,11 @@ fn failed(answer: &Value) -> Vec<String> {
 
 fn name(path: &str) -> &str {
     path.rsplit('/').next().unwrap()
+}
+
+/// What the journal has of a recording that went by a call.
+fn verified() -> Option<(String, String)> {
+    Some(("verified".to_owned(), "gateway".to_owned()))
 }
 
 /// Rows a, b, e, h, m and n: what can go, goes; what is not there is gone.
@@ -35,7 +48,7 @@ fn what_can_go_goes(site: &Site) {
         "as the media server writes it"
     );
     assert!(!site.exists(&files[0]) && site.exists(&files[1]));
-    assert_eq!(site.journal(&files[0]), Some(("verified".to_owned(), "gateway".to_owned())));
+    assert_eq!(site.journal(&files[0]), verified());
     let last = one(&files[1]);
     assert!(code(&last) == 0 && !site.exists(&files[1]) && site.path("rec/record").is_dir(), "{last}");
     // Again, and what never was: it is gone, and nothing was deleted for it.
@@ -56,12 +69,22 @@ fn what_can_go_goes(site: &Site) {
     assert!(files.iter().all(|path| !site.exists(path)) && site.exists(&other[0]));
     let stream = answer["path"].as_str().unwrap();
     assert!(stream.ends_with("/rec/record/live/h/"), "{stream}");
-    // A root that is hidden itself, given as the platform's own.
-    site.file(".hidden/rec/record", &slice("m", OLD, 0));
+    files.iter().for_each(|path| assert_eq!(site.journal(path), verified()));
+    assert_eq!(site.journal(&slice("never", OLD, 0)), None, "nothing is on record of what never was");
+    // A root that is hidden itself, given as the platform's own; the stream is not recorded, and then it is.
     let root = site.path(".hidden/rec");
-    let answer = site.ask(&format!("&app=live&stream=m&period={OLD}&customized_path={}", root.display()));
-    assert_eq!((code(&answer), answer["deleted"].clone()), (0, 1.into()), "{answer}");
-    assert!(!root.join("record").join(slice("m", OLD, 0)).exists());
+    for recorded in [false, true] {
+        site.file(".hidden/rec/record", &slice("m", OLD, usize::from(recorded)));
+        if recorded {
+            site.server.publish("live", "m");
+            site.server.record("live", "m", Kind::Mp4);
+        }
+        let answer = site.ask(&format!("&app=live&stream=m&period={OLD}&customized_path={}", root.display()));
+        assert_eq!((code(&answer), answer["deleted"].clone()), (0, 1.into()), "{answer}");
+        let file = slice("m", OLD, usize::from(recorded));
+        assert!(!root.join("record").join(&file).exists() && site.journal(&file) == verified());
+    }
+    site.server.unpublish("live", "m");
 }
 
 /// Rows e, k and n: what is being written stays and is told of; all else that is named goes.
@@ -90,7 +113,10 @@ fn what_is_being_written_stays(site: &Site) {
     assert!(code(&by_name) == -300 && live.exists(), "{by_name}");
     site.server.unpublish("live", "e");
     let after = site.ask(&format!("&app=live&stream=e&period={today}"));
-    assert!(code(&after) == 0 && !site.exists(&format!("live/e/{today}/{}", &hidden[1..])), "{after}");
+    let finished = format!("live/e/{today}/{}", &hidden[1..]);
+    assert!(code(&after) == 0 && !site.exists(&finished), "{after}");
+    files.iter().chain([&finished]).for_each(|path| assert_eq!(site.journal(path), verified(), "{path}"));
+    assert_eq!(site.journal(&format!("live/e/{today}/{hidden}")), None, "what is being written was never intended");
 }
 
 /// Rows c and f: what cannot go is named, with its cause, whether or not the stream is being recorded.
@@ -126,6 +152,8 @@ fn what_cannot_go_is_named(site: &Site) {
             "{day}"
         );
         assert_eq!(files.iter().filter(|path| site.exists(path)).count(), 1);
+        let outcome = |path: &String| site.journal(path).map(|(outcome, _)| outcome);
+        assert_eq!((outcome(&files[5]).as_deref(), outcome(&files[4]).as_deref()), (Some("failed"), Some("verified")));
         let one = site.ask(&format!("&app=live&stream={stream}&period=2026-11-20&name={}", name(&files[5])));
         assert!(code(&one) == -1 && one["failed"][0]["cause"] == "locked" && site.exists(&files[5]), "{one}");
         drop(locked);
@@ -136,6 +164,7 @@ fn what_cannot_go_is_named(site: &Site) {
         assert!(failed(&day).len() == 3 && files.iter().all(|path| site.exists(path)), "{day}");
         let one = site.ask(&format!("&app=live&stream={stream}&period=2026-11-21&name={}", name(&files[0])));
         assert!(code(&one) == -1 && site.exists(&files[0]), "{one}");
+        files.iter().for_each(|path| assert_eq!(outcome(path).as_deref(), Some("failed"), "{path}"));
         drop(locked);
         if recorded {
             site.server.unpublish("live", stream);
@@ -151,20 +180,86 @@ fn what_cannot_go_is_named(site: &Site) {
             let detail = answer["failed"][0]["detail"].as_str().unwrap();
             assert!(detail.contains("mounted") && site.exists(&files[0]), "{answer}");
         }
+        assert_eq!(site.journal(&files[0]), None, "nothing was intended beyond a mount");
         drop(bound);
     }
 }
 
-/// Row d: a file that somebody reads stays, and whoever reads it is named.
+/// Rows d and d': a file that somebody reads stays, the media server itself included, and whoever reads it is named.
 fn what_is_held_open_is_not_called_gone(site: &Site) {
+    let check = |file: &str, release: &mut dyn FnMut()| {
+        let stream = file.split('/').nth(1).unwrap();
+        let answer = site.ask(&format!("&app=live&stream={stream}&period={OLD}&name={}", name(file)));
+        assert_eq!((code(&answer), answer["failed"][0]["cause"].clone()), (-1, "in_use".into()), "{answer}");
+        let holder = answer["failed"][0]["holder"].as_str().unwrap_or_default();
+        assert!(holder.contains(&std::process::id().to_string()) && site.exists(file), "{answer}");
+        assert_eq!(site.journal(file), Some(("failed".to_owned(), "gateway".to_owned())));
+        release();
+        wait_for("it is tried again, and goes", || !site.exists(file));
+        wait_for("the journal says so", || site.journal(file) == verified());
+    };
     let files = site.record("d", OLD, 1);
-    let held = std::fs::File::open(site.path("rec/record").join(&files[0])).unwrap();
-    let answer = site.ask(&format!("&app=live&stream=d&period={OLD}&name={}", name(&files[0])));
-    assert_eq!((code(&answer), answer["failed"][0]["cause"].clone()), (-1, "in_use".into()), "{answer}");
-    let holder = answer["failed"][0]["holder"].as_str().unwrap_or_default();
-    assert!(holder.contains(&std::process::id().to_string()) && site.exists(&files[0]), "{answer}");
-    drop(held);
-    wait_for("it is tried again, and goes", || !site.exists(&files[0]));
+    let mut held = std::fs::File::open(site.path("rec/record").join(&files[0])).ok();
+    check(&files[0], &mut || drop(held.take()));
+    // A download from the media server, which nobody takes further: more than sockets hold is left of it.
+    let files = site.record("download", OLD, 1);
+    let mut long = std::fs::File::options().write(true).open(site.path("rec/record").join(&files[0])).unwrap();
+    long.write_all(&vec![7; 32 << 20]).unwrap();
+    long.set_modified(now() - Duration::from_secs(3600)).unwrap();
+    drop(long);
+    let mut client = TcpStream::connect(("127.0.0.1", site.server.port())).ok();
+    let mut first = [0; 1];
+    let socket = client.as_mut().unwrap();
+    write!(socket, "GET /record/{} HTTP/1.1\r\nHost: a\r\n\r\n", files[0]).unwrap();
+    socket.read_exact(&mut first).unwrap();
+    check(&files[0], &mut || drop(client.take()));
+}
+
+/// Row i: ten thousand files go, whether or not the stream is recorded, and who calls the media server meanwhile waits for none of it.
+fn very_many_go_and_hold_nobody_up(site: &Site) {
+    for (stream, recorded) in [("iidle", false), ("irec", true)] {
+        if recorded {
+            site.server.publish("live", stream);
+            site.server.record("live", stream, Kind::Mp4);
+        }
+        let files = site.record(stream, OLD, MANY);
+        let asked = format!("&app=live&stream={stream}&period={OLD}");
+        let (answer, meanwhile) = std::thread::scope(|scope| {
+            let deletion = scope.spawn(|| site.ask(&asked));
+            let mut meanwhile = 0;
+            let version = format!("/index/api/version?secret={}", site.server.secret());
+            while !deletion.is_finished() {
+                assert_eq!(site.caller().get(&version).unwrap().status, 200);
+                meanwhile += usize::from(!deletion.is_finished());
+            }
+            (deletion.join().unwrap(), meanwhile)
+        });
+        let answer = match code(&answer) {
+            // A machine that has much else to do.
+            1 => {
+                wait_for("the job goes on to its end", || files.iter().all(|path| !site.exists(path)));
+                site.ask(&asked)
+            }
+            _ => {
+                assert_eq!(answer["deleted"], MANY, "{answer}");
+                answer
+            }
+        };
+        assert_eq!(code(&answer), 0, "{answer}");
+        assert!(meanwhile > 0, "nobody was answered before the deletion was over");
+        assert!(files.iter().all(|path| !site.exists(path)));
+        let left = site.ask(&format!("&app=live&stream={stream}"));
+        assert_eq!((code(&left), left["deleted"].clone(), left["live"].is_array()), (0, 0.into(), recorded), "{left}");
+        let entries = json(&["journal", "list", "--state", site.state().to_str().unwrap()]);
+        let gone: HashSet<&str> = (entries["items"].as_array().unwrap().iter())
+            .filter(|entry| entry["outcome"] == "verified" && entry["trigger"] == "gateway")
+            .filter_map(|entry| entry["path"].as_str()?.strip_prefix("record/"))
+            .collect();
+        assert!(files.iter().all(|path| gone.contains(path.as_str())), "each is on record");
+        if recorded {
+            site.server.unpublish("live", stream);
+        }
+    }
 }
 
 /// Row l, and what else lies in a directory.
@@ -179,6 +274,7 @@ fn links_are_not_followed_and_what_is_no_recording_stays(site: &Site) {
     assert_eq!((code(&answer), answer["deleted"].clone()), (0, 1.into()), "{answer}");
     assert_eq!(answer["left"].as_array().unwrap().len(), 2, "{answer}");
     assert!(victim.exists() && notes.exists() && !site.exists(&files[0]));
+    assert_eq!((site.journal(&files[0]), site.journal(&slice("victim", OLD, 0))), (verified(), None));
     for asked in [
         format!("&period=2026-01-02&name={}", "2026-01-02-00-00-00-0.mp4"),
         "&period=2026-01-02".to_owned(),
@@ -262,7 +358,7 @@ fn every_row_of_the_table_is_answered_with_what_is_on_disk() {
     let site = Site::new(128);
     site.file(".hidden/rec/record", &slice("first", OLD, 0));
     let hidden = format!("  - {{ name: hidden, path: {}, layout: zlmediakit }}\n", site.path(".hidden/rec").display());
-    let daemon = site.start("enforce", "20s", &hidden);
+    let daemon = site.start("enforce", "15s", &hidden);
     // What is not ours passes.
     let version = site.caller().get(&format!("/index/api/version?secret={}", site.server.secret())).unwrap();
     assert_eq!(version.text(), capture("api_version.json"));
@@ -272,6 +368,7 @@ fn every_row_of_the_table_is_answered_with_what_is_on_disk() {
     what_is_held_open_is_not_called_gone(&site);
     links_are_not_followed_and_what_is_no_recording_stays(&site);
     what_could_be_a_path_deletes_nothing(&site, &daemon);
+    very_many_go_and_hold_nobody_up(&site);
     assert!(site.server.requests_for("deleteRecordDirectory").is_empty(), "the media server was never asked to delete");
     assert!(site.exists(&slice("first", OLD, 0)));
     let checked = json(&["journal", "verify", "--state", site.state().to_str().unwrap()]);
@@ -281,7 +378,7 @@ fn every_row_of_the_table_is_answered_with_what_is_on_disk() {
         let of = format!("storage_guard_gateway_calls_total{{media_server=\"zlm-1\",result=\"{result}\"}} ");
         text.lines().find_map(|line| line.strip_prefix(&of).map(|n| n.parse::<u64>().unwrap())).unwrap()
     };
-    assert!(counted("passed") == 1 && counted("done") > 9 && counted("failed") > 9 && counted("refused") > 15);
+    assert!(counted("passed") > 1 && counted("done") > 9 && counted("failed") > 9 && counted("refused") > 15);
     assert_eq!((counted("denied"), counted("unanswered")), (3, 0));
     assert!(!site.log().contains(&site.server.secret()), "no secret is in the log");
 }

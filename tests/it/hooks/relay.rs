@@ -318,6 +318,22 @@ fn while_the_platform_has_not_heard_of_a_recording_its_stream_waits_for_it() {
     };
     // The first verdict may be older than the hook.
     wait_for("one waits, the other does not", || (waits(told), waits(other)) == (Some(true), Some(false)));
+    // Where no relay leads to the platform any more, a person is told so, and what to do. It may come back: until it was heard or dropped,
+    // nothing is proven.
+    let with = std::fs::read_to_string(&config).unwrap();
+    let reload = |text: &str| {
+        super::write(&config, text);
+        let pid = daemon.pid().to_string();
+        assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    };
+    reload(&with.replace(&format!(", relay: \"{}\"", platform.url()), ""));
+    wait_for("the log says so", || heard.log().contains("1 hooks of media server `zlm-1` wait for its platform"));
+    let relay = || daemon.status().unwrap()["relays"][0].clone();
+    wait_for("the status says so", || relay()["unrelayed_since"].is_string() && relay()["kept_until"].is_string());
+    assert_eq!((relay()["media_server"].clone(), relay()["waiting"].clone()), ("zlm-1".into(), 1.into()));
+    assert_eq!(waits(told), Some(true));
+    reload(&with);
+    wait_for("it is waited for", || waits(told) == Some(true) && relay()["unrelayed_since"].is_null());
     platform.up();
     wait_for("the platform heard of it", || platform.taken().len() == 1);
     wait_for("nothing is outstanding", || waits(told) == Some(false));
