@@ -19,6 +19,8 @@ use crate::store::{Database, DatabaseError};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(3600);
+/// So many of these are made before anything is dropped: a clock that jumps makes no week.
+const LOOKS: u32 = 120;
 
 /// What waits, and nobody takes.
 pub(super) struct Abandoned {
@@ -38,7 +40,7 @@ impl Abandoned {
     /// These settings are in force: says what waits in vain.
     pub(super) fn set(&self, all: &[MediaServerSettings]) {
         *lock(&self.relayed) = with_relay(all).cloned().collect();
-        self.look(self.hub.now(), true);
+        self.look(self.hub.now(), false);
     }
 
     /// As it was last seen.
@@ -51,16 +53,16 @@ impl Abandoned {
         // An error says that the sender is gone, and with it whoever wanted us.
         while timeout(LOOK, shutdown.wait_for(|stop| *stop)).await.is_err() {
             let one = self.clone();
-            let _ = spawn_blocking(move || one.look(one.hub.now(), false)).await;
+            let _ = spawn_blocking(move || one.look(one.hub.now(), true)).await;
         }
     }
 
-    /// Looks what waits, drops what has waited long enough, and says the rest in the log, if it is to.
-    fn look(&self, now: Timestamp, say: bool) {
+    /// Looks what waits. Each hour what has waited long enough is dropped; else the rest is said in the log.
+    fn look(&self, now: Timestamp, hourly: bool) {
         let relayed = lock(&self.relayed);
-        match self.found(&relayed, now) {
+        match self.found(&relayed, now, hourly) {
             Ok(views) => {
-                if say {
+                if !hourly {
                     views.iter().for_each(|view| self.remark(described(view), false));
                 }
                 *lock(&self.views) = views;
@@ -72,7 +74,12 @@ impl Abandoned {
         }
     }
 
-    fn found(&self, relayed: &BTreeSet<MediaServerId>, now: Timestamp) -> Result<Vec<RelayView>, DatabaseError> {
+    fn found(
+        &self,
+        relayed: &BTreeSet<MediaServerId>,
+        now: Timestamp,
+        hourly: bool,
+    ) -> Result<Vec<RelayView>, DatabaseError> {
         for server in relayed {
             if self.database.get(&key(server))?.is_some() {
                 self.database.delete(&key(server))?;
@@ -80,8 +87,8 @@ impl Abandoned {
         }
         let mut views = Vec::new();
         for server in self.database.waiting_servers()?.into_iter().filter(|server| !relayed.contains(server)) {
-            let since = self.since(&server, now)?;
-            if now.since(since) < ABANDONED {
+            let (since, looks) = self.since(&server, now, hourly)?;
+            if now.since(since) < ABANDONED || looks < LOOKS {
                 let backlog = self.database.hook_backlog(&server)?;
                 let (waiting, aside, oldest) = (backlog.events, backlog.aside, backlog.oldest);
                 let status = RelayStatus { waiting, aside, oldest, ..RelayStatus::default() };
@@ -98,20 +105,27 @@ impl Abandoned {
         Ok(views)
     }
 
-    /// Since when there is no relay, as far as this was seen.
-    fn since(&self, server: &MediaServerId, now: Timestamp) -> Result<Timestamp, DatabaseError> {
-        let noted = self.database.get(&key(server))?.and_then(|value| String::from_utf8(value).ok()?.parse().ok());
+    /// Since when there is no relay, as far as this was seen, and how often it was looked for since.
+    fn since(&self, server: &MediaServerId, now: Timestamp, hourly: bool) -> Result<(Timestamp, u32), DatabaseError> {
+        let noted = self.database.get(&key(server))?.and_then(|value| noted(&value));
         // A clock that was ahead must not keep it for ever.
-        if let Some(since) = noted.map(Timestamp::from_millis).filter(|since| *since <= now) {
-            return Ok(since);
+        let known = noted.filter(|(since, _)| *since <= now);
+        let (since, looks) = known.unwrap_or((now, 0));
+        let looks = looks.saturating_add(u32::from(hourly));
+        if known != Some((since, looks)) {
+            self.database.put(&key(server), format!("{} {looks}", since.millis()).as_bytes())?;
         }
-        self.database.put(&key(server), now.millis().to_string().as_bytes())?;
-        Ok(now)
+        Ok((since, looks))
     }
 
     fn remark(&self, text: String, urgent: bool) {
         self.hub.record(&Event::Remark { text, urgent });
     }
+}
+
+fn noted(value: &[u8]) -> Option<(Timestamp, u32)> {
+    let (since, looks) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+    Some((Timestamp::from_millis(since.parse().ok()?), looks.parse().ok()?))
 }
 
 fn key(server: &MediaServerId) -> String {
@@ -159,7 +173,7 @@ mod tests {
         let abandoned = Abandoned::new(hub, database.clone());
         let with = |servers: &[&MediaServerId], day: u32| {
             *lock(&abandoned.relayed) = servers.iter().copied().cloned().collect();
-            abandoned.look(began.plus(DAY * day), true);
+            abandoned.look(began.plus(DAY * day), false);
             let shown = |view: RelayView| (view.media_server, view.status.waiting, view.unrelayed.unwrap());
             abandoned.views().into_iter().map(shown).collect::<Vec<_>>()
         };
@@ -172,7 +186,13 @@ mod tests {
         let said = described(&abandoned.views()[0]);
         let until = since(17).to_string();
         assert!(said.starts_with("2 hooks of media server `zlm-1`") && said.ends_with(&until), "{said}");
-        assert_eq!(with(&[&other], 17), []);
+        assert_eq!(with(&[&other], 17), [(gone.clone(), 2, since(10))], "it may be the clock");
+        (1..LOOKS).for_each(|_| abandoned.look(since(17), true));
+        assert_eq!(abandoned.views().len(), 1);
+        abandoned.look(since(16), true);
+        assert_eq!(abandoned.views().len(), 1, "no week has passed");
+        abandoned.look(since(17), true);
+        assert_eq!(abandoned.views().len(), 0);
         let left = |server| database.hook_backlog(server).unwrap().events;
         assert_eq!((left(&gone), left(&other)), (0, 1));
         assert_eq!(with(&[], 2), [(other, 1, since(2))], "a clock that goes back");

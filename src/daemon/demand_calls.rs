@@ -9,12 +9,13 @@ use crate::domain::deletion::Trigger;
 use crate::domain::demand::{Demand, Ground, PATHS, Wanted, is_stream, strangers};
 use crate::domain::event::Event;
 use crate::domain::history::History;
+use crate::domain::journal::Entry;
 use crate::domain::names::TreeId;
 use crate::domain::objection::Objection;
 use crate::domain::path::RelPath;
 use crate::domain::retention::{Mode, TreePolicy};
 use crate::server::Refusal;
-use crate::server::records::Problem;
+use crate::server::records::{Job, Problem};
 use crate::store::{Database, DatabaseError, StoredDemand};
 
 impl Hub {
@@ -46,12 +47,8 @@ impl Hub {
         who: &str,
         callback: Option<&str>,
     ) -> Result<u64, Refusal> {
-        let total = match &mut demand.wanted {
-            Wanted::Paths(paths) => {
-                *paths = distinct(policy, std::mem::take(paths), malformed)?;
-                // What goes as one is as many as its files, which only a look at it tells.
-                if policy.layout.has_units() { 0 } else { paths.len() as u64 }
-            }
+        match &mut demand.wanted {
+            Wanted::Paths(paths) => *paths = distinct(policy, std::mem::take(paths), malformed)?,
             Wanted::Stream(wanted) if !is_stream(wanted.stream.as_str()) => {
                 let message = format!(
                     "`stream` is {:?}, which is no stream's name; it is `app/stream`, or the directory below the tree",
@@ -59,73 +56,104 @@ impl Hub {
                 );
                 return Err(Refusal::bad_request("bad_stream", message));
             }
-            Wanted::Stream(_) => 0,
-        };
+            Wanted::Stream(_) => {}
+        }
         let told = callback.map(|url| self.callback(url)).transpose()?;
         let (volume, ground) = self
             .home_of(&policy.tree)
             .zip(self.ground(&policy.tree))
             .ok_or_else(|| Refusal::unavailable("stopping", format!("tree `{}` takes no requests now", policy.tree)))?;
+        self.room(&volume)?;
         let job = self.journal.with_history_mut(History::next_run);
-        self.with_jobs(|jobs| jobs.add_demand(job, total, demand.trigger, told));
+        self.with_jobs(|jobs| jobs.add_demand(job, files_of(policy, &demand.wanted), demand.trigger, told));
         // Whoever asks for single files by a gateway waits for its answer, and asks again where it does not come.
-        if demand.trigger != Trigger::Gateway || matches!(demand.wanted, Wanted::Stream(_)) {
+        let stored = demand.trigger != Trigger::Gateway || matches!(demand.wanted, Wanted::Stream(_));
+        if stored {
             let (demand, ground, who) = (demand.clone(), ground.clone(), who.to_owned());
             let stored =
                 StoredDemand { job, demand, who, asked: self.now(), ground, callback: callback.map(str::to_owned) };
             self.with_demands("a restart would not go on with it", |database| database.keep_demand(&stored));
         }
-        let task = Task::new(job, demand, ground, &policy.layout, who);
+        let mut task = Task::new(job, demand, ground, &policy.layout, who);
+        task.stored = stored;
         let sent = self.send(&volume, Command::Demand(Box::new(task)));
         if sent.is_err() {
-            self.with_jobs(|jobs| jobs.remove(job));
             self.forget_demand(job);
+            self.with_jobs(|jobs| jobs.remove(job));
         }
         sent.map(|()| job)
+    }
+
+    /// A person ends a job: nothing more of it is begun, now or after a restart.
+    ///
+    /// # Errors
+    /// 404 and 409 as [`Jobs::cancel`](super::jobs::Jobs::cancel); 503 if it cannot be put on record: then it holds until the guard ends.
+    pub fn cancel(&self, id: u64, who: &str) -> Result<Job, Refusal> {
+        self.with_jobs(|jobs| jobs.cancel(id, self.now()))?;
+        self.append(Entry::job_over(id, who, "cancelled"))?;
+        self.forget_demand(id);
+        self.job(id)
+    }
+
+    /// What was asked for before the guard was started bears its numbers still.
+    pub(super) fn pass_stored(&self) {
+        let read = self.with_demands("what a restart interrupted is not gone on with", Database::demands);
+        if let Some(last) = read.iter().flatten().map(|stored| stored.job).max() {
+            self.journal.with_history_mut(|history| history.pass_run(last));
+        }
     }
 
     /// Goes on with what a restart interrupted: each is looked at anew, and what is gone by now is gone.
     pub(super) fn resume_demands(&self) {
         let read = self.with_demands("what a restart interrupted is not gone on with", Database::demands);
-        for StoredDemand { job, demand, who, asked, ground, callback } in read.unwrap_or_default() {
-            if self.with_jobs(|jobs| jobs.knows(job)) {
-                continue;
+        for stored in read.unwrap_or_default() {
+            if !self.with_jobs(|jobs| jobs.knows(stored.job)) {
+                let (tree, job, words) = (stored.demand.tree.clone(), stored.job, stored.demand.wanted.words());
+                let fate = self.resume(stored);
+                let text = format!("tree `{tree}`: job {job} ({words}), which a restart interrupted, {fate}");
+                self.record(&Event::Remark { text, urgent: false });
             }
-            self.journal.with_history_mut(|history| history.pass_run(job));
-            let told = callback.and_then(|url| self.callback(&url).ok());
-            let (tree, words) = (demand.tree.clone(), demand.wanted.words());
-            let total = match &demand.wanted {
-                Wanted::Paths(paths) => paths.len() as u64,
-                Wanted::Stream(_) => 0,
-            };
-            self.with_jobs(|jobs| jobs.add_demand(job, total, demand.trigger, told));
-            let place = self.policy(tree.as_str()).ok().zip(self.home_of(&tree));
-            let sent = place.map(|(policy, volume)| {
-                let mut task = Task::new(job, demand, ground, &policy.layout, &who);
-                task.not_after = Some(asked);
-                self.send(&volume, Command::Demand(Box::new(task)))
-            });
-            let text = match sent {
-                Some(Ok(())) => format!("tree `{tree}`: job {job} ({words}) was interrupted, and is gone on with"),
-                Some(Err(refusal)) => {
-                    self.with_jobs(|jobs| jobs.remove(job));
-                    format!("tree `{tree}`: job {job} ({words}) is gone on with at the next start: {}", refusal.message)
-                }
-                None => {
-                    let message = "its tree is not guarded any more".to_owned();
-                    let text = format!("tree `{tree}`: job {job} ({words}) was interrupted, and is over: {message}");
-                    let problem = Problem { code: "gone", message };
-                    self.with_jobs(|jobs| jobs.end_early(job, problem, self.now()));
-                    self.forget_demand(job);
-                    text
-                }
-            };
-            self.record(&Event::Remark { text, urgent: false });
         }
     }
 
+    /// Goes on with one; says what became of it.
+    fn resume(&self, stored: StoredDemand) -> String {
+        let StoredDemand { job, demand, who, asked, ground, callback } = stored;
+        // The journal is the truth: the row of what is over may have outlived it.
+        if self.with_history(|history| history.over.contains(&job)) {
+            self.forget_demand(job);
+            return "is over by the journal".to_owned();
+        }
+        let told = callback.and_then(|url| self.callback(&url).ok());
+        let place = self.policy(demand.tree.as_str()).ok().zip(self.home_of(&demand.tree));
+        let files = place.as_ref().map_or(0, |(policy, _)| files_of(policy, &demand.wanted));
+        self.with_jobs(|jobs| jobs.add_demand(job, files, demand.trigger, told));
+        let problem = match place {
+            None => Problem { code: "gone", message: "its tree is not guarded any more".to_owned() },
+            // By such a clock nobody knows what was recorded before the request and what since.
+            Some(_) if asked > self.now() => {
+                Problem { code: "clock", message: format!("it was asked for at {asked}, which is still to come") }
+            }
+            Some((policy, volume)) => {
+                let mut task = Task::new(job, demand, ground, &policy.layout, &who);
+                (task.stored, task.not_after) = (true, Some(asked));
+                return match self.send(&volume, Command::Demand(Box::new(task))) {
+                    Ok(()) => "is gone on with".to_owned(),
+                    Err(refusal) => {
+                        self.with_jobs(|jobs| jobs.remove(job));
+                        format!("is gone on with at the next start: {}", refusal.message)
+                    }
+                };
+            }
+        };
+        let text = format!("is over: {}", problem.message);
+        self.with_jobs(|jobs| jobs.end_early(job, problem, self.now()));
+        self.forget_demand(job);
+        text
+    }
+
     fn ground(&self, tree: &TreeId) -> Option<Ground> {
-        self.with_tree(tree, |_, view| Ground { path: view.path.clone(), layout: view.policy.layout.name().to_owned() })
+        self.with_tree(tree, |_, view| Ground { path: view.path.clone(), layout: view.policy.layout.reading() })
     }
 
     /// A deletion is through, or nobody wants it any more: a restart does not go on with it.
@@ -144,6 +172,14 @@ impl Hub {
                 None
             }
         }
+    }
+}
+
+/// How many files a demand is about, as far as that is known: what goes as one is as many as only a look at it tells.
+fn files_of(policy: &TreePolicy, wanted: &Wanted) -> u64 {
+    match wanted {
+        Wanted::Paths(paths) if !policy.layout.has_units() => paths.len() as u64,
+        Wanted::Paths(_) | Wanted::Stream(_) => 0,
     }
 }
 

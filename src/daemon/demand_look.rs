@@ -154,8 +154,8 @@ impl VolumeWorker {
         })
     }
 
-    /// What is to be done with a path that is, or should be, a directory that goes as one.
-    pub(super) fn look_at_unit(&self, index: usize, task: &Task, path: &RelPath) -> WhatUnit {
+    /// What is to be done with a path that is, or should be, a directory that goes as one; `beat` says that it goes on.
+    pub(super) fn look_at_unit(&self, index: usize, task: &Task, path: &RelPath, beat: &dyn Fn()) -> WhatUnit {
         let watch = &self.trees[index];
         let (layout, dir) = (&watch.policy.layout, watch.dir.as_ref());
         let done = |outcome, detail: Option<String>| WhatUnit::Done(item(task, path, outcome, detail));
@@ -167,10 +167,12 @@ impl VolumeWorker {
         }
         let now = self.now();
         let seen = dir.look(path).and_then(|identity| {
-            let listing = identity.map(|_| list_unit(dir, layout, path, now, &mut |_, _, _| ())).transpose()?;
+            let listing = identity.map(|_| list_unit(dir, layout, path, now, &mut |_, _, _| beat())).transpose()?;
             Ok(identity.zip(listing))
         });
         let (identity, sum) = match seen {
+            // Neither a segment nor anything that speaks of one.
+            Ok(Some((_, listing))) if listing.is_empty() => return done(Outcome::AlreadyGone, None),
             Ok(Some((identity, listing))) => (identity, listing.sum),
             Ok(None) => return done(Outcome::AlreadyGone, None),
             Err(error) => {
@@ -195,7 +197,7 @@ impl VolumeWorker {
         if watch.protects(path) {
             return stays(SparedReason::Protected.as_str());
         }
-        if task.is_older_than(last.and(sum.modified())) {
+        if last.is_some() && task.is_older_than(sum.modified()) {
             return stays(NEWER);
         }
         let written = watch.written().contains(&identity.inode);
@@ -204,25 +206,22 @@ impl VolumeWorker {
         if written || unit_may_be_written(recorder, touched, watch.inventory().started, now) {
             return stays(SparedReason::Live.as_str());
         }
-        match (sum.segments.files, last) {
-            // What lies there is empty: nobody knows whether it is being begun.
-            (0, Some(_)) => stays("no file in it is finished"),
-            (0, None) => done(Outcome::AlreadyGone, None),
-            (files, _) => WhatUnit::Go(
-                Target {
-                    tree: task.tree.clone(),
-                    path: path.clone(),
-                    stream,
-                    bytes: sum.segments.bytes,
-                    inode: identity.inode,
-                    fingerprint: sum.fingerprint(),
-                    rule: RuleKind::Requested,
-                    trigger: task.trigger,
-                    reason: task.reason.clone(),
-                },
-                files,
-            ),
+        // What lies there is empty: nobody knows whether it is being begun.
+        if sum.segments.files == 0 && last.is_some() {
+            return stays("no file in it is finished");
         }
+        let target = Target {
+            tree: task.tree.clone(),
+            path: path.clone(),
+            stream,
+            bytes: sum.segments.bytes,
+            inode: identity.inode,
+            fingerprint: sum.fingerprint(),
+            rule: RuleKind::Requested,
+            trigger: task.trigger,
+            reason: task.reason.clone(),
+        };
+        WhatUnit::Go(target, sum.segments.files)
     }
 
     /// Deletions within a directory that failed and are tried again.

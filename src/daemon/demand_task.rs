@@ -28,6 +28,8 @@ pub(super) struct Task {
     rest: Rest,
     /// Where it was meant.
     pub(super) ground: Ground,
+    /// A restart goes on with it.
+    pub(super) stored: bool,
     /// It was interrupted by a restart: what was recorded after this is not meant.
     pub(super) not_after: Option<Timestamp>,
     /// What was begun of them and is not through.
@@ -94,6 +96,7 @@ impl Task {
             reason,
             rest,
             ground,
+            stored: false,
             not_after: None,
             unit: None,
             rests_until: Duration::ZERO,

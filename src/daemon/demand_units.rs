@@ -28,14 +28,16 @@ impl VolumeWorker {
             let (dir, policy) = (self.trees[index].dir.clone(), self.trees[index].policy.clone());
             let chosen = task.choose(dir.as_ref(), &policy.layout, 1, stop);
             let Some(path) = chosen.paths().next().cloned() else { return Ok(()) };
-            match self.look_at_unit(index, task, &path) {
+            match self.look_at_unit(index, task, &path, &|| {
+                let _ = desk.asked();
+            }) {
                 WhatUnit::TooLate => {}
                 WhatUnit::Done(item) => self.tell(desk, task, &policy.layout, item),
                 WhatUnit::Again(failures) => return self.try_parts(desk, task, index, (chosen, &path), failures, stop),
                 WhatUnit::Go(target, files) => {
+                    let trees = self.handles_for(std::iter::once(&target));
                     let file = (target.inode, target.fingerprint);
-                    let sighted =
-                        !self.traits.leases && !self.trees[index].sighted(&std::iter::once(file).collect()).is_empty();
+                    let sighted = trees.get(&task.tree).is_some_and(|tree| tree.sighted.contains(&file));
                     let ahead = Tally { files, bytes: target.bytes };
                     desk.hub.with_jobs(|jobs| jobs.expand(task.job, ahead));
                     targets.push(target.clone());

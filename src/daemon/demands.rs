@@ -7,6 +7,7 @@
 //!    stop is gone on with by the worker of the next configuration.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,7 +24,7 @@ use super::volume::{ASKING, VolumeWorker};
 use crate::domain::cause::chain;
 use crate::domain::deletion::{Attempt, Cause, Failure, NOT_BEGUN, Outcome, RuleKind, RunResult, Seq, Target};
 use crate::domain::event::Event;
-use crate::domain::journal::Intent;
+use crate::domain::journal::{Entry, Intent};
 use crate::domain::layout::Layout;
 use crate::domain::names::TreeId;
 use crate::domain::path::{RelPath, show_bytes};
@@ -105,10 +106,20 @@ impl VolumeWorker {
     }
 
     fn attend_to(&mut self, desk: &Desk, mut task: Box<Task>) {
-        let next = if desk.asked() { Ok(Next::After(Duration::ZERO)) } else { self.turn(desk, &mut task) };
-        let next = next.and_then(|next| match next {
-            Next::Over(relief) => self.conclude(&mut task).map(|()| Next::Over(relief)),
-            Next::After(_) | Next::Forgotten => Ok(next),
+        let turn = AssertUnwindSafe(|| match desk.asked() {
+            true => Ok(Next::After(Duration::ZERO)),
+            false => self.turn(desk, &mut task).and_then(|next| match next {
+                Next::Over(relief) => self.conclude(&mut task, &relief).map(|()| Next::Over(relief)),
+                Next::After(_) | Next::Forgotten => Ok(next),
+            }),
+        });
+        // The worker ends with a fault of its own; whoever asked must not wait for that for ever, nor what met it begin again.
+        let next = catch_unwind(turn).unwrap_or_else(|fault| {
+            desk.hub.forget_demand(task.job);
+            let problem =
+                Problem { code: "internal", message: "the guard met a fault of its own; its log says more".to_owned() };
+            desk.hub.with_jobs(|jobs| jobs.end_remedy(task.job, task.reclaimed, Some(problem), desk.hub.now()));
+            resume_unwind(fault)
         });
         let relief = match next {
             Ok(Next::After(span)) => {
@@ -134,11 +145,20 @@ impl VolumeWorker {
         desk.hub.publish(self.view());
     }
 
-    /// Puts on record that a demand is over.
-    fn conclude(&mut self, task: &mut Task) -> Result<(), JournalError> {
-        let Some(mut run) = task.run.take() else { return Ok(()) };
+    /// Puts on record that a demand is over, so that no restart goes on with it.
+    fn conclude(&mut self, task: &mut Task, relief: &Relief) -> Result<(), JournalError> {
+        let Some(mut run) = task.run.take() else {
+            if task.stored && !task.is_cancelled() {
+                let why = relief.problem.as_ref().map_or("there was nothing to delete", |problem| &problem.message);
+                let note = Entry::job_over(task.job, &task.who, format!("{}: {why}", task.words));
+                self.engine.journal.append_synced(vec![note], self.engine.clock.now())?;
+            }
+            return Ok(());
+        };
         if task.is_cancelled() {
             run.cancel(task.left());
+        } else if relief.problem.is_none() {
+            run.complete();
         }
         self.engine.end(run).map(|_| ())
     }
@@ -212,8 +232,8 @@ impl VolumeWorker {
         let stop = || desk.asked() || cancelled.load(Ordering::Relaxed);
         let policy = self.trees[index].policy.clone();
         let (path, _) = show_bytes(self.trees[index].dir.path().as_os_str().as_encoded_bytes());
-        if path != task.ground.path || policy.layout.name() != task.ground.layout {
-            let text = "the tree is elsewhere, or its layout is another, since this was asked for: nobody said what it means now";
+        if path != task.ground.path || policy.layout.reading() != task.ground.layout {
+            let text = "the tree is elsewhere, or its layout or timezone is another, since this was asked for: nobody said what it means now";
             return Ok(Next::Over(Relief { reclaimed: task.reclaimed, ..Relief::refused("changed", text) }));
         }
         if policy.layout.has_units() {
@@ -249,10 +269,10 @@ impl VolumeWorker {
                 put(self.judge(index, task, &file.path, &file.identity, file.found.clone(), &begun));
             }),
         }
-        let bytes = targets.iter().map(|target| target.bytes).chain(again.iter().map(|one| one.target.bytes)).sum();
         let mut settled = self.carry_batch(task, targets, stop)?;
         settled.extend(self.try_again(task, again, stop)?);
         begun_with(&mut settled);
+        let bytes = settled.iter().map(|one| one.intent.target.bytes).sum();
         let through: HashSet<&RelPath> =
             settled.iter().map(|one| &one.intent.target.path).chain(done.iter().map(|one| &one.path)).collect();
         let files = match &chosen {
@@ -324,9 +344,15 @@ impl VolumeWorker {
         let mut trees = self.handles_for(targets.iter());
         let sighted = task.unit.as_ref().filter(|unit| unit.sighted);
         if let (Some(unit), Some(tree)) = (sighted, trees.get_mut(&task.tree)) {
+            // What was seen when it began holds to its end, whatever is scanned meanwhile.
+            tree.without_lease = true;
             tree.sighted_units.insert(unit.target.path.clone());
         }
-        let carried = self.carry_some(&mut run, targets, &trees, &|| task.unit.is_some(), stop);
+        let carried = self.carry_some(&mut run, targets, &trees, &|| false, stop);
+        if task.unit.is_none() {
+            // What did not fit into the batch is chosen anew.
+            run.forget_rest();
+        }
         let settled = run.take_settled();
         if let Err(unusable @ (Unusable::Replaced { .. } | Unusable::TimedOut(_))) = &run.report().reading {
             self.reading = Err(unusable.clone());

@@ -26,12 +26,13 @@ use crate::domain::media::GatewayResult;
 use crate::domain::names::{MediaServerId, StreamId, TreeId};
 use crate::domain::path::RelPath;
 use crate::domain::path_set::PathSet;
+use crate::domain::protection::HOLD_ATTRIBUTE;
 use crate::domain::retention::{Mode, TreePolicy};
 use crate::domain::stream_place::{Grounds, StreamNames, StreamPlace, stream_places};
 use crate::domain::units::Timestamp;
 use crate::server::records::{Job, JobItem};
 use crate::server::{PageQuery, Refusal};
-use crate::system::{Dir, Volumes};
+use crate::system::{Volumes, WritableDir};
 use crate::zlmediakit::{Answer, Answering, Asked, Deleter, Failed, Passing, Which};
 
 /// Days and streams that are deleted at once; the others wait.
@@ -304,11 +305,13 @@ impl Calls {
         for (place, policy) in &named.places {
             let (policy, dir, which) = (policy.clone(), place.dir.clone(), named.which.clone());
             let favourites = self.favourites(&place.tree)?;
-            let look =
-                move |tree: &dyn Dir| match unfit(tree, &dir, &which, &|path| protected(&policy, path, &favourites)) {
+            let look = move |tree: &dyn WritableDir| {
+                let why = |path: &RelPath| protected(&policy, path, &favourites).or_else(|| held(tree, path));
+                match unfit(tree, &dir, &which, &why) {
                     Some(why) => Err(why),
                     None => Ok(Seen::of(tree, &policy.layout, &dir, &which).count),
-                };
+                }
+            };
             count += self.in_tree(place, look).await?;
         }
         Ok(count)
@@ -327,7 +330,7 @@ impl Calls {
     async fn in_tree<T: Send + 'static>(
         &self,
         place: &StreamPlace,
-        work: impl FnOnce(&dyn Dir) -> Result<T, String> + Send + 'static,
+        work: impl FnOnce(&dyn WritableDir) -> Result<T, String> + Send + 'static,
     ) -> Result<T, String> {
         let (hub, machine, tree) = (self.hub.clone(), self.machine.clone(), place.tree.clone());
         let top = self.ground.load().placing.trees.iter().find(|(name, _)| *name == tree).cloned();
@@ -405,6 +408,13 @@ fn protected(policy: &TreePolicy, path: &RelPath, favourites: &PathSet) -> Optio
         return Some("it is protected, by a pattern of `protect`");
     }
     policy.protects(path, favourites).then_some("it is protected: a person wants it kept, as the platform says")
+}
+
+/// The same by a hold, which is kept with the file. What cannot be opened can hardly be asked.
+fn held(tree: &dyn WritableDir, path: &RelPath) -> Option<&'static str> {
+    let file = tree.open(path).ok().flatten()?;
+    let held = file.attribute(HOLD_ATTRIBUTE).is_ok_and(|hold| hold.is_some());
+    held.then_some("a person holds it")
 }
 
 /// The file that is named, in a directory of its stream.

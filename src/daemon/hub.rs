@@ -11,7 +11,7 @@ use super::catalogues::Catalogues;
 use super::demand_task::Task;
 use super::jobs::Jobs;
 use super::log;
-use super::queue::{Queue, Untaken};
+use super::queue::Queue;
 use super::switch::Switch;
 use super::systemd::Pulse;
 use crate::domain::deletion::Cap;
@@ -30,7 +30,7 @@ use crate::domain::volume::Unusable;
 use crate::metrics::Counters;
 use crate::notify::Callback;
 use crate::reclaim::Settled;
-use crate::server::records::{Cap as CapShape, FailureItem, Job, JobItem, JournalEntry, Problem, Verification};
+use crate::server::records::{Cap as CapShape, FailureItem, Job, JobItem, JournalEntry, Verification};
 use crate::server::shapes::{Page, Plan as PlanShape, Status};
 use crate::server::{Feed, PageQuery, Plans, Refusal};
 use crate::store::Journal;
@@ -87,7 +87,7 @@ impl Command {
     }
 
     /// The job that it belongs to.
-    fn job(&self) -> Option<u64> {
+    pub(super) fn job(&self) -> Option<u64> {
         match self {
             Self::Apply { job, .. } | Self::Remedy { job, .. } => Some(*job),
             Self::Demand(task) => Some(task.job),
@@ -97,8 +97,8 @@ impl Command {
 }
 
 /// A worker's queue, and its view.
-struct Seat {
-    queue: Option<Arc<Queue>>,
+pub(super) struct Seat {
+    pub(super) queue: Option<Arc<Queue>>,
     view: Arc<VolumeView>,
     trees: Vec<TreeId>,
     pulse: Arc<Pulse>,
@@ -111,9 +111,9 @@ pub struct Hub {
     pub(super) journal: Arc<Journal>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) counters: Counters,
-    seats: Mutex<BTreeMap<VolumeId, Seat>>,
+    pub(super) seats: Mutex<BTreeMap<VolumeId, Seat>>,
     /// What is asked of each volume; it outlives its worker.
-    queues: Mutex<BTreeMap<VolumeId, Arc<Queue>>>,
+    pub(super) queues: Mutex<BTreeMap<VolumeId, Arc<Queue>>>,
     plans: Mutex<HashMap<String, Plan>>,
     jobs: Mutex<Jobs>,
     /// What should exist, and how that compares; `None` until it is known.
@@ -199,26 +199,6 @@ impl Hub {
     /// Whether that was asked for since the last time.
     pub(super) fn take_reopen(&self) -> bool {
         self.reopen.swap(false, Ordering::Relaxed)
-    }
-
-    /// The queue of a volume: the one that its last worker had, if there was one.
-    pub(super) fn queue_of(&self, volume: &VolumeId) -> Arc<Queue> {
-        lock(&self.queues).entry(volume.clone()).or_default().clone()
-    }
-
-    /// Forgets the queues of volumes that nobody works any more; the jobs that waited in them are over.
-    pub(super) fn forget_queues(&self) {
-        let left: Vec<Arc<Queue>> = {
-            let seats = lock(&self.seats);
-            let mut queues = lock(&self.queues);
-            let gone: Vec<VolumeId> = queues.keys().filter(|name| !seats.contains_key(*name)).cloned().collect();
-            gone.iter().filter_map(|name| queues.remove(name)).collect()
-        };
-        for job in left.iter().flat_map(|queue| queue.drain()).filter_map(|command| command.job()) {
-            let message = "its volume is not guarded any more".to_owned();
-            self.forget_demand(job);
-            self.with_jobs(|jobs| jobs.end_early(job, Problem { code: "gone", message }, self.clock.now()));
-        }
     }
 
     pub(super) fn clear(&self) {
@@ -370,18 +350,6 @@ impl Hub {
             lock(&self.jobs).remove(job);
         }
         sent.map(|()| job)
-    }
-
-    pub(super) fn send(&self, volume: &VolumeId, command: Command) -> Result<(), Refusal> {
-        let queue = lock(&self.seats).get(volume).and_then(|seat| seat.queue.clone());
-        let gone = || Refusal::unavailable("stopping", format!("volume `{volume}` takes no requests now"));
-        queue.ok_or_else(gone)?.push(command).map_err(|untaken| match untaken {
-            Untaken::Closed => gone(),
-            Untaken::Full => {
-                let message = format!("volume `{volume}` has too many requests waiting; try again later");
-                Refusal::unavailable("queue_full", message)
-            }
-        })
     }
 
     pub(super) fn with_jobs<T>(&self, change: impl FnOnce(&mut Jobs) -> T) -> T {

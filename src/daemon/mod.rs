@@ -29,6 +29,7 @@ mod moment;
 mod orphan_calls;
 mod orphan_pages;
 mod queue;
+mod queues;
 mod reading;
 mod remedies;
 mod retry;

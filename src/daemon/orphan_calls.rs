@@ -131,6 +131,7 @@ impl Hub {
     /// Another configuration is in force: these are its catalogues.
     pub fn set_catalogues(&self, catalogues: &Arc<Catalogues>) {
         self.catalogues.store(Some(catalogues.clone()));
+        self.pass_stored();
     }
 
     /// The catalogues as they were last read: all that are configured, those that were not read yet too.

@@ -64,6 +64,12 @@ impl Queue {
         Ok(())
     }
 
+    /// Another request would be taken now.
+    pub(super) fn has_room(&self) -> bool {
+        let waiting = lock(&self.waiting);
+        !waiting.closed && waiting.commands.len() < self.most
+    }
+
     /// Puts a demand back that is not through: others have their turn before.
     ///
     /// # Errors

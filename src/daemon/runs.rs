@@ -157,9 +157,8 @@ impl VolumeWorker {
         stop: Stop<'_>,
         tell: &mut dyn FnMut(Vec<Settled>),
     ) -> Result<RunReport, JournalError> {
-        let (job, desk) = (order.job, self.desk.clone());
-        // A job is told how far it is.
-        let give_way = || job.is_some() || desk.as_ref().is_some_and(Desk::demanded);
+        let desk = self.desk.clone();
+        let give_way = || desk.as_ref().is_some_and(Desk::demanded);
         let mut run = self.engine.begin(order)?;
         let mut more = Vec::new();
         let mut progress = false;

@@ -525,10 +525,8 @@ impl Backend for Daemon {
         self.hub.feed(id)
     }
 
-    fn cancel(&self, id: u64, _who: &str) -> Result<Job, Refusal> {
-        let now = self.hub.now();
-        self.hub.with_jobs(|jobs| jobs.cancel(id, now))?;
-        self.hub.job(id)
+    fn cancel(&self, id: u64, who: &str) -> Result<Job, Refusal> {
+        self.hub.cancel(id, who)
     }
 
     fn journal(&self, query: &JournalQuery) -> Result<Page<JournalEntry>, Refusal> {

@@ -31,7 +31,7 @@ pub struct Demand {
 pub struct Ground {
     /// Its path.
     pub path: String,
-    /// Its layout, as it is written in the configuration.
+    /// How its layout reads names: [`Layout::reading`].
     pub layout: String,
 }
 

@@ -23,6 +23,8 @@ pub const PERMIT: Duration = Duration::from_secs(3600);
 pub const STORM: Duration = Duration::from_secs(300);
 /// ... if there are so many.
 const STARTS: usize = 3;
+/// So many numbers of what is over are kept.
+const OVER: usize = 10_000;
 
 /// A cap that tripped and waits for a person (promise 9).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +123,8 @@ pub struct History {
     pub last_at: Option<Timestamp>,
     /// The highest number of a run.
     pub last_run: u64,
+    /// Runs and jobs that persons or platforms asked for and that are over, the last thousands of them.
+    pub over: BTreeSet<u64>,
     /// The entry of the daemon's last start; 0 if it never was.
     pub last_start: Seq,
     /// Volumes by whose look the clock is not trusted: why, and by how many milliseconds each clock that was seen differs.
@@ -220,12 +224,19 @@ impl History {
                     None => self.clocks.remove(volume),
                 };
             }
-            Entry::Note { kind, tree, bytes, number, text, .. } => {
+            Entry::Note { kind, tree, who, bytes, number, text, .. } => {
                 if *kind == NoteKind::Started {
                     self.last_start = recorded.seq;
                 }
                 if *kind == NoteKind::RunStarted {
                     self.last_run = self.last_run.max(*number);
+                }
+                if *kind == NoteKind::JobOver || (*kind == NoteKind::RunEnded && who != GUARD) {
+                    self.last_run = self.last_run.max(*number);
+                    self.over.insert(*number);
+                    if self.over.len() > OVER {
+                        self.over.pop_first();
+                    }
                 }
                 self.note(*kind, tree.as_ref(), *bytes, *number, text, recorded.at);
             }

@@ -13,6 +13,8 @@ words! {
         RunStarted = "run_started",
         /// A run ended.
         RunEnded = "run_ended",
+        /// What somebody asked for is over without a run of its own, or was cancelled.
+        JobOver = "job_over",
         /// A batch was measured.
         Ledger = "ledger",
         /// A cap tripped.
@@ -137,6 +139,20 @@ impl Entry {
             who: GUARD.to_owned(),
             bytes: Bytes::ZERO,
             number: 0,
+            text: text.into(),
+        }
+    }
+
+    /// A note that what somebody asked for is over: nothing more of it is begun, also after a restart.
+    #[must_use]
+    pub fn job_over(job: u64, who: &str, text: impl Into<String>) -> Self {
+        Self::Note {
+            kind: NoteKind::JobOver,
+            volume: None,
+            tree: None,
+            who: who.to_owned(),
+            bytes: Bytes::ZERO,
+            number: job,
             text: text.into(),
         }
     }

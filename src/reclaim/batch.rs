@@ -129,7 +129,7 @@ impl Engine {
                 }
                 // Its files have intents of their own: one for the whole says why it is kept.
                 Some(tree) if is_unit(tree, &intent.target) && intent.retry_of.is_none() => {
-                    unit::refused(self.begin_unit(tree, &intent.target))
+                    unit::refused(self.begin_unit(tree, &intent.target, stop))
                 }
                 Some(tree) => {
                     if !pace.is_zero() {
@@ -268,8 +268,8 @@ impl Engine {
     ///
     /// # Errors
     /// Why it is kept.
-    pub(super) fn begin_unit(&self, tree: &TreeHandle, target: &Target) -> Result<Unit, Attempt> {
-        Unit::begin(tree, target, &self.journal, self.clock.now())
+    pub(super) fn begin_unit(&self, tree: &TreeHandle, target: &Target, stop: Stop<'_>) -> Result<Unit, Attempt> {
+        Unit::begin(tree, target, &self.journal, self.clock.now(), stop)
     }
 
     /// Leaves the intents open of which nobody knows what became of them.

@@ -99,6 +99,8 @@ pub struct Run {
     report: RunReport,
     /// It gave way between two batches, and is not over.
     gave_way: bool,
+    /// A batch of it was carried out.
+    begun: bool,
 }
 
 impl Run {
@@ -135,6 +137,16 @@ impl Run {
     /// Takes what became of the targets that were begun since the last time, so that it is not held until the end.
     pub fn take_settled(&mut self) -> Vec<Settled> {
         std::mem::take(&mut self.report.settled)
+    }
+
+    /// Leaves out what was chosen and not begun.
+    pub fn forget_rest(&mut self) {
+        self.line.rest.clear();
+    }
+
+    /// All that was asked for is through, whatever made it pause on the way.
+    pub fn complete(&mut self) {
+        (self.report.result, self.report.why) = (RunResult::ReachedLow, Ending::Asked);
     }
 
     /// Nothing more is begun, since whoever wanted it does not want it any more.
@@ -194,7 +206,15 @@ impl Engine {
         let mut line = Line::default();
         line.rest.extend(std::mem::take(&mut order.targets).into_iter().map(|target| (target, None)));
         line.rest.extend(std::mem::take(&mut order.expiring).into_iter().map(|(seq, target)| (target, Some(seq))));
-        Ok(Run { order, line, began: self.clock.boottime(), ledger: Ledger::default(), report, gave_way: false })
+        Ok(Run {
+            order,
+            line,
+            began: self.clock.boottime(),
+            ledger: Ledger::default(),
+            report,
+            gave_way: false,
+            begun: false,
+        })
     }
 
     /// Ends a run: how it ended is on record.
@@ -248,7 +268,7 @@ impl Engine {
     ) -> Result<(), JournalError> {
         run.gave_way = false;
         run.line.rest.extend(more.into_iter().map(|target| (target, None)));
-        let mut begun = 0_u64;
+        let mut begun = false;
         run.report.reading = measure(trees, probe);
         let (result, why) = loop {
             let (order, report, line) = (&run.order, &mut run.report, &mut run.line);
@@ -273,15 +293,17 @@ impl Engine {
                 continue;
             }
             let critical = before.space.available < order.marks.thresholds(&before.space).critical;
-            if begun > 0 && (give_way() || report.settled.len() >= UNTAKEN) {
+            // A job is told how far it is.
+            if begun && (order.job.is_some() || give_way() || report.settled.len() >= UNTAKEN) {
                 run.gave_way = true;
                 return Ok(());
             }
-            if !critical && begun > 0 {
-                self.wait(busy, &|| stop() || (begun > 0 && give_way()));
+            // What is chosen bit by bit has its pauses between its turns.
+            if !critical && run.begun && order.asked.is_none() {
+                self.wait(busy, &|| stop() || give_way());
             }
-            begun += 1;
-            let now = self.gather(line, trees, needed);
+            (begun, run.begun) = (true, true);
+            let now = self.gather(line, trees, needed, stop);
             if now.is_empty() {
                 continue;
             }
@@ -367,7 +389,7 @@ impl Engine {
     }
 
     /// What is one batch: never more than is needed under pressure, but a unit that was begun goes on whatever is needed.
-    fn gather(&self, line: &mut Line, trees: &Trees, needed: Needed) -> Vec<Chosen> {
+    fn gather(&self, line: &mut Line, trees: &Trees, needed: Needed, stop: Stop<'_>) -> Vec<Chosen> {
         let (mut out, mut bytes) = (Vec::<Chosen>::new(), Bytes::ZERO);
         // Without room for a journal one by one, only until there is some.
         let most = self.cleanup.batch_files.max(1).min(self.journal.room());
@@ -377,7 +399,12 @@ impl Engine {
         while out.len() < most {
             if let Some(mut unit) = line.unit.take() {
                 let Some(tree) = trees.get(&unit.target().tree) else { continue };
-                match unit.next(tree, self.clock.now()) {
+                // What protects the day came after it was begun: the rest of it stays.
+                let next = match tree.spares(&unit.target().path) {
+                    Some(_) => Next::Kept,
+                    None => unit.next(tree, self.clock.now()),
+                };
+                match next {
                     Next::File(target) if fits(&out, bytes, &target) => {
                         bytes = bytes.saturating_add(target.bytes);
                         out.push((target, None));
@@ -412,7 +439,7 @@ impl Engine {
                 if out.iter().any(|(other, _)| stream.as_ref().is_some_and(|stream| other.path.lies_in(stream))) {
                     break;
                 }
-                match self.begin_unit(tree, target) {
+                match self.begin_unit(tree, target, stop) {
                     Ok(unit) => line.unit = Some(unit),
                     // Why it is kept is put on record.
                     Err(_) => out.push((target.clone(), None)),

@@ -12,9 +12,9 @@
 use std::collections::VecDeque;
 use std::io;
 
-use super::batch::Settled;
+use super::batch::{Settled, Stop};
 use super::handle::TreeHandle;
-use crate::domain::deletion::{Attempt, RuleKind, Target, UNSETTLED};
+use crate::domain::deletion::{Attempt, NOT_BEGUN, RuleKind, Target, UNSETTLED};
 use crate::domain::history::History;
 use crate::domain::layout::Companion;
 use crate::domain::names::TreeId;
@@ -83,6 +83,7 @@ impl Unit {
         target: &Target,
         journal: &Journal,
         now: Timestamp,
+        stop: Stop<'_>,
     ) -> Result<Self, Attempt> {
         let kept = |why: &str| Attempt::Kept { why: why.to_owned() };
         let unread = |error: io::Error| kept(&format!("it cannot be read: {error}"));
@@ -95,6 +96,9 @@ impl Unit {
         let (dir, layout) = (tree.dir.as_ref(), &tree.policy.layout);
         let mut spared = None;
         let listed = list_unit(dir, layout, &target.path, now, &mut |hour, entry, _| {
+            if stop() {
+                spared = Some(NOT_BEGUN);
+            }
             if spared.is_none() {
                 let path = hour.join(&entry.name);
                 spared = tree.spares(&path).or_else(|| held(tree, &path).then_some("hold"));

@@ -40,6 +40,14 @@ pub struct UnitListing {
     pub beside: Vec<Beside>,
 }
 
+impl UnitListing {
+    /// No file of it is there, finished or not, and nothing that speaks of any.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sum == DirectoryUnit::default() && self.beside.is_empty()
+    }
+}
+
 /// Lists one hour: what its files add up to. `each` is called with each file that the layout knows, `other` with every other.
 ///
 /// # Errors

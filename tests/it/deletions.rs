@@ -1,6 +1,8 @@
 //! What persons ask to have deleted, with the whole program: what is refused, what goes, what stays, how a job tells how far it is, and how
 //! it ends (promises 2, 3, 4 and 8).
 
+mod interrupted;
+
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -282,64 +284,6 @@ fn a_job_that_is_cancelled_begins_no_further_file_and_one_that_waits_goes_on_ove
     assert!(bed.gone() < 60, "the reload came too late to show anything");
     assert_eq!(counts(&until(&daemon, id, "done")), [60, 60, 0, 0, 0]);
     assert_eq!(bed.gone(), 60);
-}
-
-/// What a restart interrupts is gone on with; but what was recorded since nobody asked for, and in another directory nobody asked for anything.
-#[test]
-#[ignore = "needs root, a loop device and curl"]
-fn what_a_restart_interrupts_is_gone_on_with_and_takes_nothing_that_is_newer_or_elsewhere() {
-    let bed = bed(60);
-    let config = slow(&bed, "", "");
-    let daemon = Daemon::start(&config, &bed.state());
-    let over = delete(&bed.state(), &json!({"tree": "live", "paths": ["live/a/2020-01-01/2020-01-01-00-00-00-0.mp4"]}));
-    until(&daemon, over, "done");
-    let paths = delete(
-        &bed.state(),
-        &json!({"tree": "live", "paths": named(&bed, &(0..20).map(|at| at * 3).collect::<Vec<_>>())}),
-    );
-    let stream = delete(&bed.state(), &json!({"tree": "live", "stream": "live/b"}));
-    wait_for("both have begun", || [paths, stream].iter().all(|id| counts(&job(&daemon, *id))[1] > 0));
-    run("kill", &["-9", &daemon.pid().to_string()]);
-    drop(daemon);
-    let before = gone(&bed).len();
-    assert!(before < 30, "it was killed too late to show anything");
-    let newer = recording(&bed.tree(), "live/b", Duration::ZERO, 1 << 20);
-
-    let daemon = Daemon::start(&config, &bed.state());
-    let ended = until(&daemon, stream, "done");
-    let [total, verified, _, _, kept] = counts(&ended);
-    assert_eq!((total, kept), (verified + 1, 1), "{ended}");
-    let item = items(&daemon, stream).into_iter().find(|item| item["outcome"] == "kept").unwrap();
-    assert_eq!(item["path"], newer.as_str());
-    assert!(item["detail"].as_str().unwrap().contains("recorded after the request"), "{item}");
-    let ended = until(&daemon, paths, "done");
-    assert_eq!(counts(&ended), [20, 20, 0, 0, 0], "what went before is gone already: {ended}");
-    assert_eq!(job(&daemon, over)["error"]["code"], "not_found", "what was over is not begun again");
-    let wanted: BTreeSet<usize> = (0..60).filter(|at| at % 3 != 2).collect();
-    assert_eq!(gone(&bed), wanted);
-
-    // The tree is another directory now, with recordings of the same names.
-    let elsewhere = delete(&bed.state(), &json!({"tree": "live", "stream": "live/c"}));
-    wait_for("it has begun", || counts(&job(&daemon, elsewhere))[1] > 0);
-    run("kill", &["-9", &daemon.pid().to_string()]);
-    drop(daemon);
-    let other = bed.volume.path().join("other");
-    run("cp", &["-a", bed.tree().to_str().unwrap(), other.to_str().unwrap()]);
-    run("rm", &["-r", other.join(".storage-guard").to_str().unwrap()]);
-    let there = |top: &Path| (0..60).filter(|at| top.join(&bed.made[*at]).exists()).count();
-    let left = there(&other);
-    altered(
-        &config,
-        &format!("path: {}\n    layout", bed.tree().display()),
-        &format!("path: {}\n    layout", other.display()),
-    );
-    let daemon = Daemon::start(&config, &bed.state());
-    assert_eq!(job(&daemon, elsewhere)["state"], "queued", "as long as nobody says that it is the right one");
-    drop(daemon);
-    run(env!("CARGO_BIN_EXE_storage-guard"), &["init", "--accept", "-c", config.to_str().unwrap()]);
-    let daemon = Daemon::start(&config, &bed.state());
-    let ended = until(&daemon, elsewhere, "done");
-    assert_eq!((&ended["problem"]["code"], there(&other)), (&json!("changed"), left), "{ended}");
 }
 
 /// A client that reads what the guard writes, ended when dropped.

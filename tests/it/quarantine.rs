@@ -1,5 +1,7 @@
 //! Quarantine on real filesystems: set aside, known after a restart, deleted where it lies or put back, and never in anybody's way.
 
+mod pauses;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

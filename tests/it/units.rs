@@ -1,5 +1,7 @@
 //! Days of HLS go whole or not at all, and what names their segments goes first (promises 2, 3, 6, 8 and 10).
 
+mod interrupted;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -438,47 +440,4 @@ fn a_segment_that_is_open_is_waited_for_and_asking_again_tries_it_at_once() {
     assert!(!hls.exists(&day));
     let first = until(&daemon, job["id"].as_u64().unwrap(), "done");
     assert_eq!(counts(&first), [files, files, 0, 0, 0], "{first}");
-}
-
-/// What was asked for goes on over a reload in the middle of a day, ends where it is cancelled, and where the layout is another meanwhile.
-#[test]
-#[ignore = "needs root, a loop device and curl"]
-#[expect(clippy::disallowed_methods, reason = "it rewrites the test's own file")]
-fn within_a_day_a_request_goes_on_over_a_reload_and_ends_where_it_is_cancelled() {
-    let hls = Hls::new(100);
-    let [first, second, third] = [5, 4, 3].map(|ago| hls.day("live/a", ago));
-    let config = hls.config(QUIET, "batch_files: 1, max_files_per_second: 4", "");
-    let daemon = Daemon::start(Path::new(&config), &hls.state());
-    let begin = |day: &str| {
-        let job = delete(&hls.state(), &json!({"tree": "live", "paths": [day]}));
-        wait_for("some of it is gone", || hls.segments(day) < SEGMENTS - 1);
-        assert!(hls.segments(day) > 1, "too late to show anything");
-        job
-    };
-    let files = (SEGMENTS + PLAYLISTS.len()) as u64;
-    let job = begin(&first);
-    assert_eq!(ask(&hls.state(), "POST", "/-/reload", &json!(null)).status, 200);
-    let done = until(&daemon, job, "done");
-    assert_eq!(counts(&done), [files, files, 0, 0, 0], "{done} {:?}", items(&daemon, job));
-    assert!(!hls.exists(&first));
-
-    let job = begin(&second);
-    assert_eq!(ask(&hls.state(), "DELETE", &format!("/api/v1/jobs/{job}"), &json!(null)).status, 200);
-    wait_for("it ends", || self::job(&daemon, job)["finished"].is_string());
-    let left = hls.segments(&second);
-    assert!(left > 0, "nothing more of it was begun");
-    pause(Duration::from_secs(1));
-    assert_eq!(hls.segments(&second), left);
-    let cancelled = until(&daemon, job, "cancelled");
-    let [total, verified, ..] = counts(&cancelled);
-    assert_eq!(verified, (SEGMENTS - left + PLAYLISTS.len()) as u64, "{cancelled}");
-    assert_eq!(total, verified, "what was not begun is not counted: {cancelled}");
-
-    let job = begin(&third);
-    let text = std::fs::read_to_string(&config).unwrap().replace("layout: hls", "layout: plain");
-    std::fs::write(&config, text).unwrap();
-    assert_eq!(ask(&hls.state(), "POST", "/-/reload", &json!(null)).status, 200);
-    let ended = until(&daemon, job, "done");
-    assert_eq!(ended["problem"]["code"], "changed", "{ended}");
-    assert!(hls.segments(&third) > 0);
 }

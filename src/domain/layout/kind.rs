@@ -92,6 +92,12 @@ impl Layout {
         &self.name
     }
 
+    /// What the meaning of its names depends on: itself, and where its times are.
+    #[must_use]
+    pub fn reading(&self) -> String {
+        format!("{} at {}", self.name, self.zone.iana_name().unwrap_or("a fixed time"))
+    }
+
     /// One directory as this layout sees it (`None`: the tree's top). A scan asks once for each directory.
     #[must_use]
     pub fn folder(&self, dir: Option<&RelPath>) -> Folder<'_> {

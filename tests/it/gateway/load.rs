@@ -170,7 +170,12 @@ fn what_is_protected_is_not_passed_on_either() {
         let said = format!("`record/{}`: it is protected, by a pattern of `protect`", slice("vip", OLD, 0));
         assert!(msg.contains(&said) && msg.ends_with("nothing was passed on"), "{answer}");
     }
+    let other = root.join("record").join(slice("other", OLD, 0));
+    rustix::fs::setxattr(&other, "user.storage_guard.hold", b"case 7", rustix::fs::XattrFlags::empty()).unwrap();
+    let answer = site.ask(&format!("{below}&stream=other"));
+    assert!(answer["code"] == -1 && answer["msg"].as_str().unwrap().contains("a person holds it"), "{answer}");
     assert!(site.server.requests_for("deleteRecordDirectory").is_empty() && vip.exists());
+    rustix::fs::removexattr(&other, "user.storage_guard.hold").unwrap();
     let answer = site.ask(&format!("{below}&stream=other"));
     assert_eq!((answer["code"].clone(), answer["deleted"].clone()), (0.into(), 1.into()), "{answer}");
 }
