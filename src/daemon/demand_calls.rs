@@ -87,7 +87,7 @@ impl Hub {
     /// A person ends a job: nothing more of it is begun, now or after a restart.
     ///
     /// # Errors
-    /// 404 and 409 as [`Jobs::cancel`](super::jobs::Jobs::cancel); 503 if it cannot be put on record: then it holds until the guard ends.
+    /// 404 if there is no such job, 409 if it is over; 503 if it cannot be put on record: then it holds until the guard ends.
     pub fn cancel(&self, id: u64, who: &str) -> Result<Job, Refusal> {
         self.with_jobs(|jobs| jobs.cancel(id, self.now()))?;
         self.append(Entry::job_over(id, who, "cancelled"))?;
