@@ -35,9 +35,9 @@ impl VolumeWorker {
                 WhatUnit::Done(item) => self.tell(desk, task, &policy.layout, item),
                 WhatUnit::Again(failures) => return self.try_parts(desk, task, index, (chosen, &path), failures, stop),
                 WhatUnit::Go(target, files) => {
-                    let trees = self.handles_for(std::iter::once(&target));
+                    let trees = self.handles();
                     let file = (target.inode, target.fingerprint);
-                    let sighted = trees.get(&task.tree).is_some_and(|tree| tree.sighted.contains(&file));
+                    let sighted = trees.get(&task.tree).is_some_and(|tree| (tree.sighted)(file));
                     let ahead = Tally { files, bytes: target.bytes };
                     desk.hub.with_jobs(|jobs| jobs.expand(task.job, ahead));
                     targets.push(target.clone());

@@ -341,11 +341,10 @@ impl VolumeWorker {
                 self.engine.begin(order)?
             }
         };
-        let mut trees = self.handles_for(targets.iter());
+        let mut trees = self.handles();
         let sighted = task.unit.as_ref().filter(|unit| unit.sighted);
         if let (Some(unit), Some(tree)) = (sighted, trees.get_mut(&task.tree)) {
             // What was seen when it began holds to its end, whatever is scanned meanwhile.
-            tree.without_lease = true;
             tree.sighted_units.insert(unit.target.path.clone());
         }
         let carried = self.carry_some(&mut run, targets, &trees, &|| false, stop);
@@ -374,7 +373,7 @@ impl VolumeWorker {
         if failures.is_empty() {
             return Ok(Vec::new());
         }
-        let trees = self.handles_for(failures.iter().map(|failure| &failure.target));
+        let trees = self.handles();
         let mut settled = self.engine.retry(&trees, failures.clone(), (task.job, &task.who), stop)?;
         self.note_settled(&settled);
         for failure in failures {

@@ -112,7 +112,7 @@ impl VolumeWorker {
         for some in chosen.chunks(batch) {
             if !stop() {
                 let run = (self.next_run_if_any(), who);
-                let trees = self.handles_for(some.iter().map(|failure| &failure.target));
+                let trees = self.handles();
                 settled.extend(self.engine.retry(&trees, some.to_vec(), run, stop)?);
             }
         }

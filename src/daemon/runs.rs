@@ -163,7 +163,7 @@ impl VolumeWorker {
         let mut more = Vec::new();
         let mut progress = false;
         loop {
-            let trees = self.handles_for(more.iter());
+            let trees = self.handles();
             self.carry_some(&mut run, std::mem::take(&mut more), &trees, &give_way, stop)?;
             let settled = run.take_settled();
             self.note_settled(&settled);

@@ -1,5 +1,7 @@
 //! One tree that is watched: its handle, what the last scan found, and whether it can be trusted.
 
+mod handle;
+
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::ops::ControlFlow;
@@ -16,16 +18,16 @@ use crate::domain::layout::{LayoutKind, Pick};
 use crate::domain::live::{LiveStreams, being_written, grown};
 use crate::domain::marker::{Marker, MarkerFault};
 use crate::domain::orphan::{Orphan, OrphanTally};
-use crate::domain::path::{RelPath, show_bytes};
+use crate::domain::path::RelPath;
 use crate::domain::path_set::PathSet;
 use crate::domain::plan::TreeFacts;
 use crate::domain::recording::{FileIndex, Gone, Inventory, InventoryBuilder, Tally};
 use crate::domain::retention::{Mode, TreePolicy};
-use crate::domain::status::TreeView;
+use crate::domain::sightings::Sightings;
 use crate::domain::survey::{Survey, survey};
 use crate::domain::units::{Bytes, Timestamp};
 use crate::domain::volume::{FilesystemTraits, Unusable};
-use crate::reclaim::{Settled, TreeHandle};
+use crate::reclaim::Settled;
 use crate::scan::Progress;
 use crate::store::{Journal, JournalError};
 use crate::system::{Clock, DirEntry, Lease, LeaseKind, WritableDir, any_segment, is_full, list_unit};
@@ -63,6 +65,8 @@ pub(super) struct TreeWatch {
     shared: HashMap<FileIndex, Bytes>,
     /// The kernel gives no leases on its files.
     unleased: bool,
+    /// What scans saw, where time stands in for leases.
+    sightings: Sightings,
     /// What is known of its orphans.
     pub(super) orphans: OrphanTally,
     /// Device and inode of its top, as the last scan found it.
@@ -113,6 +117,7 @@ impl TreeWatch {
             waiting: HashSet::new(),
             shared: HashMap::new(),
             unleased: false,
+            sightings: Sightings::default(),
             orphans: OrphanTally::default(),
             top: None,
             compared: None,
@@ -143,7 +148,13 @@ impl TreeWatch {
     }
 
     /// A scan that began then has ended; without an inventory it was ended early, and there is no event.
-    pub(super) fn end_scan(&mut self, found: Option<Inventory>, began: Duration, clock: &dyn Clock) -> Option<Event> {
+    pub(super) fn end_scan(
+        &mut self,
+        found: Option<Inventory>,
+        began: Duration,
+        clock: &dyn Clock,
+        leases: bool,
+    ) -> Option<Event> {
         let meanwhile = self.meanwhile.take().unwrap_or_default();
         let (policy, found) = (self.policy.clone(), found?);
         let ended = clock.boottime();
@@ -168,6 +179,10 @@ impl TreeWatch {
         self.waiting.clear();
         self.shared.clear();
         self.unleased = self.ask_leases();
+        if self.unleased || !leases {
+            let files = self.inventory.files().map(|seen| (seen.inode, seen.fingerprint));
+            self.sightings.scanned(files, ended, policy.min_age);
+        }
         self.top = self.dir.top().ok().map(|top| (top.device, top.inode));
         let recordings = self.survey.recordings;
         let there = recordings.bytes.saturating_sub(self.gone_tally.bytes);
@@ -236,12 +251,6 @@ impl TreeWatch {
     /// names it when it is whole; and there are filesystems that do not tell who has a file open.
     pub(super) fn signless(&self) -> bool {
         self.policy.layout.kind() == LayoutKind::Hls || self.unleased
-    }
-
-    /// Which of these files, by inode and fingerprint, the last scan saw as they are.
-    pub(super) fn sighted(&self, files: &HashSet<(u64, u64)>) -> HashSet<(u64, u64)> {
-        let seen = self.inventory.files().map(|seen| (seen.inode, seen.fingerprint));
-        if files.is_empty() { HashSet::new() } else { seen.filter(|file| files.contains(file)).collect() }
     }
 
     /// It was scanned at least once.
@@ -548,40 +557,6 @@ impl TreeWatch {
     /// Whether it is known what a file shares.
     pub(super) fn asked(&self, file: FileIndex) -> bool {
         self.shared.contains_key(&file)
-    }
-
-    /// What a deletion needs of it.
-    pub(super) fn handle(&self, traits: &FilesystemTraits, boot: Duration) -> TreeHandle {
-        // Two sightings, the scan's and the door's, at least `min_age` apart.
-        let without_lease = self.scanned.is_some_and(|(ended, _)| boot.saturating_sub(ended) >= self.policy.min_age);
-        TreeHandle {
-            dir: self.dir.clone(),
-            policy: self.policy.clone(),
-            may_share: traits.may_share(),
-            leases: traits.leases,
-            without_lease,
-            sighted: HashSet::new(),
-            sighted_units: std::collections::BTreeSet::new(),
-            beside: self.inventory.passed_over.beside.clone(),
-            favourites: self.favourites.clone(),
-        }
-    }
-
-    pub(super) fn view(&self) -> TreeView {
-        TreeView {
-            policy: self.policy.clone(),
-            path: show_bytes(self.dir.path().as_os_str().as_encoded_bytes()).0,
-            pick: self.pick.clone(),
-            inventory: self.inventory.clone(),
-            survey: self.survey.clone(),
-            gone: self.gone_tally,
-            unleased: self.unleased,
-            fault: self.fault.clone(),
-            orphans: self.orphans.clone(),
-            top: self.top,
-            // What was taken over before protects still, and may not be all.
-            favourites: self.favourites_of.as_ref().map(|_| self.favourites.clone()),
-        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! One volume: probe, scan, decide, delete. In the daemon a thread of its own; for a command, called once.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use super::retry::Again;
 use super::runs::Wish;
 use super::tree::{Report, TreeWatch};
 use crate::domain::clock_watch::{ClockWatch, Moment};
-use crate::domain::deletion::{Cap, RuleKind, Target};
+use crate::domain::deletion::Cap;
 use crate::domain::event::Event;
 use crate::domain::history::{History, clock_text};
 use crate::domain::journal::{Entry, GUARD, NoteKind};
@@ -293,7 +292,7 @@ impl VolumeWorker {
             tree.begin_scan(begun);
             let mut each = |at| report(self, &policy, at);
             let found = scan(dir.as_ref(), &policy.tree, &policy.layout, &policy.protect, clock.as_ref(), &mut each);
-            if let Some(event) = self.trees[index].end_scan(found.ok(), began, clock.as_ref()) {
+            if let Some(event) = self.trees[index].end_scan(found.ok(), began, clock.as_ref(), self.traits.leases) {
                 (self.engine.events)(event);
                 scanned = true;
             }
@@ -451,22 +450,6 @@ impl VolumeWorker {
         let boot = self.engine.clock.boottime();
         let trusted = self.trees.iter().filter(|tree| tree.fault.is_none());
         trusted.map(|tree| (tree.policy.tree.clone(), tree.handle(&self.traits, boot))).collect()
-    }
-
-    /// The same, for a batch of these: where no lease tells whether a file is open, what was asked for by name must have been seen before.
-    pub(super) fn handles_for<'t>(&self, targets: impl Iterator<Item = &'t Target>) -> Trees {
-        let mut asked: HashMap<&TreeId, HashSet<(u64, u64)>> = HashMap::new();
-        for target in targets.filter(|target| target.rule == RuleKind::Requested) {
-            asked.entry(&target.tree).or_default().insert((target.inode, target.fingerprint));
-        }
-        let mut trees = self.handles();
-        for (name, files) in asked {
-            let watch = self.trees.iter().find(|watch| watch.policy.tree == *name);
-            if let (Some(watch), Some(handle)) = (watch, trees.get_mut(name).filter(|handle| handle.without_lease)) {
-                handle.sighted = watch.sighted(&files);
-            }
-        }
-        trees
     }
 
     /// A tree that could not be opened, or was mounted again, can be opened now; its marker will tell whether it is the right one.

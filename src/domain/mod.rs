@@ -43,6 +43,7 @@ pub mod remedy;
 pub mod retention;
 pub mod secret;
 pub mod settings;
+pub mod sightings;
 pub mod silence;
 pub mod status;
 pub mod stream_place;

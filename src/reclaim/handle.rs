@@ -1,9 +1,9 @@
 //! The trees that deletions are carried out in.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::domain::deletion::{OBSERVED, RuleKind, Target};
+use crate::domain::deletion::{OBSERVED, Target};
 use crate::domain::names::TreeId;
 use crate::domain::path::RelPath;
 use crate::domain::path_set::PathSet;
@@ -22,12 +22,10 @@ pub struct TreeHandle {
     pub may_share: bool,
     /// Leases are believed here: the filesystem is local.
     pub leases: bool,
-    /// Where no lease is to be had, or is believed, time and two unchanged sightings stand in, and both are there.
-    pub without_lease: bool,
-    /// Of what was asked for by name, the files, by inode and fingerprint, that the last scan saw as they are: only for these was there a
-    /// sighting before that of the request, so that time may stand in for a lease.
-    pub sighted: HashSet<(u64, u64)>,
-    /// Likewise of what goes as one: directories all of whose files the last scan saw as they are.
+    /// Whether a file, by inode and fingerprint, was seen as it is so long ago that time may stand in for a lease, where none is to be had or
+    /// is believed ([`Sightings`](crate::domain::sightings::Sightings)).
+    pub sighted: Arc<dyn Fn((u64, u64)) -> bool + Send + Sync>,
+    /// Likewise directories that go as one, all of whose files were.
     pub sighted_units: BTreeSet<RelPath>,
     /// What the last scan found set aside beside itself.
     pub beside: Vec<RelPath>,
@@ -37,15 +35,14 @@ pub struct TreeHandle {
 
 impl TreeHandle {
     pub(super) fn rules(&self, target: &Target) -> DoorRules {
-        // All else was chosen from a scan.
-        let asked = target.rule == RuleKind::Requested;
-        let in_sighted =
-            || self.policy.layout.unit_of(&target.path).is_some_and(|unit| self.sighted_units.contains(&unit));
-        let sighted = || self.sighted.contains(&(target.inode, target.fingerprint)) || in_sighted();
+        let in_sighted = || {
+            let unit = self.policy.layout.unit_of(&target.path);
+            unit.is_some_and(|unit| self.sighted_units.contains(&unit))
+        };
         DoorRules {
             when_open: self.policy.when_open,
             leases: self.leases,
-            without_lease: self.without_lease && (!asked || sighted()),
+            without_lease: (self.sighted)((target.inode, target.fingerprint)) || in_sighted(),
             may_share: self.may_share,
             name_is_record: false,
         }

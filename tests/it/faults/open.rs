@@ -159,7 +159,8 @@ fn without_the_right_to_leases_a_recording_goes_only_once_it_was_seen_unchanged_
     drop(daemon);
     // No `min_age` is shorter than a minute, so the second sighting is for the long suite.
     if scale(0, 1) == 1 {
-        let config = bed.config("    min_age: 1m\n", "");
+        // Scans in between, as there are with the usual intervals, make no sighting younger.
+        let config = bed.config("    min_age: 1m\n", "scan_interval: 10s\n");
         let daemon = nobody(&bed, &config);
         pause(Duration::from_secs(55));
         wait_for("the low mark is reached", || daemon.pressure() == "normal");
