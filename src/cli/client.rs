@@ -165,6 +165,7 @@ mod tests {
     use crate::domain::remedy::RemedyKind;
     use crate::domain::settings::AuthSettings;
     use crate::server::deletions::DeletionRequest;
+    use crate::server::holds::{Hold, HoldMade, HoldRequest};
     use crate::server::hook_records::HookKept;
     use crate::server::orphans::{Missing, Orphan, OrphansWanted, Remedied, RemedyRequest};
     use crate::server::records::{
@@ -303,6 +304,18 @@ mod tests {
 
         fn close(&self, _: u64, _: &str, _: &str) -> Result<(), Refusal> {
             Ok(())
+        }
+
+        fn holds(&self) -> Vec<Hold> {
+            Vec::new()
+        }
+
+        fn hold(&self, _: &HoldRequest, _: &str) -> Result<HoldMade, Refusal> {
+            Err(Refusal::not_found("there is no tree"))
+        }
+
+        fn let_go(&self, id: u64, _: &str) -> Result<(), Refusal> {
+            Err(Refusal::not_found(format!("there is no hold {id}")))
         }
 
         fn orphans(&self, _: &OrphansWanted, _: &PageQuery) -> Result<Page<Orphan>, Refusal> {

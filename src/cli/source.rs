@@ -304,7 +304,8 @@ fn teller() -> impl Fn(Event) + Send + Sync {
         | Event::RecordingSwitched { .. }
         | Event::HooksDropped { .. }
         | Event::GatewayAnswered { .. }
-        | Event::Silenced { .. } => {}
+        | Event::Silenced { .. }
+        | Event::Held { .. } => {}
     }
 }
 

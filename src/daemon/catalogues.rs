@@ -1,4 +1,4 @@
-//! The catalogues of a configuration, and what their comparisons found.
+//! The catalogues of a configuration, what their comparisons found, and what persons hold.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use crate::domain::remedy::{Remedy, Which};
 use crate::domain::settings::CatalogueSettings;
 use crate::domain::units::Timestamp;
 use crate::server::orphans::Rehearsal;
-use crate::store::{Database, DatabaseError, Findings, Journal, OrphanQuery};
+use crate::store::{Database, DatabaseError, Findings, HoldBook, Journal, OrphanQuery};
 use crate::system::Clock;
 
 /// Entries of the journal that are read at once.
@@ -72,6 +72,8 @@ pub struct Catalogues {
     pub(super) findings: Arc<Findings>,
     /// Where hook records are kept.
     pub(super) hooks: Arc<Database>,
+    /// What persons hold. It goes on as it is from one configuration to the next.
+    pub(super) holds: Arc<HoldBook>,
     work: Mutex<VecDeque<RowWork>>,
     /// How often findings were changed by what was done about them.
     revision: AtomicU64,
@@ -95,6 +97,7 @@ impl Catalogues {
             of_trees: Vec::new(),
             findings: Arc::new(Findings::memory()?),
             hooks: Arc::new(Database::memory()?),
+            holds: Arc::default(),
             hook_servers: Vec::new(),
             work: Mutex::default(),
             revision: AtomicU64::new(0),
@@ -141,10 +144,11 @@ impl Catalogues {
         let hooks_of = config.catalogues.iter().filter(|settings| settings.source.kind() == CatalogueKind::Hooks);
         let hook_servers = hooks_of.map(|settings| settings.media_server.clone()).collect();
         let taken = before.map_or(Seq(0), |before| before.taken);
+        let holds = before.map_or_else(|| holds(&hooks, told), |before| before.holds.clone());
         // What waits to be done with rows goes on, where the tree still has a catalogue for it.
         let waiting = before.map(|before| std::mem::take(&mut *lock(&before.work))).unwrap_or_default();
         let (work, revision) = (Mutex::new(waiting), AtomicU64::new(0));
-        Ok(Self { kept, of_trees, findings, hooks, hook_servers, work, revision, taken })
+        Ok(Self { kept, of_trees, findings, hooks, holds, hook_servers, work, revision, taken })
     }
 
     /// This configuration is in force: findings of trees that it does not name are forgotten.
@@ -391,6 +395,16 @@ fn folder_in(state: &Path, told: &dyn Fn(Event)) -> Option<PathBuf> {
             None
         }
     }
+}
+
+/// What the state keeps of holds. If it cannot be read, what is kept with the files protects still.
+fn holds(database: &Arc<Database>, told: &dyn Fn(Event)) -> Arc<HoldBook> {
+    let opened = HoldBook::open(database.clone()).unwrap_or_else(|error| {
+        let text = format!("{error}; only the holds that files themselves bear are known");
+        told(Event::Remark { text, urgent: true });
+        HoldBook::default()
+    });
+    Arc::new(opened)
 }
 
 fn findings(state: Option<&Path>, told: &dyn Fn(Event)) -> Result<Findings, DatabaseError> {

@@ -48,7 +48,9 @@ impl Hub {
         callback: Option<&str>,
     ) -> Result<u64, Refusal> {
         match &mut demand.wanted {
-            Wanted::Paths(paths) => *paths = distinct(policy, std::mem::take(paths), malformed)?,
+            Wanted::Paths(paths) => {
+                *paths = distinct(policy, std::mem::take(paths), malformed, "nothing was deleted")?;
+            }
             Wanted::Stream(wanted) if !is_stream(wanted.stream.as_str()) => {
                 let message = format!(
                     "`stream` is {:?}, which is no stream's name; it is `app/stream`, or the directory below the tree",
@@ -183,8 +185,13 @@ fn files_of(policy: &TreePolicy, wanted: &Wanted) -> u64 {
     }
 }
 
-/// The paths, each once, if all of them can be recordings of the tree.
-fn distinct(policy: &TreePolicy, paths: Vec<RelPath>, malformed: Vec<String>) -> Result<Vec<RelPath>, Refusal> {
+/// The paths, each once, if all of them can be recordings of the tree; `nothing` says what was not done if not.
+pub(super) fn distinct(
+    policy: &TreePolicy,
+    paths: Vec<RelPath>,
+    malformed: Vec<String>,
+    nothing: &str,
+) -> Result<Vec<RelPath>, Refusal> {
     if paths.is_empty() && malformed.is_empty() {
         return Err(Refusal::bad_request("bad_paths", "`paths` is empty; name at least one, or a `stream`"));
     }
@@ -207,7 +214,7 @@ fn distinct(policy: &TreePolicy, paths: Vec<RelPath>, malformed: Vec<String>) ->
     });
     let named = strange.chain(malformed).collect::<Vec<_>>().join(", ");
     let message = format!(
-        "these are not recordings of tree `{}` with layout `{}`: {named}; nothing was deleted",
+        "these are not recordings of tree `{}` with layout `{}`: {named}; {nothing}",
         policy.tree,
         policy.layout.name()
     );

@@ -7,6 +7,7 @@ use super::job_items::ItemDone;
 use super::remedies::kept;
 use super::volume::VolumeWorker;
 use crate::domain::deletion::{Cause, Failure, Outcome, RuleKind, Seq, SparedReason, Target, UNSETTLED};
+use crate::domain::hold::Reach;
 use crate::domain::layout::Recognised;
 use crate::domain::live::{may_be_written, unit_may_be_written};
 use crate::domain::names::{StreamId, TreeId};
@@ -121,6 +122,9 @@ impl VolumeWorker {
         if watch.protects(path) {
             return stays(SparedReason::Protected.as_str());
         }
+        if watch.holds(path) {
+            return stays(SparedReason::Hold.as_str());
+        }
         if task.is_older_than(seen.modified_at()) {
             return stays(NEWER);
         }
@@ -196,6 +200,12 @@ impl VolumeWorker {
         }
         if watch.protects(path) {
             return stays(SparedReason::Protected.as_str());
+        }
+        let holds = watch.holds.of(&task.tree);
+        let reach = sum.oldest.or(last).zip(last).map(|(from, to)| Reach { from, to });
+        let spanned = || last.is_some() && holds.spanning(&StreamId::new(&stream), reach).next().is_some();
+        if watch.holds(path) || spanned() {
+            return stays(SparedReason::Hold.as_str());
         }
         if last.is_some() && task.is_older_than(sum.modified()) {
             return stays(NEWER);

@@ -30,6 +30,7 @@ use crate::domain::protection::HOLD_ATTRIBUTE;
 use crate::domain::retention::{Mode, TreePolicy};
 use crate::domain::stream_place::{Grounds, StreamNames, StreamPlace, stream_places};
 use crate::domain::units::Timestamp;
+use crate::reclaim;
 use crate::server::records::{Job, JobItem};
 use crate::server::{PageQuery, Refusal};
 use crate::system::{Volumes, WritableDir};
@@ -305,8 +306,13 @@ impl Calls {
         for (place, policy) in &named.places {
             let (policy, dir, which) = (policy.clone(), place.dir.clone(), named.which.clone());
             let favourites = self.favourites(&place.tree)?;
+            let holds = self.hub.holds_of(&place.tree);
             let look = move |tree: &dyn WritableDir| {
-                let why = |path: &RelPath| protected(&policy, path, &favourites).or_else(|| held(tree, path));
+                let held = |path: &RelPath| {
+                    let held = reclaim::held(&holds, tree, &policy.layout, path) || bears_hold(tree, path);
+                    held.then_some("a person holds it")
+                };
+                let why = |path: &RelPath| protected(&policy, path, &favourites).or_else(|| held(path));
                 match unfit(tree, &dir, &which, &why) {
                     Some(why) => Err(why),
                     None => Ok(Seen::of(tree, &policy.layout, &dir, &which).count),
@@ -410,11 +416,10 @@ fn protected(policy: &TreePolicy, path: &RelPath, favourites: &PathSet) -> Optio
     policy.protects(path, favourites).then_some("it is protected: a person wants it kept, as the platform says")
 }
 
-/// The same by a hold, which is kept with the file. What cannot be opened can hardly be asked.
-fn held(tree: &dyn WritableDir, path: &RelPath) -> Option<&'static str> {
-    let file = tree.open(path).ok().flatten()?;
-    let held = file.attribute(HOLD_ATTRIBUTE).is_ok_and(|hold| hold.is_some());
-    held.then_some("a person holds it")
+/// A hold is kept with the file too. What cannot be opened can hardly be asked.
+fn bears_hold(tree: &dyn WritableDir, path: &RelPath) -> bool {
+    let file = tree.open(path).ok().flatten();
+    file.is_some_and(|file| file.attribute(HOLD_ATTRIBUTE).is_ok_and(|hold| hold.is_some()))
 }
 
 /// The file that is named, in a directory of its stream.

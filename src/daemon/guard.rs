@@ -177,6 +177,11 @@ impl Guard {
             .collect()
     }
 
+    /// Lets files bear the marks of what persons hold, where they may be changed, and takes off those of what has ended.
+    pub fn mark_holds(&mut self) {
+        self.volumes.iter_mut().for_each(|volume| volume.mark_holds(&|| false));
+    }
+
     /// Settles what a crash left open, of every volume that can be read.
     ///
     /// # Errors
@@ -365,7 +370,7 @@ fn watch(opened: &Opened, parts: &Parts) -> Result<TreeWatch, GuardError> {
         policy.layout = policy.layout.with_kind(found.kind);
         picked = Some(found);
     }
-    Ok(TreeWatch::new(opened.dir.clone(), policy, picked))
+    Ok(TreeWatch::new(opened.dir.clone(), policy, picked, parts.catalogues.holds.clone()))
 }
 
 fn begin(config: &Config, parts: &Parts, opened: Opened) -> Result<VolumeWorker, GuardError> {

@@ -143,6 +143,13 @@ pub(super) fn write(event: &Event) {
                 SilenceChange::Expired => info!(id, %alerts, %until, reason, "A silence is over."),
             }
         }
+        Event::Held { hold, ended, who } => {
+            let (id, tree, what, reason) = (hold.id, &hold.tree, hold.scope.words(), &hold.reason);
+            match ended {
+                None => info!(id, %tree, what, reason, who, "Recordings are held."),
+                Some(why) => info!(id, %tree, what, reason, who, why, "A hold has ended."),
+            }
+        }
         Event::MediaServer { server, reach } => match reach {
             Reach::Unasked => {}
             Reach::Up { .. } => info!(%server, "A media server answers."),

@@ -16,7 +16,7 @@ use super::runs::Wish;
 use super::volume::VolumeWorker;
 use crate::catalogue::Known;
 use crate::domain::cause::chain;
-use crate::domain::deletion::{Cap, Outcome, RuleKind, Seq, Target};
+use crate::domain::deletion::{Cap, Outcome, RuleKind, Seq, SparedReason, Target};
 use crate::domain::event::Event;
 use crate::domain::journal::{GUARD, Intent};
 use crate::domain::names::TreeId;
@@ -329,6 +329,8 @@ impl VolumeWorker {
                 Some("its deletion failed before, and is tried again by itself".to_owned())
             } else if watch.protects(&orphan.path) {
                 Some("it is protected".to_owned())
+            } else if watch.holds(&orphan.path) {
+                Some(SparedReason::Hold.as_str().to_owned())
             } else if by_policy && watch.was_kept(&orphan, boot) {
                 Some("it was kept within the last day".to_owned())
             } else {

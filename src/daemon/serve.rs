@@ -14,7 +14,7 @@ use super::catalogues::Catalogues;
 use super::gateway::Gateways;
 use super::guard::{Guard, Parts};
 use super::hub::{Hub, lock};
-use super::listening::{DaemonError, attend_control, listen};
+use super::listening::{DaemonError, attend_control, listen, operator};
 use super::live;
 use super::media::Media;
 use super::reading::Readers;
@@ -26,12 +26,12 @@ use crate::domain::deletion::Outcome;
 use crate::domain::event::Event;
 use crate::domain::journal::{Entry, JournalQuery, NoteKind};
 use crate::domain::remedy::RemedyKind;
-use crate::domain::secret::Secret;
 use crate::domain::status::{TreeView, VolumeView};
 use crate::domain::units::show_duration;
 use crate::metrics::{Known, render};
 use crate::reclaim::Brake;
 use crate::server::deletions::DeletionRequest;
+use crate::server::holds::{Hold, HoldMade, HoldRequest};
 use crate::server::hook_records::HookKept;
 use crate::server::orphans::{Missing, Orphan, OrphansWanted, Remedied, RemedyRequest};
 use crate::server::records::{
@@ -423,21 +423,6 @@ impl Daemon {
     }
 }
 
-/// The operator's token, made at first start where no tokens are configured.
-fn operator(config: &Config, state: &std::path::Path, hub: &Hub) -> Option<Secret> {
-    if !config.auth.tokens.is_empty() {
-        return None;
-    }
-    match operator_token(state) {
-        Ok(token) => Some(token),
-        Err(error) => {
-            let text = format!("{}; until then only the control socket takes requests", chain(&error));
-            hub.record(&Event::Remark { text, urgent: false });
-            None
-        }
-    }
-}
-
 fn run(config: Config, guard: Guard, hub: &Arc<Hub>, parts: &Parts, before: Readers) -> Result<Running, DaemonError> {
     let (volumes, trees) = guard.names();
     let channels: Vec<String> = config.notify.channels.iter().map(|channel| channel.name.clone()).collect();
@@ -555,6 +540,18 @@ impl Backend for Daemon {
 
     fn close(&self, id: u64, reason: &str, who: &str) -> Result<(), Refusal> {
         self.hub.close(id, reason, who)
+    }
+
+    fn holds(&self) -> Vec<Hold> {
+        self.hub.holds()
+    }
+
+    fn hold(&self, request: &HoldRequest, who: &str) -> Result<HoldMade, Refusal> {
+        self.hub.hold(request, who, self.parts.machine.as_ref())
+    }
+
+    fn let_go(&self, id: u64, who: &str) -> Result<(), Refusal> {
+        self.hub.let_go(id, who)
     }
 
     fn orphans(&self, wanted: &OrphansWanted, page: &PageQuery) -> Result<Page<Orphan>, Refusal> {

@@ -27,9 +27,9 @@ use crate::domain::sightings::Sightings;
 use crate::domain::survey::{Survey, survey};
 use crate::domain::units::{Bytes, Timestamp};
 use crate::domain::volume::{FilesystemTraits, Unusable};
-use crate::reclaim::Settled;
+use crate::reclaim::{Settled, held};
 use crate::scan::Progress;
-use crate::store::{Journal, JournalError};
+use crate::store::{HoldBook, Journal, JournalError};
 use crate::system::{Clock, DirEntry, Lease, LeaseKind, WritableDir, any_segment, is_full, list_unit};
 
 /// A scan takes at most a twentieth of the time.
@@ -83,6 +83,12 @@ pub(super) struct TreeWatch {
     pub(super) favourites: Arc<PathSet>,
     /// What the favourites were taken from.
     pub(super) favourites_of: Option<FavouritesOf>,
+    /// What persons hold.
+    pub(super) holds: Arc<HoldBook>,
+    /// Files bear the marks of the holds as they were at this scan and this revision.
+    pub(super) held_as_of: Option<(Timestamp, u64)>,
+    /// What was last said of marks that could not be set or taken off.
+    pub(super) unmarked: Option<String>,
     /// Streams that are live, as media servers last said.
     pub(super) live: Arc<LiveStreams>,
     /// Files that changed between the last two scans.
@@ -98,7 +104,7 @@ pub(super) struct TreeWatch {
 }
 
 impl TreeWatch {
-    pub(super) fn new(dir: Arc<dyn WritableDir>, policy: TreePolicy, pick: Option<Pick>) -> Self {
+    pub(super) fn new(dir: Arc<dyn WritableDir>, policy: TreePolicy, pick: Option<Pick>, holds: Arc<HoldBook>) -> Self {
         let nothing = InventoryBuilder::new(policy.tree.clone(), Timestamp::default()).finish(Timestamp::default());
         Self {
             dir,
@@ -126,6 +132,9 @@ impl TreeWatch {
             kept: HashMap::new(),
             favourites: Arc::default(),
             favourites_of: None,
+            holds,
+            held_as_of: None,
+            unmarked: None,
             live: Arc::default(),
             growing: HashSet::new(),
             writing: Default::default(),
@@ -433,7 +442,7 @@ impl TreeWatch {
             policy: self.policy.clone(),
             inventory: self.inventory.clone(),
             gone: self.gone.clone(),
-            holds: Vec::new(),
+            holds: self.holds.of(&self.policy.tree),
             favourites: self.favourites.clone(),
             open,
             waiting,
@@ -519,6 +528,11 @@ impl TreeWatch {
     /// A person or the platform wants it kept.
     pub(super) fn protects(&self, path: &RelPath) -> bool {
         self.policy.protects(path, &self.favourites)
+    }
+
+    /// A person holds it.
+    pub(super) fn holds(&self, path: &RelPath) -> bool {
+        held(&self.holds.of(&self.policy.tree), self.dir.as_ref(), &self.policy.layout, path)
     }
 
     /// Asks how much of a file others share, once for each scan; `true` if that was not known yet and matters. A file that cannot be

@@ -220,6 +220,7 @@ impl VolumeWorker {
             self.scan(all || self.needs_scan(), report);
         }
         self.check_trees()?;
+        self.end_holds()?;
         self.take_favourites();
         self.take_live();
         // One tree that cannot be trusted is left alone; the volume is blind once none can be.

@@ -147,6 +147,7 @@ fn tick(
     }
     *settled = (*settled && !volume.unsettled()) || volume.settle()?;
     if *settled {
+        volume.mark_holds(&|| desk.asked());
         volume.act(&|| desk.asked(), publish)?;
         publish(volume);
     }
@@ -201,7 +202,9 @@ fn serve(
             return Ok(());
         }
         Command::Look => {
-            look(volume, hub, desk).and_then(|()| volume.act(&|| desk.asked(), publish)).map(|()| inspect(volume, desk))
+            look(volume, hub, desk)?;
+            volume.mark_holds(&|| desk.asked());
+            volume.act(&|| desk.asked(), publish).map(|()| inspect(volume, desk))
         }
     };
     publish(volume);

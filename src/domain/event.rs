@@ -11,6 +11,7 @@ use super::media::{GatewayResult, HookEvent, HookResult};
 use super::names::{CatalogueId, MediaServerId, TreeId, VolumeId};
 use super::path::RelPath;
 use super::pressure::Pressure;
+use super::protection::Hold;
 use super::recording::Tally;
 use super::recording_switch::SwitchStep;
 use super::settings::Severity;
@@ -255,6 +256,15 @@ pub enum Event {
         /// What happened to it.
         change: SilenceChange,
         /// Who did it; empty if its time was over.
+        who: String,
+    },
+    /// A hold was made, or ended.
+    Held {
+        /// The hold.
+        hold: Hold,
+        /// Why it is in effect no more; nothing if it was made.
+        ended: Option<String>,
+        /// Who did it.
         who: String,
     },
     /// A media server can be asked, or cannot any more.

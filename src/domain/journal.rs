@@ -2,6 +2,7 @@
 
 use super::deletion::{Attempt, Outcome, Seq, Target, words};
 use super::names::{TreeId, VolumeId};
+use super::protection::Hold;
 use super::units::{Bytes, Timestamp};
 
 words! {
@@ -47,6 +48,10 @@ words! {
         RecordingReleased = "recording_released",
         /// A file is in quarantine no more: it was put back, or found to be there, or found nowhere.
         Restored = "restored",
+        /// A person's hold was made; the number is the hold's.
+        HoldMade = "hold_made",
+        /// A person's hold ended: somebody let go, or its time was over.
+        HoldEnded = "hold_ended",
     }
 }
 
@@ -126,6 +131,21 @@ impl Entry {
             number: quarantine.0,
             // A path that is shown has no line of its own.
             text: how.map_or_else(|| path.clone(), |how| format!("{path}\n{how}")),
+        }
+    }
+
+    /// A hold was made, or, with `ended`, why it is in effect no more.
+    #[must_use]
+    pub fn hold(hold: &Hold, who: &str, ended: Option<&str>) -> Self {
+        Self::Note {
+            kind: if ended.is_some() { NoteKind::HoldEnded } else { NoteKind::HoldMade },
+            volume: None,
+            tree: Some(hold.tree.clone()),
+            who: who.to_owned(),
+            bytes: Bytes::ZERO,
+            number: hold.id,
+            // Neither a path that is shown nor a reason has a line of its own.
+            text: format!("{}: {}", hold.scope.words(), ended.unwrap_or(&hold.reason)),
         }
     }
 

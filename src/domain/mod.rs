@@ -19,6 +19,7 @@ pub mod event;
 pub mod explain;
 pub mod fact;
 pub mod history;
+pub mod hold;
 pub mod journal;
 pub mod layout;
 pub mod ledger;

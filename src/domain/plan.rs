@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use super::clock_watch::Moment;
 use super::deletion::{RuleKind, SparedReason, Target, Trigger};
+use super::hold::{Holds, reach_of};
 use super::limits::Allowance;
 use super::live::LiveStreams;
 use super::names::{TreeId, VolumeId};
 use super::path::RelPath;
 use super::path_set::PathSet;
 use super::pressure::Deficit;
-use super::protection::{Hold, HoldScope};
 use super::recording::{FileIndex, Gone, Inventory, Kind, Recording, Tally};
 use super::retention::{Rule, TreePolicy};
 use super::units::{Bytes, Percent, Timestamp, show_duration};
@@ -43,7 +43,7 @@ pub struct TreeFacts {
     /// What has gone since.
     pub gone: Gone,
     /// Persons' holds.
-    pub holds: Vec<Hold>,
+    pub holds: Arc<Holds>,
     /// Found open when last looked at; they are tried again by themselves.
     pub open: HashSet<FileIndex>,
     /// Left out of plans for now: their deletion failed and is tried again by itself, or the door kept them and the next scan
@@ -311,23 +311,15 @@ pub(super) fn spared_because(tree: &TreeFacts, seen: &Recording, moment: &Moment
     if policy.protects(&path, &tree.favourites) {
         return Some(SparedReason::Protected);
     }
-    tree.holds.iter().any(|hold| holds(hold, tree, seen, &path, moment)).then_some(SparedReason::Hold)
+    held(tree, seen, &path, moment).then_some(SparedReason::Hold)
 }
 
-fn holds(hold: &Hold, tree: &TreeFacts, seen: &Recording, path: &RelPath, moment: &Moment) -> bool {
-    if hold.until.is_some_and(|until| until <= moment.earliest) {
-        return false;
-    }
-    match &hold.scope {
-        // A segment that is held holds its day.
-        HoldScope::Paths(paths) if seen.unit => paths.iter().any(|held| held == path || held.lies_in(path)),
-        HoldScope::Paths(paths) => paths.contains(path),
-        HoldScope::Span { stream, from, to } => {
-            let newest = seen.recorded();
-            let oldest = tree.inventory.unit(seen.index).and_then(|unit| unit.oldest).unwrap_or(newest);
-            tree.inventory.stream(seen.stream) == stream && *from <= newest && oldest < *to
-        }
-    }
+/// A person holds it, by its name, for a file in it, or for when it was recorded.
+fn held(tree: &TreeFacts, seen: &Recording, path: &RelPath, moment: &Moment) -> bool {
+    let holds = &tree.holds;
+    let stream = tree.inventory.stream(seen.stream);
+    let reach = reach_of(&tree.inventory, seen);
+    holds.naming(path).chain(holds.spanning(stream, reach)).any(|hold| hold.in_effect(moment.earliest))
 }
 
 /// Which of these files of the tree, by inode and fingerprint, today's rules spare though they were chosen before, and why, as far as the

@@ -65,7 +65,7 @@ pub(super) fn found(builder: InventoryBuilder, policy: TreePolicy) -> TreeFacts 
         policy: Arc::new(policy),
         inventory: Arc::new(builder.finish(Timestamp::from_secs(NOW))),
         gone: Gone::default(),
-        holds: Vec::new(),
+        holds: Arc::default(),
         open: HashSet::new(),
         waiting: HashSet::new(),
         shared: HashMap::new(),

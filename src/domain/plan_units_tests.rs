@@ -6,7 +6,7 @@ use super::tests::{HOUR, NOW, found, policy, rule};
 use super::*;
 use crate::domain::layout::Layout;
 use crate::domain::path_set::DigestKey;
-use crate::domain::protection::Pattern;
+use crate::domain::protection::{Hold, HoldScope, Pattern};
 use crate::domain::recording::{FileIdentity, InventoryBuilder, Sighting};
 
 /// A day of a stream.
@@ -114,12 +114,21 @@ fn a_hold_or_a_favourite_of_one_segment_keeps_its_day() {
         assert_eq!((goes(&plan), spared(&plan)), (vec![150, 100], vec![(reason, 3)]));
     };
     let segment = RelPath::new(format!("{}/10/21-41_0.ts", name(&days[0])).as_bytes()).unwrap();
-    let hold = |scope| Hold { id: 1, scope, reason: String::new(), who: String::new(), until: None };
-    check(&|tree| tree.holds = vec![hold(HoldScope::Paths(vec![segment.clone()]))], SparedReason::Hold);
+    let hold = |scope| Hold {
+        id: 1,
+        tree: crate::domain::names::TreeId::new("live"),
+        scope,
+        reason: String::new(),
+        who: String::new(),
+        made: Timestamp::default(),
+        until: None,
+    };
+    let held = |scope| Arc::new(Holds::new(vec![hold(scope)]));
+    check(&|tree| tree.holds = held(HoldScope::Paths(vec![segment.clone()])), SparedReason::Hold);
     // Its oldest segment alone lies in this span.
     let [from, to] = [203, 201].map(|age| Timestamp::from_secs(NOW - age * HOUR));
     let span = HoldScope::Span { stream: crate::domain::names::StreamId::new("live/cam0"), from, to };
-    check(&|tree| tree.holds = vec![hold(span.clone())], SparedReason::Hold);
+    check(&|tree| tree.holds = held(span.clone()), SparedReason::Hold);
     check(
         &|tree| {
             let unit = tree.policy.layout.unit_of(&segment);

@@ -2,7 +2,7 @@
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use super::names::StreamId;
+use super::names::{StreamId, TreeId};
 use super::path::RelPath;
 use super::units::Timestamp;
 
@@ -58,12 +58,16 @@ impl PartialEq for Pattern {
 pub struct Hold {
     /// Its number.
     pub id: u64,
+    /// Of recordings of this tree.
+    pub tree: TreeId,
     /// What it covers.
     pub scope: HoldScope,
     /// Why.
     pub reason: String,
     /// Who asked for it.
     pub who: String,
+    /// When it was made.
+    pub made: Timestamp,
     /// When it ends by itself.
     pub until: Option<Timestamp>,
 }

@@ -231,6 +231,7 @@ impl Counters {
             | Event::Compared { .. }
             | Event::RowsChanged { .. }
             | Event::Silenced { .. }
+            | Event::Held { .. }
             | Event::MediaServer { .. }
             | Event::RecordingSwitched { .. }
             | Event::Remark { .. } => {}

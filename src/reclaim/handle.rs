@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::domain::deletion::{OBSERVED, Target};
-use crate::domain::names::TreeId;
+use crate::domain::hold::{Holds, Reach};
+use crate::domain::layout::Layout;
+use crate::domain::names::{StreamId, TreeId};
 use crate::domain::path::RelPath;
 use crate::domain::path_set::PathSet;
 use crate::domain::retention::{Mode, TreePolicy};
-use crate::system::WritableDir;
+use crate::store::HoldBook;
 use crate::system::door::DoorRules;
+use crate::system::{Dir, WritableDir};
 
 /// A tree, as a deletion needs it.
 #[derive(Clone)]
@@ -31,6 +34,8 @@ pub struct TreeHandle {
     pub beside: Vec<RelPath>,
     /// What its platforms protect.
     pub favourites: Arc<PathSet>,
+    /// What persons hold, at the moment at which it is asked.
+    pub holds: Arc<HoldBook>,
 }
 
 impl TreeHandle {
@@ -53,8 +58,32 @@ impl TreeHandle {
         if self.policy.mode != Mode::Enforce {
             return Some(OBSERVED);
         }
-        self.policy.protects(path, &self.favourites).then_some("protected")
+        if self.policy.protects(path, &self.favourites) {
+            return Some("protected");
+        }
+        held(&self.holds.of(&self.policy.tree), self.dir.as_ref(), &self.policy.layout, path).then_some("hold")
     }
+}
+
+/// Whether a person holds a file, or the directory that it goes with. Only where a span of its stream is held is the file looked at, for
+/// when it was finished.
+#[must_use]
+pub fn held(holds: &Holds, dir: &dyn Dir, layout: &Layout, path: &RelPath) -> bool {
+    if holds.is_empty() {
+        return false;
+    }
+    let unit = layout.unit_of(path);
+    if holds.naming(path).next().is_some() || unit.is_some_and(|unit| holds.naming(&unit).next().is_some()) {
+        return true;
+    }
+    // Of a directory its files tell when they were recorded, each for itself.
+    let Some(found) = layout.recognise(path, 1) else { return false };
+    let stream = StreamId::new(&found.stream);
+    if !holds.know(&stream) {
+        return false;
+    }
+    let modified = dir.look(path).ok().flatten().and_then(|seen| seen.modified_at());
+    holds.spanning(&stream, Reach::of(found.named, modified)).next().is_some()
 }
 
 /// Trees by name.

@@ -101,7 +101,7 @@ impl Unit {
             }
             if spared.is_none() {
                 let path = hour.join(&entry.name);
-                spared = tree.spares(&path).or_else(|| held(tree, &path).then_some("hold"));
+                spared = tree.spares(&path).or_else(|| bears_hold(tree, &path).then_some("hold"));
             }
         });
         let listing = match listed {
@@ -130,7 +130,7 @@ impl Unit {
         if beside.iter().any(written) {
             return Err(kept("live"));
         }
-        if beside.iter().any(|one| tree.spares(&one.path).is_some() || held(tree, &one.path)) {
+        if beside.iter().any(|one| tree.spares(&one.path).is_some() || bears_hold(tree, &one.path)) {
             return Err(kept("hold"));
         }
         if beside.iter().any(|one| one.identity.links > 1) {
@@ -287,7 +287,7 @@ fn there(tree: &TreeHandle, path: &RelPath) -> bool {
 }
 
 /// A person's hold is kept with the file. What cannot be opened, the door will see.
-fn held(tree: &TreeHandle, path: &RelPath) -> bool {
+fn bears_hold(tree: &TreeHandle, path: &RelPath) -> bool {
     let file = tree.dir.open(path).ok().flatten();
     file.is_some_and(|file| file.attribute(HOLD_ATTRIBUTE).is_ok_and(|hold| hold.is_some()))
 }

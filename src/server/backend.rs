@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::deletions::DeletionRequest;
 use super::feed::Feed;
+use super::holds::{Hold, HoldMade, HoldRequest};
 use super::hook_records::HookKept;
 use super::orphans::{Missing, Orphan, OrphansWanted, Remedied, RemedyRequest};
 use super::records::{
@@ -155,6 +156,19 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// 404 if there is none with that number.
     fn close(&self, id: u64, reason: &str, who: &str) -> Result<(), Refusal>;
+    /// What persons hold.
+    fn holds(&self) -> Vec<Hold>;
+    /// Holds recordings: nothing deletes them until somebody lets go, or its time is over.
+    ///
+    /// # Errors
+    /// 404 if there is no such tree; 400 for a request that cannot be meant, naming each path that cannot be a recording of the tree; 503
+    /// if it cannot be put on record.
+    fn hold(&self, request: &HoldRequest, who: &str) -> Result<HoldMade, Refusal>;
+    /// Lets go of a hold.
+    ///
+    /// # Errors
+    /// 404 if there is none with that number in effect, 503 if it cannot be put on record.
+    fn let_go(&self, id: u64, who: &str) -> Result<(), Refusal>;
     /// Orphans: those that are reported, then those that are set aside.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ pub mod deletions;
 mod events;
 mod feed;
 mod gate;
+pub mod holds;
 pub mod hook_records;
 mod listen;
 mod media;

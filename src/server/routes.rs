@@ -19,6 +19,7 @@ use super::calls::Calls;
 use super::deletions::DeletionRequest;
 use super::events::{Listeners, Telling};
 use super::gate::{Gate, careful, gate, panicked};
+use super::holds::HoldRequest;
 use super::hook_records::Posted;
 use super::listen::Limits;
 use super::orphans::{Remedied, RemedyRequest};
@@ -60,6 +61,7 @@ const LINKS: &str = "<ul>
 <li><a href=\"/api/v1/journal\">Journal</a>
 <li><a href=\"/api/v1/failures\">Failures</a>
 <li><a href=\"/api/v1/caps\">Caps</a>
+<li><a href=\"/api/v1/holds\">Holds</a>
 <li><a href=\"/api/v1/orphans\">Orphans</a>
 <li><a href=\"/api/v1/missing\">Missing files</a>
 <li><a href=\"/api/v1/catalogues\">Catalogues</a>
@@ -135,6 +137,8 @@ pub fn router(backend: Arc<dyn Backend>, auth: Arc<Auth>, limits: &Limits) -> Ro
         .route("/jobs/{id}/items", get(job_items))
         .route("/jobs/{id}/events", get(job_events))
         .route("/deletions", post(delete_recordings))
+        .route("/holds", get(holds).post(hold))
+        .route("/holds/{id}", delete(let_go))
         .route("/plan/explain", get(explain))
         .route("/journal", get(journal))
         .route("/journal/verify", get(verify))
@@ -275,6 +279,27 @@ async fn delete_recordings(
     JsonBody(request): JsonBody<DeletionRequest>,
 ) -> Result<Response, Refusal> {
     Ok(begun(app.api.ask(&app.backend, move |backend| backend.delete(&request, &caller.0)).await??))
+}
+
+async fn holds(State(app): Shared, params: Params) -> Result<Response, Refusal> {
+    let page = params.page()?;
+    app.show(move |backend| page.page(backend.holds().into_iter(), |hold| hold.id)).await
+}
+
+async fn hold(
+    State(app): Shared,
+    Extension(caller): Who,
+    JsonBody(wanted): JsonBody<HoldRequest>,
+) -> Result<Response, Refusal> {
+    app.answer(StatusCode::CREATED, move |backend| backend.hold(&wanted, &caller.0)).await
+}
+
+async fn let_go(State(app): Shared, Extension(caller): Who, Named(id): Named<u64>) -> Result<Response, Refusal> {
+    app.show(move |backend| {
+        backend.let_go(id, &caller.0)?;
+        Ok(json!({"removed": id}))
+    })
+    .await
 }
 
 async fn cancel(State(app): Shared, Extension(caller): Who, Named(id): Named<u64>) -> Result<Response, Refusal> {

@@ -87,6 +87,11 @@ const MIGRATIONS: &[&str] = &[
         paths BLOB, stream TEXT, period TEXT, before INTEGER, within BLOB, asked INTEGER NOT NULL, path TEXT NOT NULL,
         layout TEXT NOT NULL);
 ",
+    "
+    CREATE TABLE holds(id INTEGER PRIMARY KEY AUTOINCREMENT, tree TEXT NOT NULL, paths BLOB, stream TEXT, since INTEGER,
+        before INTEGER, reason TEXT NOT NULL, who TEXT NOT NULL, made INTEGER NOT NULL, until INTEGER, ended INTEGER,
+        marked INTEGER NOT NULL);
+",
 ];
 
 /// What the database could not do.

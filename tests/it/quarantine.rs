@@ -115,6 +115,7 @@ impl Place {
             sighted_units: std::collections::BTreeSet::new(),
             beside: found.passed_over.beside.clone(),
             favourites: self.favourites.clone(),
+            holds: Arc::default(),
         };
         Trees::from([(tree(), handle)])
     }

@@ -444,6 +444,7 @@ impl Guard {
             sighted_units: std::collections::BTreeSet::new(),
             beside: found.passed_over.beside.clone(),
             favourites: Arc::default(),
+            holds: Arc::default(),
         };
         self.trees = Trees::from([(tree(), handle)]);
         Arc::new(found)
@@ -524,7 +525,7 @@ impl Guard {
             policy: world.policy.clone(),
             inventory,
             gone: Gone::default(),
-            holds: Vec::new(),
+            holds: Arc::default(),
             open: HashSet::new(),
             waiting: HashSet::new(),
             shared: Default::default(),

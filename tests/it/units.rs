@@ -418,6 +418,42 @@ fn a_day_cannot_be_asked_for_in_parts_and_what_protects_one_protects_all() {
     assert!(!hls.exists(&plain) && hls.whole(&held) && hls.whole(&protected));
 }
 
+/// Any one segment bears the mark of a day that is held, and none does once it is let go of.
+#[test]
+#[ignore = "needs root, a loop device and curl"]
+fn a_day_is_held_whole_by_its_name_or_a_span_and_one_segment_bears_the_mark() {
+    let hls = Hls::new(100);
+    let [plain, named, spanned] = [("live/a", 5), ("live/a", 4), ("live/b", 3)].map(|(s, ago)| hls.day(s, ago));
+    let config = hls.config(QUIET, "batch_files: 5", "");
+    let daemon = Daemon::start(Path::new(&config), &hls.state());
+    let hold = |body: Value| ask(&hls.state(), "POST", "/api/v1/holds", &body);
+    let part = hold(json!({"tree": "live", "paths": [format!("{named}/11/01-00_5.ts")], "reason": "case 7"}));
+    assert_eq!((part.status, part.body["error"]["code"].as_str()), (400, Some("not_a_recording")), "{}", part.body);
+    let by_name = hold(json!({"tree": "live", "paths": [named], "reason": "case 7"}));
+    // It ends before the last hour of that day.
+    let moment = |hour| jiff::Timestamp::try_from(at(3, hour).1).unwrap().to_string();
+    let by_span =
+        hold(json!({"tree": "live", "stream": "live/b", "from": moment(9), "to": moment(11), "reason": "case 8"}));
+    assert_eq!((by_name.status, by_span.status), (201, 201), "{} {}", by_name.body, by_span.body);
+    let marked = |day: &str| {
+        let hours = ["10", "11"].map(|hour| std::fs::read_dir(hls.tree().join(day).join(hour)).unwrap());
+        let bears = |path: &Path| rustix::fs::getxattr(path, "user.storage_guard.hold", &mut [0_u8; 4096][..]).is_ok();
+        hours.into_iter().flatten().filter(|entry| bears(&entry.as_ref().unwrap().path())).count()
+    };
+    wait_for("one segment of each bears it", || [&named, &spanned].map(|day| marked(day)) == [1, 1]);
+    assert_eq!(marked(&plain), 0);
+    let job = asked(&hls, &daemon, &json!({"paths": [plain, named, spanned]}), "done");
+    assert_eq!(counts(&job)[4], 2, "{job}");
+    assert!(!hls.exists(&plain) && hls.whole(&named) && hls.whole(&spanned));
+    for made in [by_name, by_span] {
+        let path = format!("/api/v1/holds/{}", made.body["id"]);
+        assert_eq!(ask(&hls.state(), "DELETE", &path, &Value::Null).status, 200);
+    }
+    wait_for("none does any more", || [&named, &spanned].map(|day| marked(day)) == [0, 0]);
+    asked(&hls, &daemon, &json!({"paths": [named, spanned]}), "done");
+    assert!(!hls.exists(&named) && !hls.exists(&spanned));
+}
+
 /// Promise 8.
 #[test]
 #[ignore = "needs root, a loop device and curl"]

@@ -30,6 +30,7 @@ impl TreeWatch {
             sighted: Arc::new(sighted),
             beside: self.inventory.passed_over.beside.clone(),
             favourites: self.favourites.clone(),
+            holds: self.holds.clone(),
         }
     }
 

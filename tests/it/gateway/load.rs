@@ -1,9 +1,10 @@
 //! Many calls at once, long ones, and a tree that is only observed.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::site::{Immutable, OLD, Site, slice};
+use crate::support::asking::ask;
 use crate::support::media_server::{Kind, VHOST};
 use crate::support::{free_port, run, wait_for};
 
@@ -174,8 +175,16 @@ fn what_is_protected_is_not_passed_on_either() {
     rustix::fs::setxattr(&other, "user.storage_guard.hold", b"case 7", rustix::fs::XattrFlags::empty()).unwrap();
     let answer = site.ask(&format!("{below}&stream=other"));
     assert!(answer["code"] == -1 && answer["msg"].as_str().unwrap().contains("a person holds it"), "{answer}");
-    assert!(site.server.requests_for("deleteRecordDirectory").is_empty() && vip.exists());
     rustix::fs::removexattr(&other, "user.storage_guard.hold").unwrap();
+    // In a tree that is only observed the state alone keeps a hold.
+    let held = json!({"tree": "kept", "stream": "live/other", "from": "2025-12-31T00:00:00Z", "to": "2026-01-03T00:00:00Z", "reason": "x"});
+    let made = ask(&site.state(), "POST", "/api/v1/holds", &held);
+    assert_eq!(made.status, 201, "{}", made.body);
+    let answer = site.ask(&format!("{below}&stream=other"));
+    assert!(answer["code"] == -1 && answer["msg"].as_str().unwrap().contains("a person holds it"), "{answer}");
+    assert!(site.server.requests_for("deleteRecordDirectory").is_empty() && vip.exists());
+    let gone = ask(&site.state(), "DELETE", &format!("/api/v1/holds/{}", made.body["id"]), &Value::Null);
+    assert_eq!(gone.status, 200, "{}", gone.body);
     let answer = site.ask(&format!("{below}&stream=other"));
     assert_eq!((answer["code"].clone(), answer["deleted"].clone()), (0.into(), 1.into()), "{answer}");
 }

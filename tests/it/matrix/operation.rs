@@ -99,6 +99,7 @@ fn operate(what: &str, top: &Path, state: &Path) -> Result<bool, Box<dyn Error>>
         sighted_units: std::collections::BTreeSet::new(),
         beside: before.passed_over.beside.clone(),
         favourites: Arc::default(),
+        holds: Arc::default(),
     };
     let trees = Trees::from([(tree.clone(), handle)]);
     let left = settle(&engine, &trees)?.left;

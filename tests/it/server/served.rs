@@ -16,6 +16,7 @@ use storage_guard::domain::secret::Secret;
 use storage_guard::domain::settings::{AuthSettings, Role, Token};
 use storage_guard::domain::units::Timestamp;
 use storage_guard::server::deletions::DeletionRequest;
+use storage_guard::server::holds::{Hold, HoldMade, HoldRequest};
 use storage_guard::server::hook_records::HookKept;
 use storage_guard::server::orphans::{Missing, Orphan, OrphansWanted, Rehearsal, Remedied, RemedyRequest, Verdict};
 use storage_guard::server::records::{
@@ -232,6 +233,18 @@ impl Backend for Fake {
     fn close(&self, id: u64, reason: &str, who: &str) -> Result<(), Refusal> {
         self.note(format!("close {id} by {who}: {reason}"));
         Ok(())
+    }
+
+    fn holds(&self) -> Vec<Hold> {
+        Vec::new()
+    }
+
+    fn hold(&self, _: &HoldRequest, _: &str) -> Result<HoldMade, Refusal> {
+        Err(Refusal::not_found("there is no tree"))
+    }
+
+    fn let_go(&self, id: u64, _: &str) -> Result<(), Refusal> {
+        Err(Refusal::not_found(format!("there is no hold {id}")))
     }
 
     fn orphans(&self, wanted: &OrphansWanted, page: &PageQuery) -> Result<Page<Orphan>, Refusal> {
