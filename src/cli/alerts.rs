@@ -128,7 +128,7 @@ fn wanted(args: &SilenceArgs) -> Result<Option<NewSilence>, Failure> {
 }
 
 /// A time, or a span from now on.
-fn moment(text: &str) -> Result<Timestamp, Failure> {
+pub(super) fn moment(text: &str) -> Result<Timestamp, Failure> {
     if let Some(span) = duration(text) {
         return Ok(SystemClock.now().plus(span));
     }

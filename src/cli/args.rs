@@ -95,6 +95,11 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Failures,
     },
+    /// Recordings that persons want kept, whatever happens.
+    Hold {
+        #[command(subcommand)]
+        command: Hold,
+    },
     /// What is wrong, what is silenced, and whether a channel works.
     Alerts {
         #[command(subcommand)]
@@ -250,6 +255,55 @@ pub(super) struct Which {
     /// All of the tree.
     #[arg(long)]
     pub(super) all: bool,
+    /// `%XX` stands in the paths for bytes that a terminal should not see, as lists show them.
+    #[arg(long)]
+    pub(super) encoded: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Hold {
+    /// Holds recordings: by their paths, or those of a stream within a span of time.
+    Add {
+        #[command(flatten)]
+        look: Look,
+        #[command(flatten)]
+        wanted: HoldArgs,
+    },
+    /// Lets go of a hold.
+    Remove {
+        #[command(flatten)]
+        look: Look,
+        /// Its number.
+        id: u64,
+    },
+    /// Lists the holds that are in effect.
+    List(Look),
+}
+
+/// What is to be held.
+#[derive(Debug, Clone, Args)]
+pub(super) struct HoldArgs {
+    /// The tree's name.
+    #[arg(value_name = "TREE")]
+    pub(super) name: String,
+    /// Paths below the tree; where a day goes whole, its directory.
+    #[arg(value_name = "PATH")]
+    pub(super) paths: Vec<OsString>,
+    /// Recordings of this stream, those that come later too.
+    #[arg(long, value_name = "STREAM")]
+    pub(super) stream: Option<String>,
+    /// From this time, such as 2026-11-22T12:21:41Z.
+    #[arg(long, value_name = "TIME")]
+    pub(super) from: Option<String>,
+    /// To this time.
+    #[arg(long, value_name = "TIME")]
+    pub(super) to: Option<String>,
+    /// Why.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: String,
+    /// It ends by itself then: a time, or a span from now on, such as 30d.
+    #[arg(long, value_name = "TIME")]
+    pub(super) until: Option<String>,
     /// `%XX` stands in the paths for bytes that a terminal should not see, as lists show them.
     #[arg(long)]
     pub(super) encoded: bool,

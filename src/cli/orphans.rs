@@ -256,7 +256,7 @@ fn paths(which: &Which) -> Result<Option<Vec<RelPath>>, Failure> {
     which.paths.iter().map(|path| one_path(path, which.encoded)).collect::<Result<Vec<_>, _>>().map(Some)
 }
 
-fn one_path(path: &OsString, encoded: bool) -> Result<RelPath, Failure> {
+pub(super) fn one_path(path: &OsString, encoded: bool) -> Result<RelPath, Failure> {
     let parsed = match (encoded, path.to_str()) {
         (true, Some(text)) => RelPath::parse(text, true),
         (true, None) | (false, _) => RelPath::new(path.as_bytes()),

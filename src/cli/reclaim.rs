@@ -81,6 +81,7 @@ pub(super) fn reclaim(wanted: &Look, plan: Option<&str>) -> Result<(), Failure> 
 
 fn here(local: &mut Local, plan: Option<&str>) -> Result<Vec<Report>, Failure> {
     local.guard.settle()?;
+    local.guard.mark_holds();
     let who = who();
     let done = local.guard.carry_out(plan, &who, &|| false)?;
     Ok(done.into_iter().filter(|done| done.enforced).map(report).collect())

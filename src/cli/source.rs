@@ -18,7 +18,7 @@ use crate::daemon::{Catalogues, Guard, Hub, Parts, ask_media_servers, read_catal
 use crate::domain::event::Event;
 use crate::server::PageQuery;
 use crate::store::{Database, Journal, StateDir, open_state};
-use crate::system::{Clock, Isolating, Kernel, ProcHolders, SystemClock, survive_lease_breaks};
+use crate::system::{Clock, Isolating, Kernel, ProcHolders, SystemClock, Volumes, survive_lease_breaks};
 
 /// The configuration where nothing else is said.
 const USUAL: &str = "/etc/storage-guard/storage-guard.yaml";
@@ -200,6 +200,11 @@ impl Local {
         };
         let guard = Guard::open(config, &parts)?;
         Ok(Self { guard, hub, database, config: config.clone(), parts, _state: state })
+    }
+
+    /// The machine that the trees lie on.
+    pub(super) fn machine(&self) -> &dyn Volumes {
+        self.parts.machine.as_ref()
     }
 
     /// Looks once, with a progress bar where somebody can see it, and lets the hub know.

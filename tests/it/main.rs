@@ -14,6 +14,7 @@ mod dashboards;
 mod deletions;
 mod faults;
 mod gateway;
+mod holds;
 mod hooks;
 mod hygiene;
 mod matrix;
