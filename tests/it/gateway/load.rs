@@ -189,6 +189,25 @@ fn what_is_protected_is_not_passed_on_either() {
     assert_eq!((answer["code"].clone(), answer["deleted"].clone()), (0.into(), 1.into()), "{answer}");
 }
 
+/// Promise 3: the platform is told which of them somebody holds.
+#[test]
+#[ignore = "needs root and a loop device"]
+fn what_a_person_holds_no_platform_deletes() {
+    let site = Site::new(64);
+    let files = site.record("held", OLD, 3);
+    let _daemon = site.start("enforce", "20s", "");
+    let held = json!({"tree": "live", "paths": [format!("record/{}", files[1])], "reason": "case 7"});
+    let made = ask(&site.state(), "POST", "/api/v1/holds", &held);
+    assert_eq!((made.status, &made.body["recordings"]), (201, &json!(1)), "{}", made.body);
+    let name = files[1].rsplit('/').next().unwrap();
+    for (asked, deleted) in [(String::new(), 2), (format!("&name={name}"), 0)] {
+        let answer = site.ask(&format!("&app=live&stream=held&period={OLD}{asked}"));
+        assert_eq!((&answer["code"], &answer["deleted"]), (&json!(-1), &json!(deleted)), "{answer}");
+        assert_eq!(answer["failed"][0]["cause"], "hold", "{answer}");
+        assert_eq!(files.iter().map(|path| site.exists(path)).collect::<Vec<_>>(), [false, true, false]);
+    }
+}
+
 #[test]
 #[ignore = "needs root and a loop device"]
 fn a_media_server_that_takes_long_is_answered_for_in_time_and_goes_on() {
