@@ -40,6 +40,7 @@ mod share;
 mod sharing;
 mod switch;
 mod systemd;
+mod token;
 mod tree;
 mod volume;
 mod work;

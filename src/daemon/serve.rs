@@ -19,6 +19,7 @@ use super::live;
 use super::media::Media;
 use super::reading::Readers;
 use super::systemd;
+use super::token::operator;
 use super::work::Worker;
 use crate::config::{Config, Problem};
 use crate::domain::cause::chain;
@@ -26,7 +27,6 @@ use crate::domain::deletion::Outcome;
 use crate::domain::event::Event;
 use crate::domain::journal::{Entry, JournalQuery, NoteKind};
 use crate::domain::remedy::RemedyKind;
-use crate::domain::secret::Secret;
 use crate::domain::status::{TreeView, VolumeView};
 use crate::domain::units::show_duration;
 use crate::metrics::{Known, render};
@@ -162,6 +162,10 @@ impl Daemon {
             .map_err(failed("runtime"))?;
         let result = runtime.block_on(self.clone().attend(ready));
         self.stop_workers();
+        if result.is_ok() {
+            let note = Entry::note(NoteKind::Stopped, "it was told to");
+            let _ = self.parts.journal.append_synced(vec![note], self.parts.clock.now());
+        }
         runtime.shutdown_timeout(GRACE);
         result
     }
@@ -419,21 +423,6 @@ impl Daemon {
                 }
                 Err(problems)
             }
-        }
-    }
-}
-
-/// The operator's token, made at first start where no tokens are configured.
-fn operator(config: &Config, state: &std::path::Path, hub: &Hub) -> Option<Secret> {
-    if !config.auth.tokens.is_empty() {
-        return None;
-    }
-    match operator_token(state) {
-        Ok(token) => Some(token),
-        Err(error) => {
-            let text = format!("{}; until then only the control socket takes requests", chain(&error));
-            hub.record(&Event::Remark { text, urgent: false });
-            None
         }
     }
 }
