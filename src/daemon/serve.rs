@@ -162,10 +162,6 @@ impl Daemon {
             .map_err(failed("runtime"))?;
         let result = runtime.block_on(self.clone().attend(ready));
         self.stop_workers();
-        if result.is_ok() {
-            let note = Entry::note(NoteKind::Stopped, "it was told to");
-            let _ = self.parts.journal.append_synced(vec![note], self.parts.clock.now());
-        }
         runtime.shutdown_timeout(GRACE);
         result
     }

@@ -352,10 +352,6 @@ impl History {
             self.starts.push_back(at);
             self.starts.retain(|start| at.since(*start) <= STORM);
         }
-        // Whoever starts it again and again by hand is no storm.
-        if kind == NoteKind::Stopped {
-            self.starts.pop_back();
-        }
         let Some(tree) = tree else { return };
         if kind == NoteKind::Closed && number == 0 {
             self.shared.remove(tree);

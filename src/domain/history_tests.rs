@@ -166,17 +166,6 @@ fn three_starts_in_five_minutes_are_a_storm() {
     assert!(started(&[600, 650]) && started(&[0, 400, 500]));
 }
 
-/// Whoever stops it and starts it again, to put something new in force, is no storm.
-#[test]
-fn a_guard_that_was_told_to_end_did_not_fail() {
-    let notes = |kinds: &[NoteKind]| kinds.iter().map(|kind| (650, Entry::note(*kind, String::new()))).collect();
-    let storm = |kinds: &[NoteKind]| history(notes(kinds)).restart_storm(Timestamp::from_secs(700));
-    use NoteKind::{Started, Stopped};
-    assert!(!storm(&[Started, Stopped, Started, Stopped, Started]));
-    assert!(!storm(&[Started, Started, Stopped]));
-    assert!(storm(&[Started, Stopped, Started, Started]));
-}
-
 /// What is over by the journal is not begun again by a row that outlived it; the guard's own runs are nobody's request.
 #[test]
 fn what_persons_asked_for_and_is_over_is_known_by_its_number() {

@@ -9,8 +9,6 @@ words! {
     NoteKind {
         /// The guard started.
         Started = "started",
-        /// The guard ended because it was told to.
-        Stopped = "stopped",
         /// A run began.
         RunStarted = "run_started",
         /// A run ended.
