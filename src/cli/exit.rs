@@ -30,6 +30,13 @@ impl Failure {
         Self::Failed(sentence.into().into())
     }
 
+    /// Another process has the state.
+    pub(super) fn is_locked(&self) -> bool {
+        let Self::Failed(error) = self else { return false };
+        let error = error.downcast_ref::<OpenStateError>();
+        matches!(error, Some(OpenStateError::Dir(StateError::Locked { .. })))
+    }
+
     /// Says it, and gives the exit code.
     pub(super) fn tell(self) -> ExitCode {
         match self {

@@ -66,6 +66,9 @@ pub(super) fn status(wanted: &Look) -> Result<(), Failure> {
         Source::Remote(client) => Some(firing(client)?),
         Source::Local(_) => None,
     };
+    if firing.is_none() {
+        print("No guard is running here: this is what is seen now, and nobody watches it.\n")?;
+    }
     print(&screen::status(&status, firing.as_deref(), &channels(&source)?)?)
 }
 

@@ -61,6 +61,11 @@ pub(super) fn reclaim(wanted: &Look, plan: Option<&str>) -> Result<(), Failure> 
         print_json(&serde_json::json!({ "items": reports }))?;
     } else {
         print(&show(&reports))?;
+        if reports.is_empty() && blind.is_empty() {
+            print(
+                "nothing was begun: no volume needs space that may be given back now; `storage-guard status` says what is held back\n",
+            )?;
+        }
         for volume in &blind {
             let why = volume.blind_because.as_deref().unwrap_or_default();
             print(&format!("volume {}: blind, so nothing was deleted: {why}\n", volume.name))?;

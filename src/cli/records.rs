@@ -116,7 +116,20 @@ fn list(entries: &[Value]) -> String {
                     word(entry, "reason")
                 )
             }
-            kind => format!("{kind}: {}", word(entry, "note")),
+            kind @ ("recording_stopped" | "recording_released") => {
+                // Media server, virtual host, app, stream and why have a line each.
+                let lines: Vec<&str> = word(entry, "note").splitn(5, '\n').collect();
+                match lines.as_slice() {
+                    [server, vhost, app, stream, why] => {
+                        format!("{kind}: stream {app}/{stream} ({vhost}) of media server {server}: {why}")
+                    }
+                    _ => format!("{kind}: {}", lines.join(" ")),
+                }
+            }
+            kind => {
+                let tree = entry["tree"].as_str().map(|tree| format!(" (tree {tree})")).unwrap_or_default();
+                format!("{kind}: {}{tree}", word(entry, "note"))
+            }
         };
         let cause =
             entry["cause"].as_str().map(|cause| format!(" ({cause}: {})", word(entry, "note"))).unwrap_or_default();
@@ -155,7 +168,7 @@ fn explain(look: &Look, what: &str, at: Option<&str>) -> Result<(), Failure> {
     let found: Vec<Value> = entries
         .into_iter()
         .filter(|entry| match around {
-            None => word(entry, "path") == what,
+            None => is_about(entry, what),
             Some(at) => {
                 let near = word(entry, "time").parse::<jiff::Timestamp>().is_ok_and(|time| {
                     let time = Timestamp::from_millis(time.as_millisecond());
@@ -170,11 +183,20 @@ fn explain(look: &Look, what: &str, at: Option<&str>) -> Result<(), Failure> {
     }
     if found.is_empty() {
         return print(&format!(
-            "the journal knows nothing of `{what}`{}: it was not deleted by this guard\n",
+            "the journal knows nothing of `{what}`{}: this guard deleted nothing of that name; a recording is named by its path below its tree\n",
             at.map(|at| format!(" around {at}")).unwrap_or_default()
         ));
     }
     print(&list(&found))
+}
+
+/// Whether an entry is about a path: the file of that name, what lay in the directory of that name, or, by an absolute path, what ends so.
+fn is_about(entry: &Value, what: &str) -> bool {
+    let path = word(entry, "path");
+    let below = |path: &str, dir: &str| path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'));
+    let what = what.trim_end_matches('/');
+    !path.is_empty()
+        && (path == what || below(path, what) || (what.starts_with('/') && what.ends_with(&format!("/{path}"))))
 }
 
 /// The day as it stands in most layouts' directories.
@@ -316,5 +338,40 @@ fn retry(look: &Look, ids: &[u64]) -> Result<(), Failure> {
             print(&format!("{tried} tried again, {left} still failing\n"))?;
             if left > 0 { Err(Failure::Said(4)) } else { Ok(()) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_about_its_file_and_the_directories_above_it() {
+        let entry = json!({"path": "live/cam/2026-11-20/10/00-00_0.ts"});
+        for (what, expected) in [
+            ("live/cam/2026-11-20/10/00-00_0.ts", true),
+            ("live/cam/2026-11-20", true),
+            ("live/cam/2026-11-20/", true),
+            ("live/cam", true),
+            ("/data/record/live/cam/2026-11-20/10/00-00_0.ts", true),
+            ("live/cam/2026-11-2", false),
+            ("live/ca", false),
+            ("cam/2026-11-20", false),
+            ("data/live/cam/2026-11-20/10/00-00_0.ts", false),
+            ("/data/record/xlive/cam/2026-11-20/10/00-00_0.ts", false),
+        ] {
+            assert_eq!(is_about(&entry, what), expected, "{what}");
+        }
+        assert!(!is_about(&json!({"kind": "started"}), ""));
+    }
+
+    #[test]
+    fn what_was_done_to_a_recording_stands_in_one_line() {
+        let note = "zlm-1\n__defaultVhost__\nlive\ncam\nvolume / is critical, and its priority is 1";
+        let entry = json!({"seq": 7, "time": "T", "kind": "recording_stopped", "who": "guard", "note": note});
+        assert_eq!(
+            list(&[entry]),
+            "7 T recording_stopped: stream live/cam (__defaultVhost__) of media server zlm-1: volume / is critical, and its priority is 1, by guard\n"
+        );
     }
 }

@@ -39,7 +39,10 @@ pub(super) fn check(place: &Place, environment: bool) -> Result<(), Failure> {
     }
     let trees = config.trees.len();
     let name = config.file.as_ref().map_or_else(|| "the configuration".to_owned(), |file| file.display().to_string());
-    print(&format!("{name} is in order: {trees} trees, mode {}\n", config.mode.as_str()))
+    let noun = if trees == 1 { "tree" } else { "trees" };
+    let other = config.trees.iter().filter(|tree| tree.policy.mode != config.mode);
+    let other: Vec<String> = other.map(|tree| format!("; {}: {}", tree.name, tree.policy.mode.as_str())).collect();
+    print(&format!("{name} is in order: {trees} {noun}, mode {}{}\n", config.mode.as_str(), other.concat()))
 }
 
 /// `init`.

@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -160,8 +161,20 @@ impl Source {
                 })?
             }
         };
-        Ok(Self::Local(Box::new(Local::open(&config, access)?)))
+        match Local::open(&config, access) {
+            // One that starts has the state before it can be asked.
+            Err(failure) if failure.is_locked() => await_guard(&state).map(Self::Remote).ok_or(failure),
+            opened => opened.map(|local| Self::Local(Box::new(local))),
+        }
     }
+}
+
+/// Waits a while until the guard that has the state can be asked.
+fn await_guard(state: &Path) -> Option<Client> {
+    (0..50).find_map(|_| {
+        SystemClock.sleep(Duration::from_millis(100));
+        Client::connect(state)
+    })
 }
 
 impl Local {

@@ -1,6 +1,7 @@
 //! Deletions that are asked for: what speaks against one is said at once, without a look at the disk; the rest is the worker's.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::demand_task::Task;
 use super::hub::{Command, Hub};
@@ -17,6 +18,11 @@ use crate::domain::retention::{Mode, TreePolicy};
 use crate::server::Refusal;
 use crate::server::records::{Job, Problem};
 use crate::store::{Database, DatabaseError, StoredDemand};
+
+/// Where it is kept which numbers of jobs may have been given …
+const NUMBERS: &str = "job_numbers";
+/// … so many at a time.
+const BLOCK: u64 = 1000;
 
 impl Hub {
     /// Puts a demand into its volume's queue; gives the job, whose states are told to `callback`.
@@ -66,7 +72,7 @@ impl Hub {
             .zip(self.ground(&policy.tree))
             .ok_or_else(|| Refusal::unavailable("stopping", format!("tree `{}` takes no requests now", policy.tree)))?;
         self.room(&volume)?;
-        let job = self.journal.with_history_mut(History::next_run);
+        let job = self.next_job();
         self.with_jobs(|jobs| jobs.add_demand(job, files_of(policy, &demand.wanted), demand.trigger, told));
         // Whoever asks for single files by a gateway waits for its answer, and asks again where it does not come.
         let stored = demand.trigger != Trigger::Gateway || matches!(demand.wanted, Wanted::Stream(_));
@@ -97,11 +103,27 @@ impl Hub {
         self.job(id)
     }
 
+    /// A number for a new job, which none had before, also where the journal knows nothing of that one.
+    pub(super) fn next_job(&self) -> u64 {
+        let job = self.journal.with_history_mut(History::next_run);
+        if job >= self.reserved.load(Ordering::Relaxed) {
+            let until = job.saturating_add(BLOCK);
+            self.reserved.store(until, Ordering::Relaxed);
+            self.with_demands("after a restart numbers of jobs may be given again", |database| {
+                database.put(NUMBERS, until.to_string().as_bytes())
+            });
+        }
+        job
+    }
+
     /// What was asked for before the guard was started bears its numbers still.
     pub(super) fn pass_stored(&self) {
-        let read = self.with_demands("what a restart interrupted is not gone on with", Database::demands);
-        if let Some(last) = read.iter().flatten().map(|stored| stored.job).max() {
-            self.journal.with_history_mut(|history| history.pass_run(last));
+        let stored = self.with_demands("what a restart interrupted is not gone on with", Database::demands);
+        let last = stored.iter().flatten().map(|stored| stored.job).max();
+        let given = self.with_demands("numbers of jobs may be given again", |database| database.get(NUMBERS)).flatten();
+        let given = given.and_then(|value| String::from_utf8(value).ok()?.parse().ok());
+        if let Some(number) = last.max(given) {
+            self.journal.with_history_mut(|history| history.pass_run(number));
         }
     }
 

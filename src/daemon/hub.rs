@@ -1,7 +1,7 @@
 //! What everybody shares: the last views, the queues of the workers, jobs, plans, and the recorder of events.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -125,6 +125,8 @@ pub struct Hub {
     /// Where the states of jobs may be told to.
     callbacks: ArcSwapOption<AuthSettings>,
     reopen: AtomicBool,
+    /// Numbers below this may have been given to jobs.
+    pub(super) reserved: AtomicU64,
 }
 
 /// Locks what the daemon's threads share.
@@ -152,6 +154,7 @@ impl Hub {
             switch: Switch::default(),
             callbacks: ArcSwapOption::empty(),
             reopen: AtomicBool::new(false),
+            reserved: AtomicU64::new(0),
         }
     }
 
@@ -277,7 +280,10 @@ impl Hub {
     /// 400 if `path` is no path below a tree, 404 if no scan found a recording there.
     pub fn explain(&self, path: &str, encoded: bool) -> Result<Vec<String>, Refusal> {
         let wanted = RelPath::parse(path, encoded).map_err(|error| {
-            Refusal::bad_request("bad_path", format!("the path {error}; give it relative to its tree"))
+            Refusal::bad_request(
+                "bad_path",
+                format!("`{path}` {error}; a recording is named by its path below its tree"),
+            )
         })?;
         let now = self.clock.now();
         let found: Vec<String> =
@@ -342,7 +348,7 @@ impl Hub {
     /// 404 if it is unknown or too old, 409 if it no longer holds or its trees are only observed, 503 if the queue is full.
     pub fn apply(&self, id: &str, who: &str) -> Result<u64, Refusal> {
         let plan = self.applicable(id)?;
-        let job = self.journal.with_history_mut(History::next_run);
+        let job = self.next_job();
         lock(&self.jobs).add_plan(job, &plan);
         let volume = plan.volume.clone();
         let sent = self.send(&volume, Command::Apply { plan: Box::new(plan), job, who: who.to_owned() });

@@ -2,19 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 
 use super::guard::GuardError;
-use super::hub::Hub;
-use crate::config::Config;
-use crate::domain::cause::chain;
-use crate::domain::event::Event;
-use crate::domain::secret::Secret;
-use crate::server::{ControlError, ControlSocket, Limits, operator_token, serve_unix};
+use crate::server::{ControlError, ControlSocket, Limits, serve_unix};
 use crate::store::{DatabaseError, JournalError};
 
 /// Between attempts to make the control socket on a disk without room for it.
@@ -100,19 +95,4 @@ pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, DaemonErr
 /// Where it listens, for the log.
 pub(super) fn address_of(listener: &TcpListener) -> String {
     listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string())
-}
-
-/// The operator's token, made at first start where no tokens are configured.
-pub(super) fn operator(config: &Config, state: &Path, hub: &Hub) -> Option<Secret> {
-    if !config.auth.tokens.is_empty() {
-        return None;
-    }
-    match operator_token(state) {
-        Ok(token) => Some(token),
-        Err(error) => {
-            let text = format!("{}; until then only the control socket takes requests", chain(&error));
-            hub.record(&Event::Remark { text, urgent: false });
-            None
-        }
-    }
 }

@@ -42,6 +42,7 @@ mod share;
 mod sharing;
 mod switch;
 mod systemd;
+mod token;
 mod tree;
 mod volume;
 mod work;

@@ -273,7 +273,7 @@ impl Hub {
 
     /// A job for a remedy that nothing speaks against.
     pub fn enrol(&self, remedy: &Remedy) -> u64 {
-        let job = self.journal.with_history_mut(History::next_run);
+        let job = self.next_job();
         self.with_jobs(|jobs| jobs.add_remedy(job, remedy.kind));
         job
     }

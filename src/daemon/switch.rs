@@ -523,7 +523,7 @@ async fn stop(hub: &Arc<Hub>, client: &Client, one: Switchable<StreamOf>) {
 
 async fn start(hub: &Arc<Hub>, client: &Client, one: Switchable<StreamOf>) {
     let Switchable { stream, home, .. } = one;
-    let why = format!("volume {} is below its low mark again", home.volume);
+    let why = begun_because(hub, &stream.0, &home.volume);
     match client.start_record(&stream.1, Recorded::Mp4).await {
         Ok(true) => {
             if put(hub, stream.clone(), None, why.clone()).await {
@@ -534,6 +534,18 @@ async fn start(hub: &Arc<Hub>, client: &Client, one: Switchable<StreamOf>) {
         // The next list will say that it has ended.
         Err(ApiError::NoStream { .. }) => {}
         Err(error) => fail(hub, stream, error.to_string()),
+    }
+}
+
+/// Why a recording is begun again.
+fn begun_because(hub: &Hub, server: &MediaServerId, volume: &VolumeId) -> String {
+    let switched = |settings: &MediaServerSettings| settings.name == *server && settings.recording_switch.is_some();
+    if !hub.live.servers().iter().any(|(settings, _)| switched(settings)) {
+        "`recording_switch` was taken out of the configuration".to_owned()
+    } else if !hub.views().iter().any(|view| view.name == *volume) {
+        format!("volume {volume} is not guarded any more")
+    } else {
+        format!("volume {volume} is below its low mark again")
     }
 }
 

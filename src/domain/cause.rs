@@ -15,3 +15,9 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
     out
 }
+
+/// The last cause of an error: what the system says, without who passed it on.
+#[must_use]
+pub fn innermost(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error).to_string()
+}

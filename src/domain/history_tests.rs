@@ -166,6 +166,24 @@ fn three_starts_in_five_minutes_are_a_storm() {
     assert!(started(&[600, 650]) && started(&[0, 400, 500]));
 }
 
+/// What is over by the journal is not begun again by a row that outlived it; the guard's own runs are nobody's request.
+#[test]
+fn what_persons_asked_for_and_is_over_is_known_by_its_number() {
+    let ended = |number: u64, who: &str| Entry::Note {
+        kind: NoteKind::RunEnded,
+        volume: None,
+        tree: None,
+        who: who.to_owned(),
+        bytes: Bytes::ZERO,
+        number,
+        text: String::new(),
+    };
+    let history =
+        history(vec![(1, ended(7, "ops")), (2, ended(8, GUARD)), (3, Entry::job_over(9, "ops", "cancelled"))]);
+    assert_eq!(history.over.iter().copied().collect::<Vec<_>>(), [7, 9]);
+    assert_eq!(history.last_run, 9);
+}
+
 #[test]
 fn an_intent_without_outcome_stays_open() {
     assert_eq!(history(vec![(1, intent(Trigger::Pressure, None))]).open.len(), 1);

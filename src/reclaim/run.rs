@@ -224,7 +224,9 @@ impl Engine {
     pub fn end(&self, run: Run) -> Result<RunReport, JournalError> {
         let Run { order, mut line, began, report, .. } = run;
         self.leave(&mut line);
-        let text = format!("{}: {}", report.result, report.why);
+        // What was asked for has no mark to reach.
+        let asked = report.why == Ending::Asked;
+        let text = if asked { report.why.to_string() } else { format!("{}: {}", report.result, report.why) };
         self.note(&order, NoteKind::RunEnded, report.reclaimed, text)?;
         (self.events)(Event::RunEnded {
             volume: order.volume,

@@ -145,7 +145,7 @@ fn wants(witness: Witness, kind: OrphanKind) -> &'static str {
         (Witness::Age, OrphanKind::Leftover) => "more age than any slice takes",
         (Witness::TwoScans, OrphanKind::Uncatalogued) => "a second scan that misses it, the grace after the first",
         (Witness::TwoScans, OrphanKind::Leftover) => "a second scan that sees it unchanged",
-        (Witness::Unopened, _) => "whoever has it open to close it",
+        (Witness::Unopened, _) => "a look at whether anybody has it open, and nobody to have it",
         (Witness::HooksDrained, _) => "the hook records of its stream to be read",
         (Witness::StreamIdle, _) => "its stream to end, or to go on for a day",
         (Witness::Grammar, _) => "a name that fits the layout",

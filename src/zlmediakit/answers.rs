@@ -8,7 +8,7 @@ use crate::domain::media::{HookEvent, RelayDefault};
 pub(super) const SUCCESS: &str = r#"{"code":0,"msg":"success"}"#;
 
 /// Why something is denied while nobody can say that it is allowed.
-const SILENT: &str = "the platform does not answer, so access cannot be granted";
+const SILENT: &str = "no platform answers, so access cannot be granted";
 
 /// What is answered to an event that asks if nobody says otherwise: recording goes on, a stream is kept, and nobody gets access because
 /// the platform is down.

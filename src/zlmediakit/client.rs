@@ -15,7 +15,7 @@ use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::domain::cause::chain;
+use crate::domain::cause::{chain, innermost};
 use crate::domain::live::{LiveStream, StreamTuple, Unreached};
 use crate::domain::media::MediaServerSettings;
 use crate::domain::secret::Secret;
@@ -235,8 +235,11 @@ impl Client {
         if !parameters.is_empty() {
             url.query_pairs_mut().extend_pairs(parameters);
         }
-        let unanswered =
-            |error: reqwest::Error| ApiError::Unanswered { call, error: self.hide(&chain(&error.without_url())) };
+        // What the system says, and of which address.
+        let unanswered = |error: reqwest::Error| {
+            let error = format!("{}: {}", self.api, innermost(&error.without_url()));
+            ApiError::Unanswered { call, error: self.hide(&error) }
+        };
         let mut request = self.http.get(url);
         if let Some(secret) = &self.secret {
             let mut value = HeaderValue::from_str(secret.reveal()).map_err(|_| ApiError::Refused { call })?;

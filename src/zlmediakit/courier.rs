@@ -29,6 +29,8 @@ const READ: u32 = 64;
 const LOOK: Duration = Duration::from_secs(60);
 /// Between two attempts to read an outbox that cannot be read.
 const UNREADABLE: Duration = Duration::from_secs(2);
+/// What lasts shorter is no outage that the log would speak of.
+const OUTAGE: Duration = Duration::from_secs(60);
 /// Between two remarks about a platform that takes nothing.
 const REMARK: Duration = Duration::from_secs(600);
 /// Bodies that are kept in memory as they were told, beside what is kept without secrets.
@@ -215,7 +217,7 @@ impl Courier {
         };
         if heard == Heard::Taken {
             self.count(event.event, HookResult::Relayed);
-            self.outlet.change(|status| (status.failing, status.error) = (None, None));
+            self.recovered();
         } else {
             self.count(event.event, HookResult::RelayFailed);
             self.failed(remarked, &why);
@@ -225,6 +227,19 @@ impl Courier {
 
     fn count(&self, event: HookEvent, result: HookResult) {
         (self.events)(Event::Hooked { media_server: self.media_server.clone(), event, result, count: 1 });
+    }
+
+    /// A delivery succeeded; after an outage the log says so.
+    fn recovered(&self) {
+        let (now, status) = (self.clock.now(), self.outlet.status());
+        self.outlet.change(|status| (status.failing, status.error) = (None, None));
+        if let Some(since) = status.failing.filter(|since| now.since(*since) >= OUTAGE) {
+            let (server, waiting) = (&self.media_server, status.waiting);
+            let text = format!(
+                "the platform of media server `{server}` takes hooks again, which it did not since {since}; {waiting} wait and are delivered in order"
+            );
+            (self.events)(Event::Remark { text, urgent: false });
+        }
     }
 
     /// A delivery failed: the status says so at once, the log now and then.

@@ -374,6 +374,9 @@ fn a_day_that_is_asked_for_goes_whole_over_many_batches_and_what_names_its_segme
     );
     assert!(!hls.exists("live/a") && !hls.exists("live/b"));
     drop(daemon);
+    let told = guard(&["journal", "explain", "-c", &config, &middle]);
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert_eq!(told.lines().filter(|line| line.contains("operator verified")).count() as u64, files, "{told}");
     let of = deletions(&config);
     [&old, &middle, &last, &other].into_iter().for_each(|day| playlists_first(&of, day));
     let entry = &of[&format!("{middle}/10/00-00_0.ts")].2;
