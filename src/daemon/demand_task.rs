@@ -32,7 +32,7 @@ pub(super) struct Task {
     pub(super) stored: bool,
     /// It was interrupted by a restart: what was recorded after this is not meant.
     pub(super) not_after: Option<Timestamp>,
-    /// What was begun of them and is not through.
+    /// The directory that was begun and is not through.
     pub(super) unit: Option<Unit>,
     /// It has no turn before this, by the clock that does not jump.
     pub(super) rests_until: Duration,

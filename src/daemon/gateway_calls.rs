@@ -26,7 +26,6 @@ use crate::domain::media::GatewayResult;
 use crate::domain::names::{MediaServerId, StreamId, TreeId};
 use crate::domain::path::RelPath;
 use crate::domain::path_set::PathSet;
-use crate::domain::protection::HOLD_ATTRIBUTE;
 use crate::domain::retention::{Mode, TreePolicy};
 use crate::domain::stream_place::{Grounds, StreamNames, StreamPlace, stream_places};
 use crate::domain::units::Timestamp;
@@ -309,7 +308,7 @@ impl Calls {
             let holds = self.hub.holds_of(&place.tree);
             let look = move |tree: &dyn WritableDir| {
                 let held = |path: &RelPath| {
-                    let held = reclaim::held(&holds, tree, &policy.layout, path) || bears_hold(tree, path);
+                    let held = reclaim::held(&holds, tree, &policy.layout, path) || reclaim::bears_hold(tree, path);
                     held.then_some("a person holds it")
                 };
                 let why = |path: &RelPath| protected(&policy, path, &favourites).or_else(|| held(path));
@@ -414,12 +413,6 @@ fn protected(policy: &TreePolicy, path: &RelPath, favourites: &PathSet) -> Optio
         return Some("it is protected, by a pattern of `protect`");
     }
     policy.protects(path, favourites).then_some("it is protected: a person wants it kept, as the platform says")
-}
-
-/// A hold is kept with the file too. What cannot be opened can hardly be asked.
-fn bears_hold(tree: &dyn WritableDir, path: &RelPath) -> bool {
-    let file = tree.open(path).ok().flatten();
-    file.is_some_and(|file| file.attribute(HOLD_ATTRIBUTE).is_ok_and(|hold| hold.is_some()))
 }
 
 /// The file that is named, in a directory of its stream.

@@ -9,6 +9,7 @@ use crate::domain::layout::Layout;
 use crate::domain::names::{StreamId, TreeId};
 use crate::domain::path::RelPath;
 use crate::domain::path_set::PathSet;
+use crate::domain::protection::HOLD_ATTRIBUTE;
 use crate::domain::retention::{Mode, TreePolicy};
 use crate::store::HoldBook;
 use crate::system::door::DoorRules;
@@ -84,6 +85,13 @@ pub fn held(holds: &Holds, dir: &dyn Dir, layout: &Layout, path: &RelPath) -> bo
     }
     let modified = dir.look(path).ok().flatten().and_then(|seen| seen.modified_at());
     holds.spanning(&stream, Reach::of(found.named, modified)).next().is_some()
+}
+
+/// Whether a file bears a person's hold. What cannot be opened can hardly be asked; the door looks again.
+#[must_use]
+pub fn bears_hold(tree: &dyn WritableDir, path: &RelPath) -> bool {
+    let file = tree.open(path).ok().flatten();
+    file.is_some_and(|file| file.attribute(HOLD_ATTRIBUTE).is_ok_and(|hold| hold.is_some()))
 }
 
 /// Trees by name.

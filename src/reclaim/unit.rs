@@ -13,13 +13,12 @@ use std::collections::VecDeque;
 use std::io;
 
 use super::batch::{Settled, Stop};
-use super::handle::TreeHandle;
+use super::handle::{TreeHandle, bears_hold};
 use crate::domain::deletion::{Attempt, NOT_BEGUN, RuleKind, Target, UNSETTLED};
 use crate::domain::history::History;
 use crate::domain::layout::Companion;
 use crate::domain::names::TreeId;
 use crate::domain::path::RelPath;
-use crate::domain::protection::HOLD_ATTRIBUTE;
 use crate::domain::recording::{FileIdentity, Kind};
 use crate::domain::units::Timestamp;
 use crate::store::Journal;
@@ -101,7 +100,7 @@ impl Unit {
             }
             if spared.is_none() {
                 let path = hour.join(&entry.name);
-                spared = tree.spares(&path).or_else(|| bears_hold(tree, &path).then_some("hold"));
+                spared = tree.spares(&path).or_else(|| bears_hold(tree.dir.as_ref(), &path).then_some("hold"));
             }
         });
         let listing = match listed {
@@ -130,7 +129,7 @@ impl Unit {
         if beside.iter().any(written) {
             return Err(kept("live"));
         }
-        if beside.iter().any(|one| tree.spares(&one.path).is_some() || bears_hold(tree, &one.path)) {
+        if beside.iter().any(|one| tree.spares(&one.path).is_some() || bears_hold(tree.dir.as_ref(), &one.path)) {
             return Err(kept("hold"));
         }
         if beside.iter().any(|one| one.identity.links > 1) {
@@ -284,12 +283,6 @@ fn read(tree: &TreeHandle, hour: &Hour, now: Timestamp) -> Option<Names> {
 
 fn there(tree: &TreeHandle, path: &RelPath) -> bool {
     !matches!(tree.dir.look(path), Ok(None))
-}
-
-/// A person's hold is kept with the file. What cannot be opened, the door will see.
-fn bears_hold(tree: &TreeHandle, path: &RelPath) -> bool {
-    let file = tree.dir.open(path).ok().flatten();
-    file.is_some_and(|file| file.attribute(HOLD_ATTRIBUTE).is_ok_and(|hold| hold.is_some()))
 }
 
 /// What lies in the stream's own directory and goes with its last day: nothing while other days are there.

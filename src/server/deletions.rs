@@ -7,7 +7,6 @@ use super::refusal::Refusal;
 use crate::domain::deletion::Trigger;
 use crate::domain::demand::{Demand, OfStream, Wanted, day};
 use crate::domain::names::{StreamId, TreeId};
-use crate::domain::path::RelPath;
 use crate::domain::units::Timestamp;
 
 /// Recordings that are to be deleted.
@@ -46,23 +45,14 @@ impl DeletionRequest {
                     let message = "`period` and `before` go with `stream`; with `paths`, each is named";
                     return Err(Refusal::bad_request("bad_request", message));
                 }
-                let mut out = Vec::with_capacity(paths.len());
-                for path in paths {
-                    let (text, encoded) = match path {
-                        NamedPath::Plain(text) => (text, false),
-                        NamedPath::Shown { path, encoded } => (path, *encoded),
-                    };
-                    match RelPath::parse(text, encoded) {
-                        Ok(path) => out.push(path),
-                        Err(error) => malformed.push(format!("{text:?} ({error})")),
-                    }
-                }
+                let (out, wrong) = NamedPath::read(paths);
+                malformed = wrong;
                 Wanted::Paths(out)
             }
             (None, Some(stream)) => Wanted::Stream(OfStream {
                 stream: StreamId::new(stream),
                 period: self.period.as_deref().map(period).transpose()?,
-                before: self.before.as_deref().map(before).transpose()?,
+                before: self.before.as_deref().map(|text| moment("before", "bad_before", text)).transpose()?,
                 within: None,
             }),
             (Some(_), Some(_)) | (None, None) => {
@@ -81,11 +71,12 @@ fn period(text: &str) -> Result<jiff::civil::Date, Refusal> {
     })
 }
 
-fn before(text: &str) -> Result<Timestamp, Refusal> {
+/// A time of a request, under the name `name`; `code` says what is wrong where it is none.
+pub(super) fn moment(name: &str, code: &'static str, text: &str) -> Result<Timestamp, Refusal> {
     let parsed: Result<jiff::Timestamp, _> = text.parse();
     parsed.map(|at| Timestamp::from_millis(at.as_millisecond())).map_err(|_| {
-        let message = format!("`before` is {text:?}, but must be a time such as 2026-11-22T08:00:00Z");
-        Refusal::bad_request("bad_before", message)
+        let message = format!("`{name}` is {text:?}, but must be a time such as 2026-11-22T08:00:00Z");
+        Refusal::bad_request(code, message)
     })
 }
 

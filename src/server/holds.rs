@@ -2,13 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::deletions::moment;
 use super::orphans::NamedPath;
 use super::refusal::Refusal;
 use crate::domain::names::StreamId;
-use crate::domain::path::RelPath;
 use crate::domain::protection::{Hold as DomainHold, HoldScope};
 use crate::domain::units::Timestamp;
 
+/// What is no time.
+const BAD: &str = "bad_time";
 /// So many paths of one hold are shown.
 const SHOWN: usize = 1000;
 
@@ -47,21 +49,12 @@ impl HoldRequest {
         let mut malformed = Vec::new();
         let scope = match (&self.paths, &self.stream, &self.from, &self.to) {
             (Some(paths), None, None, None) => {
-                let mut out = Vec::with_capacity(paths.len());
-                for path in paths {
-                    let (text, encoded) = match path {
-                        NamedPath::Plain(text) => (text, false),
-                        NamedPath::Shown { path, encoded } => (path, *encoded),
-                    };
-                    match RelPath::parse(text, encoded) {
-                        Ok(path) => out.push(path),
-                        Err(error) => malformed.push(format!("{text:?} ({error})")),
-                    }
-                }
+                let (out, wrong) = NamedPath::read(paths);
+                malformed = wrong;
                 HoldScope::Paths(out)
             }
             (None, Some(stream), Some(from), Some(to)) => {
-                let (from, to) = (moment("from", from)?, moment("to", to)?);
+                let (from, to) = (moment("from", BAD, from)?, moment("to", BAD, to)?);
                 if from >= to {
                     return Err(Refusal::bad_request("bad_span", "`from` must be before `to`"));
                 }
@@ -80,16 +73,8 @@ impl HoldRequest {
     /// # Errors
     /// 400 for what is no time.
     pub fn end(&self) -> Result<Option<Timestamp>, Refusal> {
-        self.until.as_deref().map(|until| moment("until", until)).transpose()
+        self.until.as_deref().map(|until| moment("until", BAD, until)).transpose()
     }
-}
-
-fn moment(name: &str, text: &str) -> Result<Timestamp, Refusal> {
-    let parsed: Result<jiff::Timestamp, _> = text.parse();
-    parsed.map(|at| Timestamp::from_millis(at.as_millisecond())).map_err(|_| {
-        let message = format!("`{name}` is {text:?}, but must be a time such as 2026-11-22T08:00:00Z");
-        Refusal::bad_request("bad_time", message)
-    })
 }
 
 /// The answer to `POST /api/v1/holds`.

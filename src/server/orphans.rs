@@ -270,6 +270,28 @@ pub enum NamedPath {
     },
 }
 
+impl NamedPath {
+    /// Its text, and whether that is encoded.
+    fn text(&self) -> (&str, bool) {
+        match self {
+            Self::Plain(text) => (text, false),
+            Self::Shown { path, encoded } => (path, *encoded),
+        }
+    }
+
+    /// The paths that are some, and, in words, each that is none.
+    pub(super) fn read(all: &[Self]) -> (Vec<RelPath>, Vec<String>) {
+        let (mut out, mut malformed) = (Vec::with_capacity(all.len()), Vec::new());
+        for (text, encoded) in all.iter().map(Self::text) {
+            match RelPath::parse(text, encoded) {
+                Ok(path) => out.push(path),
+                Err(error) => malformed.push(format!("{text:?} ({error})")),
+            }
+        }
+        (out, malformed)
+    }
+}
+
 impl From<&RelPath> for NamedPath {
     fn from(path: &RelPath) -> Self {
         match path.show() {
@@ -336,11 +358,7 @@ impl RemedyRequest {
             ));
         }
         let (mut seen, mut out, mut wrong) = (BTreeSet::new(), Vec::with_capacity(paths.len()), Vec::new());
-        for path in paths {
-            let (text, encoded) = match path {
-                NamedPath::Plain(text) => (text, false),
-                NamedPath::Shown { path, encoded } => (path, *encoded),
-            };
+        for (text, encoded) in paths.iter().map(NamedPath::text) {
             match RelPath::parse(text, encoded) {
                 Ok(path) => {
                     if seen.insert(path.clone()) {
