@@ -2,6 +2,7 @@
 //!
 //! The rooms, in reading order; `docs/architecture.md` says who may use whom.
 
+pub mod archive;
 pub mod catalogue;
 pub mod cli;
 pub mod config;

@@ -5,6 +5,7 @@ pub mod adoption;
 pub mod alarm;
 pub mod alert;
 pub mod alert_book;
+pub mod archive;
 pub mod backoff;
 pub mod canary;
 pub mod catalogue;

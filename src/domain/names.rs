@@ -48,6 +48,10 @@ name!(
     CatalogueId
 );
 name!(
+    /// The name of an archive.
+    ArchiveId
+);
+name!(
     /// The name of a media server: the id that it bears in its hooks and in a platform's rows.
     MediaServerId
 );

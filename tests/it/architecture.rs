@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Which rooms each room may import.
-const RULE: [(&str, &[&str]); 15] = [
+const RULE: [(&str, &[&str]); 16] = [
     ("domain", &[]),
     ("config", &["domain"]),
     ("system", &["domain"]),
@@ -13,6 +13,7 @@ const RULE: [(&str, &[&str]); 15] = [
     ("catalogue", &["domain", "system", "store"]),
     ("metrics", &["domain"]),
     ("reclaim", &["domain", "system", "store"]),
+    ("archive", &["domain", "system", "store", "reclaim"]),
     ("notify", &["domain", "system", "store"]),
     ("zlmediakit", &["domain", "system", "store"]),
     ("server", &["domain", "system", "store", "metrics", "zlmediakit"]),
@@ -29,6 +30,7 @@ const RULE: [(&str, &[&str]); 15] = [
             "store",
             "metrics",
             "reclaim",
+            "archive",
             "notify",
             "zlmediakit",
         ],

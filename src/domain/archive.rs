@@ -1,0 +1,152 @@
+//! The cold tier: where recordings are copied to before they go, and what is known of the copies.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::names::{ArchiveId, TreeId};
+use super::path::RelPath;
+use super::secret::Secret;
+use super::units::{Bytes, Timestamp};
+use super::volume::Marks;
+
+/// The attribute of a copy that holds the SHA-256 of its content, in hexadecimal digits.
+pub const DIGEST_ATTRIBUTE: &str = "user.storage_guard.sha256";
+
+/// A bucket of an S3-compatible store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BucketSettings {
+    /// Its name.
+    pub bucket: String,
+    /// The store's address; Amazon's if not said.
+    pub endpoint: Option<String>,
+    /// Its region; `us-east-1` if not said.
+    pub region: Option<String>,
+    /// What all keys begin with; no slash at either end.
+    pub prefix: Option<String>,
+    /// The key's name. Without it the environment is asked, as all tools for S3 do.
+    pub access_key: Option<Secret>,
+    /// The key.
+    pub secret_key: Option<Secret>,
+}
+
+/// Where copies are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ColdPlace {
+    /// A directory, of another disk as a rule. It is a guarded tree with marks of its own.
+    Directory {
+        /// Its path.
+        path: PathBuf,
+        /// The marks of its volume, if they are given here.
+        marks: Option<Marks>,
+    },
+    /// A bucket.
+    Bucket(BucketSettings),
+}
+
+/// An archive, as configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveSettings {
+    /// Its name.
+    pub name: ArchiveId,
+    /// Where it is.
+    pub place: ColdPlace,
+    /// Recordings are copied once they are so old; sooner under pressure.
+    pub after: Duration,
+    /// Older copies go.
+    pub max_age: Option<Duration>,
+    /// The oldest copies go while there is more.
+    pub max_bytes: Option<Bytes>,
+    /// How fast is copied at most, in bytes a second.
+    pub rate: Option<Bytes>,
+}
+
+/// The SHA-256 of a content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// From hexadecimal digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut out = [0; 32];
+        if text.len() != 64 || !text.is_ascii() {
+            return None;
+        }
+        for (at, byte) in out.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+        }
+        Some(Self(out))
+    }
+}
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Where a recording's copy lies in an archive: below the name of its tree, under its own path, so that every key is the same whenever it
+/// is made.
+#[must_use]
+pub fn key_of(tree: &TreeId, path: &RelPath) -> RelPath {
+    let name = tree.as_str().as_bytes();
+    path.components().fold(RelPath::new(name).expect("the name of a tree is one component"), |key, part| key.join(part))
+}
+
+/// The path within its tree of the recording whose copy lies at `key`; `None` if `key` is not below that tree's name.
+#[must_use]
+pub fn path_of(tree: &TreeId, key: &RelPath) -> Option<RelPath> {
+    let rest = key.as_bytes().strip_prefix(tree.as_str().as_bytes())?.strip_prefix(b"/")?;
+    RelPath::new(rest).ok()
+}
+
+/// A copy that was verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchivedCopy {
+    /// Where it is.
+    pub archive: ArchiveId,
+    /// The tree that it was copied from.
+    pub tree: TreeId,
+    /// Its path there.
+    pub path: RelPath,
+    /// Its stream.
+    pub stream: String,
+    /// The time of the recording.
+    pub recorded: Timestamp,
+    /// Its length.
+    pub size: u64,
+    /// Its content.
+    pub digest: Digest,
+    /// When it was verified.
+    pub verified: Timestamp,
+    /// Inode and fingerprint of the source as it was copied.
+    pub source: (u64, u64),
+    /// When it was last brought back.
+    pub restored: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_the_path_below_the_name_of_its_tree() {
+        let path = |text: &str| RelPath::new(text.as_bytes()).unwrap();
+        let live = TreeId::new("live");
+        let key = key_of(&live, &path("cam/2026-11-20/a.mp4"));
+        assert_eq!(key, path("live/cam/2026-11-20/a.mp4"));
+        assert_eq!(path_of(&live, &key), Some(path("cam/2026-11-20/a.mp4")));
+        for other in ["live", "lives/a.mp4", "a/live/b.mp4"] {
+            assert_eq!(path_of(&live, &path(other)), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_digest_is_read_as_it_is_written() {
+        let digest = Digest(std::array::from_fn(|at| u8::try_from(at * 7).unwrap_or(0)));
+        assert_eq!(Digest::parse(&digest.to_string()), Some(digest));
+        for wrong in ["", "00", &"0".repeat(63), &"g".repeat(64), &"é".repeat(32)] {
+            assert_eq!(Digest::parse(wrong), None, "{wrong}");
+        }
+    }
+}
