@@ -5,6 +5,7 @@ pub mod door;
 mod ffi;
 mod held;
 mod holders;
+mod incoming;
 mod kernel;
 pub mod mountinfo;
 pub mod mp4;

@@ -111,6 +111,30 @@ pub trait HeldFile: Send {
     /// # Errors
     /// What the system says.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Asks the kernel to forget what it has of the content in memory, so that the next reading is of the disk. What was not synced stays.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn forget(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A file that is coming into a tree, under a name of ours until it is admitted.
+pub trait IncomingFile: Send {
+    /// Writes what follows.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Gives it the time of its last change, in nanoseconds since the epoch, and extended attributes, where the filesystem keeps any; and
+    /// makes all of it durable.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn finish(&mut self, modified: i64, attributes: &[(&str, &[u8])]) -> io::Result<()>;
+    /// The same file, to read what was written.
+    fn written(&self) -> &dyn HeldFile;
 }
 
 /// How the name begins of a file that is set aside in its own directory.
@@ -257,6 +281,38 @@ pub trait WritableDir: Dir {
     /// What the system says.
     fn remove_canary(&self) -> io::Result<()> {
         Ok(())
+    }
+    /// Begins a file in the private folder; `number` must be in use by no other that is coming in.
+    ///
+    /// # Errors
+    /// What the system says; `Unsupported` where a process of its own works the tree.
+    fn receive(&self, number: u64) -> io::Result<Box<dyn IncomingFile>> {
+        let _ = number;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Renames a file that came in to its own name, never over another file, durably. Missing directories are made; it and they belong to
+    /// whom the directory above belongs to, where this process may say so.
+    ///
+    /// # Errors
+    /// What the system says; `EEXIST` if the name is taken.
+    fn admit(&self, number: u64, path: &RelPath) -> io::Result<()> {
+        let _ = (number, path);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Removes a file that did not get its own name; that there is none is no error.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn dismiss(&self, number: u64) -> io::Result<()> {
+        let _ = number;
+        Ok(())
+    }
+    /// The numbers of files that did not get their own names.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn incoming(&self) -> io::Result<Vec<u64>> {
+        Ok(Vec::new())
     }
     /// UUID of the filesystem; `None` where the kernel does not tell.
     ///

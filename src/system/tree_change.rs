@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::held::RealFile;
 use super::kernel::{At, Kernel};
 use super::tree::GuardedTree;
-use super::{Aside, BESIDE, Dir as _, HeldFile, WritableDir, ffi};
+use super::{Aside, BESIDE, Dir as _, HeldFile, IncomingFile, WritableDir, ffi};
 use crate::domain::path::RelPath;
 use crate::domain::recording::FileIdentity;
 use crate::domain::units::Bytes;
@@ -32,9 +32,8 @@ const LOOK: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLO
 impl GuardedTree {
     /// The private folder, if it is there. One that others may write to, or that is not ours, is refused: somebody else put it
     /// there.
-    fn private(&self) -> io::Result<Option<OwnedFd>> {
-        let folder = RelPath::new(PRIVATE.as_bytes()).expect("it is one component");
-        let handle = match self.directory(Some(&folder)) {
+    pub(super) fn private(&self) -> io::Result<Option<OwnedFd>> {
+        let handle = match self.directory(Some(&Self::private_path())) {
             Ok(handle) => handle,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -50,8 +49,13 @@ impl GuardedTree {
         Ok(Some(handle))
     }
 
+    /// Where the private folder is.
+    pub(super) fn private_path() -> RelPath {
+        RelPath::new(PRIVATE.as_bytes()).expect("it is one component")
+    }
+
     /// The private folder, made if need be.
-    fn private_or_new(&self) -> io::Result<OwnedFd> {
+    pub(super) fn private_or_new(&self) -> io::Result<OwnedFd> {
         if let Some(handle) = self.private()? {
             return Ok(handle);
         }
@@ -260,8 +264,7 @@ impl WritableDir for GuardedTree {
     fn list_aside(&self) -> io::Result<Vec<Aside>> {
         let mut out = Vec::new();
         if self.private()?.is_some() {
-            let folder = RelPath::new(PRIVATE.as_bytes()).expect("it is one component");
-            self.read(Some(&folder), &mut |entry| {
+            self.read(Some(&Self::private_path()), &mut |entry| {
                 let seq = std::str::from_utf8(&entry.name).ok().and_then(|name| name.parse().ok());
                 out.extend(seq.map(Aside::Private));
             })?;
@@ -346,6 +349,22 @@ impl WritableDir for GuardedTree {
             Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn receive(&self, number: u64) -> io::Result<Box<dyn IncomingFile>> {
+        self.begin_incoming(number)
+    }
+
+    fn admit(&self, number: u64, path: &RelPath) -> io::Result<()> {
+        self.admit_incoming(number, path)
+    }
+
+    fn dismiss(&self, number: u64) -> io::Result<()> {
+        self.dismiss_incoming(number)
+    }
+
+    fn incoming(&self) -> io::Result<Vec<u64>> {
+        self.list_incoming_files()
     }
 
     fn filesystem_uuid(&self) -> io::Result<Option<String>> {
