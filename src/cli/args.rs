@@ -100,6 +100,11 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Hold,
     },
+    /// Copies in the cold tier.
+    Archive {
+        #[command(subcommand)]
+        command: Archive,
+    },
     /// What is wrong, what is silenced, and whether a channel works.
     Alerts {
         #[command(subcommand)]
@@ -278,6 +283,58 @@ pub(super) enum Hold {
     },
     /// Lists the holds that are in effect.
     List(Look),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Archive {
+    /// Lists the copies that archives hold.
+    List(CopiesArgs),
+    /// Brings recordings back under their names: by their paths, or those of a stream that reach into a span of time.
+    Restore {
+        #[command(flatten)]
+        look: Look,
+        #[command(flatten)]
+        wanted: RestoreArgs,
+    },
+}
+
+/// Which copies.
+#[derive(Debug, Clone, Args)]
+pub(super) struct CopiesArgs {
+    #[command(flatten)]
+    pub(super) look: Look,
+    /// Of this tree only.
+    #[arg(value_name = "TREE")]
+    pub(super) name: Option<String>,
+    /// In this archive only.
+    #[arg(long, value_name = "ARCHIVE")]
+    pub(super) archive: Option<String>,
+    /// Of this stream only.
+    #[arg(long, value_name = "STREAM")]
+    pub(super) stream: Option<String>,
+}
+
+/// What is wanted back.
+#[derive(Debug, Clone, Args)]
+pub(super) struct RestoreArgs {
+    /// The tree's name.
+    #[arg(value_name = "TREE")]
+    pub(super) name: String,
+    /// Paths below the tree; where a day goes whole, its directory.
+    #[arg(value_name = "PATH")]
+    pub(super) paths: Vec<OsString>,
+    /// `%XX` stands in the paths for bytes that a terminal should not see, as lists show them.
+    #[arg(long)]
+    pub(super) encoded: bool,
+    /// Recordings of this stream ...
+    #[arg(long, value_name = "STREAM")]
+    pub(super) stream: Option<String>,
+    /// ... that reach into the span from this time, such as 2026-11-22T12:21:41Z ...
+    #[arg(long, value_name = "TIME")]
+    pub(super) from: Option<String>,
+    /// ... to this one.
+    #[arg(long, value_name = "TIME")]
+    pub(super) to: Option<String>,
 }
 
 /// What is to be held.

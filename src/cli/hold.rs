@@ -44,7 +44,7 @@ fn request(args: &HoldArgs) -> Result<HoldRequest, Failure> {
     })
 }
 
-fn instant(text: &str) -> Result<String, Failure> {
+pub(super) fn instant(text: &str) -> Result<String, Failure> {
     let parsed: Result<jiff::Timestamp, _> = text.parse();
     parsed
         .map(|at| at.to_string())

@@ -7,7 +7,7 @@ use clap::{CommandFactory as _, Parser as _};
 
 use super::args::{Cli, Command};
 use super::exit::{Failure, complain};
-use super::{alerts, hold, look, orphans, reclaim, records, run, setup};
+use super::{alerts, archive, hold, look, orphans, reclaim, records, run, setup};
 use crate::system::remote::{ARGUMENT, serve};
 
 /// A child of the guard: it is asked over its standard input, and answers over its standard output.
@@ -43,6 +43,7 @@ pub fn main() -> ExitCode {
         Command::Cap { command } => records::cap(command),
         Command::Failures { command } => records::failures(command),
         Command::Hold { command } => hold::hold(command),
+        Command::Archive { command } => archive::archive(command),
         Command::Alerts { command } => alerts::alerts(command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "storage-guard", &mut std::io::stdout());

@@ -1,6 +1,7 @@
 //! The commands: what they take, what they print, and how they end. The only place that prints.
 
 mod alerts;
+mod archive;
 mod args;
 mod client;
 mod exit;

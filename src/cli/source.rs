@@ -220,6 +220,11 @@ impl Local {
         self.parts.machine.as_ref()
     }
 
+    /// What the guard works with.
+    pub(super) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
     /// Looks once, with a progress bar where somebody can see it, and lets the hub know.
     pub(super) fn look(&mut self) -> Result<(), Failure> {
         let bar = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
@@ -323,6 +328,8 @@ fn teller() -> impl Fn(Event) + Send + Sync {
         | Event::HooksDropped { .. }
         | Event::GatewayAnswered { .. }
         | Event::Silenced { .. }
+        | Event::Archived { .. }
+        | Event::ArchiveFailed { .. }
         | Event::Held { .. } => {}
     }
 }

@@ -129,6 +129,7 @@ fn settings(name: TreeId, path: PathBuf, layout: Layout, config: &Config) -> Tre
         catalogues: Vec::new(),
         orphans: OrphanPolicy::default(),
         leftovers: LeftoverPolicy::default(),
+        archive: None,
     };
     TreeSettings { name, path, policy }
 }

@@ -1,6 +1,7 @@
 //! From what the user says to checked settings, or every problem with it.
 
 mod addresses;
+mod archives;
 mod auth;
 mod catalogues;
 mod environment;

@@ -384,6 +384,11 @@ impl Names {
         }
     }
 
+    /// Whether one of them is this.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.seen.iter().any(|(seen, _)| seen == name)
+    }
+
     /// Checks that a reference names one of them.
     pub(super) fn look_up(&self, node: &Node<'_>, kind: &str) -> Option<String> {
         let name = node.text()?;

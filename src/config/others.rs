@@ -1,16 +1,12 @@
-//! What several sections share, and those that are checked and that this version does not act on: `archives`, `tls`, `fleet`.
+//! What several sections share, and those that are checked and that this version does not act on: `tls`, `fleet`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use super::addresses::{has_login, socket, web};
-use super::marks;
+use super::addresses::{has_login, socket};
 use super::node::{Map, Names, Node};
 use super::places::normal;
 use super::secrets;
-use super::trees::Tops;
-use crate::domain::volume::Marks;
 
 /// Listeners that were named so far, so that none is named twice.
 #[derive(Default)]
@@ -51,14 +47,6 @@ pub(super) fn named<'a>(
     names
 }
 
-/// As [`named`], of a list that this version does not act on.
-fn asleep<'a>(top: &mut Map<'a>, key: &'static str, mut read: impl FnMut(&mut Map<'a>)) -> Names {
-    if top.has(key) {
-        top.node.file.sleeps(&format!("`{key}`"));
-    }
-    named(top, key, |_, map| read(map))
-}
-
 /// Notes a problem unless an address begins as one of these. It may hold a password and is not shown.
 pub(super) fn scheme(given: &secrets::Given<'_>, schemes: &[&str], such: &str) {
     let text = given.secret.reveal();
@@ -79,42 +67,6 @@ pub(super) fn path_map(map: &mut Map<'_>) -> Vec<(PathBuf, PathBuf)> {
         out.extend(node.absolute().map(|to| (normal(Path::new(from)), normal(&to))));
     }
     out
-}
-
-fn address(node: Option<Node<'_>>) {
-    if let Some(node) = node
-        && let Some(text) = node.text()
-    {
-        web(&node, &text);
-    }
-}
-
-/// Reads `archives`.
-pub(super) fn archives(top: &mut Map<'_>, tops: &mut Tops, base: &Marks) -> Names {
-    asleep(top, "archives", |map| {
-        let kind = map.need("kind", "say what it is: `directory` or `s3`");
-        let directory = kind.and_then(|node| node.word(&[("directory", true), ("s3", false)]));
-        map.need("after", "say how old recordings are when they are copied").and_then(|node| node.duration());
-        map.span("max_age", Duration::ZERO);
-        map.amount("max_bytes");
-        map.amount("max_bytes_per_second");
-        if directory != Some(false) {
-            let path = if directory.is_none() { map.take("path") } else { map.need("path", "name its directory") };
-            path.and_then(|node| tops.claim(&node));
-            if let Some(node) = map.take("watermarks") {
-                marks::read(&node, base);
-            }
-        }
-        if directory != Some(true) {
-            let bucket = if directory.is_none() { map.take("bucket") } else { map.need("bucket", "name the bucket") };
-            bucket.and_then(|node| node.text());
-            address(map.take("endpoint"));
-            map.take("region").and_then(|node| node.text());
-            map.take("prefix").and_then(|node| node.text());
-            secrets::take(map, "access_key", "access_key_file");
-            secrets::take(map, "secret_key", "secret_key_file");
-        }
-    })
 }
 
 /// Reads `tls`.

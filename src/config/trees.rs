@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+use super::archives::Archives;
 use super::catalogues::{self, Catalogues};
 use super::marks;
 use super::node::{Map, Names, Node, more_than_zero};
 use super::places::{normal, of_the_system, overlap};
 use super::problem::ProblemKind;
 use super::yaml::quoted;
+use crate::domain::archive::ArchiveSettings;
 use crate::domain::layout::{Layout, LayoutKind};
 use crate::domain::names::{TreeId, VolumeId};
 use crate::domain::protection::Pattern;
@@ -35,7 +37,7 @@ pub(super) struct Surroundings<'s> {
     pub(super) mode: Mode,
     pub(super) max_share: Percent,
     pub(super) catalogues: &'s Catalogues,
-    pub(super) archives: &'s Names,
+    pub(super) archives: &'s Archives,
 }
 
 /// What `trees` says.
@@ -99,6 +101,12 @@ pub(super) fn read(node: &Node<'_>, around: &Surroundings<'_>, tops: &mut Tops) 
         let name = map.need("name", "give the tree a name").and_then(|node| {
             let name = node.name()?;
             names.claim(&node, &name);
+            if around.archives.names.knows(&name) {
+                node.problem(format!(
+                    "is {}, as one of `archives` is; an archive is a tree too, so give them two names",
+                    node.shown()
+                ));
+            }
             Some(TreeId::new(&name))
         });
         let path = map.need("path", "name the directory that holds the recordings").and_then(|node| tops.claim(&node));
@@ -152,10 +160,12 @@ fn tree(
     let protect = protect.iter().filter_map(pattern).collect();
     let retention = map.take("retention").and_then(|node| node.items()).unwrap_or_default();
     let retention = retention.iter().filter_map(rule).collect();
-    let shown = name.as_ref().map_or_else(|| map.node.field.clone(), |name| format!("tree `{name}`"));
     let kind = layout.as_ref().map(Layout::kind);
     let (catalogues, orphans, leftovers) = catalogues::of_tree(&mut map, around.catalogues, kind);
-    reference(&mut map, "archive", around.archives, &shown);
+    let archive = map.take("archive").and_then(|node| {
+        let name = around.archives.names.look_up(&node, "archive")?;
+        around.archives.all.iter().find(|archive| archive.name.as_str() == name).map(ArchiveSettings::terms)
+    });
     let at = map.node.clone();
     map.done();
 
@@ -173,6 +183,7 @@ fn tree(
         catalogues,
         orphans,
         leftovers,
+        archive,
     };
     let tree = TreeSettings { name, path, policy };
     if auto_enforces(&tree) {
@@ -253,13 +264,6 @@ fn rule(node: &Node<'_>) -> Option<Rule> {
     map.done();
     let (keep, priority) = (keep.unwrap_or_default(), priority.unwrap_or_default());
     Some(Rule { stream: stream?, max_age, max_bytes, max_files, keep, priority })
-}
-
-fn reference(map: &mut Map<'_>, key: &'static str, names: &Names, tree: &str) {
-    let Some(node) = map.take(key) else { return };
-    if names.look_up(&node, key).is_some() {
-        node.file.sleeps(&format!("`{key}` of {tree}"));
-    }
 }
 
 /// Reads `volumes`; the marks of each start from `base`.

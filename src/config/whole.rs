@@ -12,7 +12,8 @@ use super::problem::Problem;
 use super::trees::{self, Surroundings, Tops};
 use super::values::{self, WINDOW};
 use super::yaml::{self, Yaml};
-use super::{auth, catalogues, marks, media_servers, notify};
+use super::{archives, auth, catalogues, marks, media_servers, notify};
+use crate::domain::archive::ArchiveSettings;
 use crate::domain::media::MediaServerSettings;
 use crate::domain::names::TreeId;
 use crate::domain::retention::Mode;
@@ -51,6 +52,8 @@ pub struct Config {
     pub trees: Vec<TreeSettings>,
     /// The catalogues.
     pub catalogues: Vec<CatalogueSettings>,
+    /// The archives. Those in a directory are among the trees too.
+    pub archives: Vec<ArchiveSettings>,
     /// The media servers.
     pub media_servers: Vec<MediaServerSettings>,
     /// Trees that say `mode: observe` themselves: `--enforce` leaves them be.
@@ -81,6 +84,7 @@ impl Config {
             volumes: Vec::new(),
             trees: Vec::new(),
             catalogues: Vec::new(),
+            archives: Vec::new(),
             media_servers: Vec::new(),
             observed: Vec::new(),
             cleanup: Cleanup::default(),
@@ -168,13 +172,17 @@ fn read(mut top: Map<'_>, config: &mut Config) {
     let catalogues = catalogues::read(&mut top, &media_servers.names);
     config.media_servers = media_servers.all;
     let mut tops = Tops::default();
-    let archives = others::archives(&mut top, &mut tops, &config.marks);
+    let archives = archives::read(&mut top, &mut tops, &config.marks);
     if let Some(node) = top.need("trees", "name at least one directory of recordings") {
         let max_share = config.cleanup.max_share;
         let around = Surroundings { mode: config.mode, max_share, catalogues: &catalogues, archives: &archives };
         let found = trees::read(&node, &around, &mut tops);
         (config.trees, config.observed) = (found.trees, found.observed);
+        let cold = |archive| archives::tree_of(archive, &config.trees, max_share);
+        let cold: Vec<_> = archives.all.iter().filter_map(cold).collect();
+        config.trees.extend(cold);
     }
+    config.archives = archives.all;
     config.catalogues = catalogues.all;
     match state {
         Some((node, path)) => {

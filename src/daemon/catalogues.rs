@@ -22,7 +22,7 @@ use crate::domain::remedy::{Remedy, Which};
 use crate::domain::settings::CatalogueSettings;
 use crate::domain::units::Timestamp;
 use crate::server::orphans::Rehearsal;
-use crate::store::{Database, DatabaseError, Findings, HoldBook, Journal, OrphanQuery};
+use crate::store::{ArchiveBook, Database, DatabaseError, Findings, HoldBook, Journal, OrphanQuery};
 use crate::system::Clock;
 
 /// Entries of the journal that are read at once.
@@ -74,6 +74,8 @@ pub struct Catalogues {
     pub(super) hooks: Arc<Database>,
     /// What persons hold. It goes on as it is from one configuration to the next.
     pub(super) holds: Arc<HoldBook>,
+    /// Verified copies of recordings that are still there. It goes on in the same way.
+    pub(super) archived: Arc<ArchiveBook>,
     work: Mutex<VecDeque<RowWork>>,
     /// How often findings were changed by what was done about them.
     revision: AtomicU64,
@@ -98,6 +100,7 @@ impl Catalogues {
             findings: Arc::new(Findings::memory()?),
             hooks: Arc::new(Database::memory()?),
             holds: Arc::default(),
+            archived: Arc::default(),
             hook_servers: Vec::new(),
             work: Mutex::default(),
             revision: AtomicU64::new(0),
@@ -148,7 +151,8 @@ impl Catalogues {
         // What waits to be done with rows goes on, where the tree still has a catalogue for it.
         let waiting = before.map(|before| std::mem::take(&mut *lock(&before.work))).unwrap_or_default();
         let (work, revision) = (Mutex::new(waiting), AtomicU64::new(0));
-        Ok(Self { kept, of_trees, findings, hooks, holds, hook_servers, work, revision, taken })
+        let archived = before.map_or_else(|| archived(&hooks, told), |before| before.archived.clone());
+        Ok(Self { kept, of_trees, findings, hooks, holds, archived, hook_servers, work, revision, taken })
     }
 
     /// This configuration is in force: findings of trees that it does not name are forgotten.
@@ -395,6 +399,15 @@ fn folder_in(state: &Path, told: &dyn Fn(Event)) -> Option<PathBuf> {
             None
         }
     }
+}
+
+/// What the state keeps of copies. If it cannot be read they are made again, and found to be there.
+fn archived(database: &Arc<Database>, told: &dyn Fn(Event)) -> Arc<ArchiveBook> {
+    Arc::new(ArchiveBook::open(database.clone()).unwrap_or_else(|error| {
+        let text = format!("{error}; what was archived and is still here is looked for in the archive again");
+        told(Event::Remark { text, urgent: false });
+        ArchiveBook::default()
+    }))
 }
 
 /// What the state keeps of holds. If it cannot be read, what is kept with the files protects still.

@@ -14,6 +14,7 @@ use super::runs::Wish;
 use super::tree::TreeWatch;
 use super::volume::VolumeWorker;
 use crate::config::Config;
+use crate::domain::archive::ColdPlace;
 use crate::domain::event::Event;
 use crate::domain::layout::{LayoutKind, pick};
 use crate::domain::marker::MarkerFault;
@@ -370,7 +371,13 @@ fn watch(opened: &Opened, parts: &Parts) -> Result<TreeWatch, GuardError> {
         policy.layout = policy.layout.with_kind(found.kind);
         picked = Some(found);
     }
-    Ok(TreeWatch::new(opened.dir.clone(), policy, picked, parts.catalogues.holds.clone()))
+    Ok(TreeWatch::new(
+        opened.dir.clone(),
+        policy,
+        picked,
+        parts.catalogues.holds.clone(),
+        parts.catalogues.archived.clone(),
+    ))
 }
 
 fn begin(config: &Config, parts: &Parts, opened: Opened) -> Result<VolumeWorker, GuardError> {
@@ -379,7 +386,14 @@ fn begin(config: &Config, parts: &Parts, opened: Opened) -> Result<VolumeWorker,
         .iter()
         .find(|volume| parts.machine.describe(&volume.path).is_ok_and(|(key, _)| key == opened.key));
     let name = named.map_or_else(|| VolumeId::new(&opened.traits.mount_point), |volume| volume.name.clone());
-    let marks = named.map_or_else(|| config.marks.clone(), |volume| volume.marks.clone());
+    let cold = config.archives.iter().find_map(|archive| match &archive.place {
+        ColdPlace::Directory { path, marks } => {
+            let here = || parts.machine.describe(path).is_ok_and(|(key, _)| key == opened.key);
+            marks.as_ref().filter(|_| here())
+        }
+        ColdPlace::Bucket(_) => None,
+    });
+    let marks = named.map_or_else(|| cold.unwrap_or(&config.marks).clone(), |volume| volume.marks.clone());
     let prober = Prober::spawn(parts.machine.clone(), parts.clock.clone(), opened.settings.path.clone())
         .map_err(|source| GuardError::Probe { volume: name.clone(), source })?;
     let engine = Engine {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 
 use super::catalogues::Catalogues;
+use super::cold::Desks;
 use super::demand_task::Task;
 use super::jobs::Jobs;
 use super::log;
@@ -122,6 +123,8 @@ pub struct Hub {
     pub live: Arc<Live>,
     /// What is not recorded because of us.
     pub(super) switch: Switch,
+    /// What is to be copied to archives, and brought back.
+    pub(super) cold: Desks,
     /// Where the states of jobs may be told to.
     callbacks: ArcSwapOption<AuthSettings>,
     reopen: AtomicBool,
@@ -152,6 +155,7 @@ impl Hub {
             catalogues: ArcSwapOption::empty(),
             live,
             switch: Switch::default(),
+            cold: Desks::default(),
             callbacks: ArcSwapOption::empty(),
             reopen: AtomicBool::new(false),
             reserved: AtomicU64::new(0),

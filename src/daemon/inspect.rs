@@ -354,7 +354,13 @@ mod tests {
     fn what_persons_want_kept_is_known_only_once_it_was_read() {
         let home = tempfile::tempdir().unwrap();
         let policy = volume().trees[0].policy.as_ref().clone();
-        let mut watch = TreeWatch::new(Arc::new(GuardedTree::open(home.path()).unwrap()), policy, None, Arc::default());
+        let mut watch = TreeWatch::new(
+            Arc::new(GuardedTree::open(home.path()).unwrap()),
+            policy,
+            None,
+            Arc::default(),
+            Arc::default(),
+        );
         let path = RelPath::new(b"cam/a.mp4").unwrap();
         let stamp = |millis| (vec![(CatalogueId::new("wvp"), Timestamp::from_millis(millis))], 0);
         let known = |watch: &TreeWatch| (watch.favourites_of.is_some(), watch.favourites.contains(&path));

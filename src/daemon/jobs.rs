@@ -35,6 +35,8 @@ enum Work {
     Remedy(RemedyKind),
     /// What was asked for is deleted.
     Deletion,
+    /// Copies are brought back from an archive.
+    Restore,
 }
 
 impl Work {
@@ -43,6 +45,7 @@ impl Work {
             Self::Plan(_) => "plan",
             Self::Remedy(kind) => kind.as_str(),
             Self::Deletion => "deletion",
+            Self::Restore => "archive_restore",
         }
     }
 }
@@ -119,6 +122,18 @@ impl Jobs {
     /// A job for a remedy; what it is about is told by [`Jobs::expand`].
     pub(super) fn add_remedy(&mut self, id: u64, kind: RemedyKind) {
         self.enter(id, Work::Remedy(kind), Tracked::default(), false);
+    }
+
+    /// A job for what is brought back from an archive; what it is about is told by [`Jobs::expand`].
+    pub(super) fn add_restore(&mut self, id: u64) {
+        self.enter(id, Work::Restore, Tracked::default(), false);
+    }
+
+    /// It was interrupted, and will begin again from the start: what it did is found to be done.
+    pub(super) fn begin_again(&mut self, id: u64) {
+        if let Some(record) = self.0.get_mut(&id) {
+            (record.items, record.state) = (Tracked::default(), JobState::Queued);
+        }
     }
 
     /// A job for a deletion of so many recordings, as far as that is known. Its states are told to `callback`.

@@ -167,6 +167,10 @@ pub(super) fn write(event: &Event) {
             }
             SwitchStep::Failed => warn!(%server, stream, why, "A stream's recording could not be stopped or begun."),
         },
+        Event::Archived { tree, archive, bytes } => debug!(%tree, %archive, %bytes, "A recording was archived."),
+        Event::ArchiveFailed { archive, why } => {
+            warn!(%archive, why, "A recording could not be archived; it stays, and is tried again.");
+        }
         Event::Remark { text, urgent } => {
             if *urgent {
                 error!(text, "The guard needs attention.");

@@ -3,9 +3,14 @@
 mod abandoned;
 mod absent;
 mod alerts;
+mod archive_calls;
+mod archiver;
+mod archiving;
+mod backend;
 mod callbacks;
 mod canary;
 mod catalogues;
+mod cold;
 mod demand_calls;
 mod demand_look;
 mod demand_task;
@@ -49,6 +54,7 @@ mod work;
 
 pub use crate::notify::template_problems;
 pub use alerts::Alerts;
+pub use archive_calls::restore_here;
 pub use catalogues::{Catalogues, StatePlace};
 pub use guard::{Done, Guard, GuardError, Marked, Parts, init, picked};
 pub use hub::Hub;

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::alerts::{Alerts, compare, open_database};
+use super::archiver::Archivers;
 use super::callbacks;
 use super::catalogues::Catalogues;
 use super::gateway::Gateways;
@@ -23,28 +24,14 @@ use super::token::operator;
 use super::work::Worker;
 use crate::config::{Config, Problem};
 use crate::domain::cause::chain;
-use crate::domain::deletion::Outcome;
 use crate::domain::event::Event;
-use crate::domain::journal::{Entry, JournalQuery, NoteKind};
-use crate::domain::remedy::RemedyKind;
+use crate::domain::journal::{Entry, NoteKind};
 use crate::domain::status::{TreeView, VolumeView};
 use crate::domain::units::show_duration;
-use crate::metrics::{Known, render};
 use crate::reclaim::Brake;
-use crate::server::deletions::DeletionRequest;
-use crate::server::holds::{Hold, HoldMade, HoldRequest};
-use crate::server::hook_records::HookKept;
-use crate::server::orphans::{Missing, Orphan, OrphansWanted, Remedied, RemedyRequest};
-use crate::server::records::{
-    Alert, Cap, ChannelTest, FailureItem, Job, JobItem, JournalEntry, NewSilence, Silence, SilenceMade, Verification,
-};
-use crate::server::relays::Relay;
-use crate::server::shapes::{Catalogue, Channel, Page, Status};
 use crate::server::{
-    Auth, Backend, ControlError, ControlSocket, Feed, Limits, PageQuery, Plans, Refusal, metrics_router,
-    operator_token, router, serve_tcp,
+    Auth, Backend, ControlError, ControlSocket, Limits, metrics_router, operator_token, router, serve_tcp,
 };
-use crate::store::HookRecord;
 use crate::system::raise_open_files;
 
 /// Tasks that do not end are left behind after this.
@@ -59,25 +46,26 @@ struct Running {
     config: Config,
     workers: Vec<Worker>,
     readers: Readers,
+    archivers: Archivers,
     catalogues: Arc<Catalogues>,
     stop: Arc<AtomicBool>,
 }
 
 /// The guard, watching.
 pub struct Daemon {
-    hub: Arc<Hub>,
-    parts: Parts,
+    pub(super) hub: Arc<Hub>,
+    pub(super) parts: Parts,
     state: PathBuf,
-    reread: Reread,
+    pub(super) reread: Reread,
     auth: Arc<Auth>,
-    alerts: Arc<Alerts>,
-    media: Media,
+    pub(super) alerts: Arc<Alerts>,
+    pub(super) media: Media,
     gateways: Gateways,
     running: Mutex<Running>,
     /// A reload was asked for and has not begun: more of the same are one.
-    asked: AtomicBool,
+    pub(super) asked: AtomicBool,
     /// One reload after the other.
-    turn: Mutex<()>,
+    pub(super) turn: Mutex<()>,
     /// The guard ends: no reload begins any more.
     ending: AtomicBool,
     /// The disk of the state does not answer, and that was told.
@@ -292,6 +280,7 @@ impl Daemon {
             let _ = worker.end(self.parts.clock.as_ref());
         }
         let _ = std::mem::take(&mut running.readers).end(self.parts.clock.as_ref());
+        std::mem::take(&mut running.archivers).end(self.parts.clock.as_ref());
     }
 
     /// A worker that has made no progress for long hangs in a call: its trees are opened again, each by a process of its own. The
@@ -349,7 +338,7 @@ impl Daemon {
     }
 
     /// Puts another configuration in force; if its trees cannot be opened, the old one again.
-    fn change(&self, config: Config) -> Result<(), Vec<String>> {
+    pub(super) fn change(&self, config: Config) -> Result<(), Vec<String>> {
         let mut running = lock(&self.running);
         if self.ending.load(Ordering::Relaxed) {
             return Err(vec!["the guard is ending".to_owned()]);
@@ -368,6 +357,7 @@ impl Daemon {
             return Err(problems);
         }
         running.stop.store(true, Ordering::Relaxed);
+        std::mem::take(&mut running.archivers).end(self.parts.clock.as_ref());
         let old: Vec<_> = std::mem::take(&mut running.workers)
             .into_iter()
             .filter_map(|worker| worker.end(self.parts.clock.as_ref()))
@@ -431,6 +421,7 @@ fn run(config: Config, guard: Guard, hub: &Arc<Hub>, parts: &Parts, before: Read
     hub.counters.begin_hooks(config.media_servers.iter().map(|server| &server.name));
     let fronted = config.media_servers.iter().filter(|server| server.gateway.is_some());
     hub.counters.begin_gateways(fronted.map(|server| &server.name));
+    Archivers::clear(&config, hub);
     for text in &config.dormant {
         hub.record(&Event::Remark { text: text.clone(), urgent: false });
     }
@@ -446,171 +437,7 @@ fn run(config: Config, guard: Guard, hub: &Arc<Hub>, parts: &Parts, before: Read
     hub.resume_demands();
     let readers = Readers::start(&config, parts, hub, before)
         .map_err(|source| DaemonError::Start { what: "reader of a catalogue", source })?;
-    Ok(Running { config, workers, readers, catalogues: parts.catalogues.clone(), stop })
-}
-
-impl Backend for Daemon {
-    fn ready(&self) -> bool {
-        self.hub.ready()
-    }
-
-    fn metrics(&self) -> String {
-        let (volumes, catalogues) = (self.hub.views(), self.hub.catalogue_views());
-        let media = self.hub.live.views();
-        let (firing, outbox) = (self.alerts.firing(), self.alerts.notifier.outbox_oldest());
-        let relays = self.media.relays();
-        let known = |history: &_| {
-            let known = Known {
-                volumes: &volumes,
-                catalogues: &catalogues,
-                media: &media,
-                history,
-                firing: &firing,
-                relays: &relays,
-                outbox: &outbox,
-                now: self.hub.now(),
-            };
-            render(&self.hub.counters, &known)
-        };
-        self.hub.with_history(known).unwrap_or_else(|error| format!("# {error}\n"))
-    }
-
-    fn status(&self) -> Status {
-        let delivery_failing_since = self.alerts.notifier.failing_since().map(|at| at.to_string());
-        let relays = self.media.relays_and_abandoned().iter().map(Relay::from).collect();
-        Status { delivery_failing_since, relays, alerts: Some(self.alerts.counts()), ..self.hub.status() }
-    }
-
-    fn plans(&self, volume: Option<&str>) -> Result<Plans, Refusal> {
-        self.hub.plans(volume)
-    }
-
-    fn explain(&self, path: &str, encoded: bool) -> Result<Vec<String>, Refusal> {
-        self.hub.explain(path, encoded)
-    }
-
-    fn apply(&self, id: &str, who: &str) -> Result<u64, Refusal> {
-        self.hub.apply(id, who)
-    }
-
-    fn job(&self, id: u64) -> Result<Job, Refusal> {
-        self.hub.job(id)
-    }
-
-    fn job_items(&self, id: u64, outcome: Option<Outcome>, page: &PageQuery) -> Result<Page<JobItem>, Refusal> {
-        self.hub.job_items(id, outcome, page)
-    }
-
-    fn delete(&self, request: &DeletionRequest, who: &str) -> Result<u64, Refusal> {
-        let policy = self.hub.deletable(&request.tree)?;
-        let (demand, malformed) = request.demand()?;
-        self.hub.accept_demand(&policy, demand, malformed, who, request.callback_url.as_deref())
-    }
-
-    fn job_feed(&self, id: u64) -> Result<Arc<Feed>, Refusal> {
-        self.hub.feed(id)
-    }
-
-    fn cancel(&self, id: u64, who: &str) -> Result<Job, Refusal> {
-        self.hub.cancel(id, who)
-    }
-
-    fn journal(&self, query: &JournalQuery) -> Result<Page<JournalEntry>, Refusal> {
-        self.hub.journal(query)
-    }
-
-    fn verify(&self) -> Result<Verification, Refusal> {
-        self.hub.verify()
-    }
-
-    fn caps(&self) -> Vec<Cap> {
-        self.hub.caps()
-    }
-
-    fn acknowledge(&self, tree: &str, cap: &str, who: &str) -> Result<(), Refusal> {
-        self.hub.acknowledge(tree, cap, who)
-    }
-
-    fn failures(&self, page: &PageQuery) -> Result<Page<FailureItem>, Refusal> {
-        self.hub.failures(page)
-    }
-
-    fn retry(&self, id: Option<u64>, who: &str) -> Result<u64, Refusal> {
-        self.hub.retry(id, who)
-    }
-
-    fn close(&self, id: u64, reason: &str, who: &str) -> Result<(), Refusal> {
-        self.hub.close(id, reason, who)
-    }
-
-    fn holds(&self) -> Vec<Hold> {
-        self.hub.holds()
-    }
-
-    fn hold(&self, request: &HoldRequest, who: &str) -> Result<HoldMade, Refusal> {
-        self.hub.hold(request, who, self.parts.machine.as_ref())
-    }
-
-    fn let_go(&self, id: u64, who: &str) -> Result<(), Refusal> {
-        self.hub.let_go(id, who)
-    }
-
-    fn orphans(&self, wanted: &OrphansWanted, page: &PageQuery) -> Result<Page<Orphan>, Refusal> {
-        self.hub.orphans(wanted, page)
-    }
-
-    fn missing(&self, tree: Option<&str>, page: &PageQuery) -> Result<Page<Missing>, Refusal> {
-        self.hub.missing(tree, page)
-    }
-
-    fn remedy(&self, kind: RemedyKind, request: &RemedyRequest, who: &str) -> Result<Remedied, Refusal> {
-        self.hub.remedy(kind, request, who)
-    }
-
-    fn catalogues(&self) -> Vec<Catalogue> {
-        self.hub.catalogues()
-    }
-
-    fn accept(&self, name: &str, who: &str) -> Result<(), Refusal> {
-        self.hub.accept(name, who)
-    }
-
-    fn keep_hooks(&self, records: &[HookRecord]) -> Result<Vec<HookKept>, Refusal> {
-        self.hub.keep_hooks(records)
-    }
-
-    fn alerts(&self) -> Vec<Alert> {
-        self.alerts.list()
-    }
-
-    fn channels(&self) -> Vec<Channel> {
-        self.alerts.channels()
-    }
-
-    fn silences(&self, ended: bool) -> Vec<Silence> {
-        self.alerts.silences(ended)
-    }
-
-    fn silence(&self, wanted: &NewSilence, who: &str) -> Result<SilenceMade, Refusal> {
-        self.alerts.silence(wanted, who)
-    }
-
-    fn end_silence(&self, id: u64, who: &str) -> Result<(), Refusal> {
-        self.alerts.end_silence(id, who)
-    }
-
-    fn test_channel(&self, name: &str) -> Result<ChannelTest, Refusal> {
-        self.alerts.test_channel(name)
-    }
-
-    fn reload(&self, who: &str) -> Result<(), Vec<String>> {
-        let _turn = lock(&self.turn);
-        self.asked.store(false, Ordering::Relaxed);
-        let read = (self.reread)().map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>());
-        let result = read.and_then(|config| self.change(config));
-        let problems = result.as_ref().err().cloned().unwrap_or_default();
-        tracing::info!(who, "The configuration was asked to be loaded again.");
-        self.hub.record(&Event::Reloaded { problems });
-        result
-    }
+    let archivers =
+        Archivers::start(&config, parts, hub).map_err(|source| DaemonError::Start { what: "archive", source })?;
+    Ok(Running { config, workers, readers, archivers, catalogues: parts.catalogues.clone(), stop })
 }

@@ -29,7 +29,7 @@ use crate::domain::units::{Bytes, Timestamp};
 use crate::domain::volume::{FilesystemTraits, Unusable};
 use crate::reclaim::{Settled, held};
 use crate::scan::Progress;
-use crate::store::{HoldBook, Journal, JournalError};
+use crate::store::{ArchiveBook, HoldBook, Journal, JournalError};
 use crate::system::{Clock, DirEntry, Lease, LeaseKind, WritableDir, any_segment, is_full, list_unit};
 
 /// A scan takes at most a twentieth of the time.
@@ -85,6 +85,8 @@ pub(super) struct TreeWatch {
     pub(super) favourites_of: Option<FavouritesOf>,
     /// What persons hold.
     pub(super) holds: Arc<HoldBook>,
+    /// Verified copies of its recordings.
+    archived: Arc<ArchiveBook>,
     /// Files bear the marks of the holds as they were at this scan and this revision.
     pub(super) held_as_of: Option<(Timestamp, u64)>,
     /// What was last said of marks that could not be set or taken off.
@@ -104,7 +106,13 @@ pub(super) struct TreeWatch {
 }
 
 impl TreeWatch {
-    pub(super) fn new(dir: Arc<dyn WritableDir>, policy: TreePolicy, pick: Option<Pick>, holds: Arc<HoldBook>) -> Self {
+    pub(super) fn new(
+        dir: Arc<dyn WritableDir>,
+        policy: TreePolicy,
+        pick: Option<Pick>,
+        holds: Arc<HoldBook>,
+        archived: Arc<ArchiveBook>,
+    ) -> Self {
         let nothing = InventoryBuilder::new(policy.tree.clone(), Timestamp::default()).finish(Timestamp::default());
         Self {
             dir,
@@ -133,6 +141,7 @@ impl TreeWatch {
             favourites: Arc::default(),
             favourites_of: None,
             holds,
+            archived,
             held_as_of: None,
             unmarked: None,
             live: Arc::default(),
@@ -358,7 +367,11 @@ impl TreeWatch {
                 if traits.mount_point == "/" {
                     return Ok(marker(MarkerFault::OnRoot));
                 }
-                if self.survey.recordings.files == 0 {
+                // An archive is empty at first. A disk that is mounted for it and nothing else is meant; a directory may lie below one that is
+                // not mounted now.
+                let for_copies = self.policy.layout.kind() == LayoutKind::Archive
+                    && self.dir.path() == std::path::Path::new(&traits.mount_point);
+                if self.survey.recordings.files == 0 && !for_copies {
                     return Ok(marker(MarkerFault::Empty));
                 }
                 if !writes {
@@ -449,6 +462,7 @@ impl TreeWatch {
             shared: self.shared.iter().filter(|(_, bytes)| **bytes > Bytes::ZERO).map(|(f, b)| (*f, *b)).collect(),
             live: self.live.clone(),
             writing: self.writing.0.clone(),
+            archived: self.archived.of(&self.policy.tree),
         }
     }
 

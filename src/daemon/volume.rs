@@ -82,6 +82,8 @@ pub(super) struct VolumeWorker {
     pub(super) desk: Option<Desk>,
     /// Something could not be put on record: it is settled before anything else is begun.
     pub(super) upset: bool,
+    /// When verified copies were last looked for, whose sources can go, by the clock that does not jump.
+    pub(super) moved_at: Duration,
     /// How often in a row an inspection ended early, since a demand waited.
     pub(super) yielded: u32,
 }
@@ -147,6 +149,7 @@ impl VolumeWorker {
             walked: Walked::default(),
             desk: None,
             upset: false,
+            moved_at: Duration::ZERO,
             yielded: 0,
         }
     }
@@ -551,11 +554,17 @@ impl VolumeWorker {
         }
         let now = self.now();
         let Some(basis) = self.basis() else { return Ok(()) };
-        // Without pressure only a new scan can bring something past its retention.
-        if basis.target.is_zero() && !std::mem::take(&mut self.scanned) {
+        let scanned = std::mem::take(&mut self.scanned);
+        if scanned {
+            self.forget_copies();
+        }
+        // Without pressure only a new scan can bring something past its retention, or a copy let its source go.
+        let moved = self.copies_wait();
+        if basis.target.is_zero() && !scanned && !moved {
             return Ok(());
         }
         let (plan, over) = basis.plan(&self.name, now);
+        self.offer_copies(&plan);
         let plan = self.only_asked(plan);
         self.trip(&plan, &basis, &over)?;
         if plan.items.is_empty() {

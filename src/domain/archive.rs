@@ -1,10 +1,14 @@
 //! The cold tier: where recordings are copied to before they go, and what is known of the copies.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::clock_watch::Moment;
 use super::names::{ArchiveId, TreeId};
 use super::path::RelPath;
+use super::recording::{Recording, Tally};
 use super::secret::Secret;
 use super::units::{Bytes, Timestamp};
 use super::volume::Marks;
@@ -58,6 +62,14 @@ pub struct ArchiveSettings {
     pub max_bytes: Option<Bytes>,
     /// How fast is copied at most, in bytes a second.
     pub rate: Option<Bytes>,
+}
+
+impl ArchiveSettings {
+    /// What it means for the trees that use it.
+    #[must_use]
+    pub fn terms(&self) -> ArchiveTerms {
+        ArchiveTerms { archive: self.name.clone(), after: self.after, max_age: self.max_age }
+    }
 }
 
 /// The SHA-256 of a content.
@@ -123,6 +135,113 @@ pub struct ArchivedCopy {
     pub source: (u64, u64),
     /// When it was last brought back.
     pub restored: Option<Timestamp>,
+}
+
+/// What a tree's policy says of its archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveTerms {
+    /// Where its recordings are copied to.
+    pub archive: ArchiveId,
+    /// Once they are so old; sooner under pressure.
+    pub after: Duration,
+    /// The archive keeps them until they are so old: what is older when it would be copied needs no copy.
+    pub max_age: Option<Duration>,
+}
+
+/// The verified copies of recordings that are still in their tree, by inode and fingerprint of the source. A recording that changed since
+/// has none.
+#[derive(Debug, Clone, Default)]
+pub struct ArchivedOf(HashMap<(u64, u64), Arc<ArchivedCopy>>);
+
+impl ArchivedOf {
+    /// The copy of a recording that is the same as when it was copied.
+    #[must_use]
+    pub fn of(&self, seen: &Recording) -> Option<&ArchivedCopy> {
+        self.0.get(&(seen.inode, seen.fingerprint)).map(Arc::as_ref)
+    }
+
+    /// Notes a copy.
+    pub fn insert(&mut self, copy: Arc<ArchivedCopy>) {
+        self.0.insert(copy.source, copy);
+    }
+
+    /// Forgets those that `keep` does not want kept, and returns them.
+    pub fn retain(&mut self, keep: impl Fn(&ArchivedCopy) -> bool) -> Vec<Arc<ArchivedCopy>> {
+        let gone: Vec<_> = self.0.values().filter(|copy| !keep(copy)).cloned().collect();
+        gone.iter().for_each(|copy| drop(self.0.remove(&copy.source)));
+        gone
+    }
+
+    /// How many wait to go: they were copied, and not brought back.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.0.values().filter(|copy| copy.restored.is_none()).count()
+    }
+
+    /// Nothing is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// What is wrong with an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveProblem {
+    /// Since when nothing could be copied.
+    pub since: Timestamp,
+    /// Why, as it was last.
+    pub text: String,
+}
+
+/// An archive as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveView {
+    /// Its name.
+    pub name: ArchiveId,
+    /// What is to be copied now.
+    pub waiting: Tally,
+    /// Something has waited since then, and nothing was copied.
+    pub waiting_since: Option<Timestamp>,
+    /// When a recording was last copied, since the guard was started.
+    pub copied_at: Option<Timestamp>,
+    /// What was copied since then.
+    pub copied: Tally,
+    /// Why the last one could not be copied.
+    pub problem: Option<ArchiveProblem>,
+}
+
+/// How a recording stands to its tree's archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cold {
+    /// It needs no copy: its tree has no archive, or the archive would not keep it any more.
+    Unneeded,
+    /// It has a verified copy, so that it may go.
+    Copied,
+    /// It was brought back a while ago at most: only pressure takes it.
+    Restored,
+    /// It is to be copied now.
+    Due,
+    /// It has no copy, and needs none yet.
+    Young,
+}
+
+impl ArchiveTerms {
+    /// How a recording stands to the archive. By a clock that is not trusted nothing is due, and what may be old needs a copy all the same.
+    #[must_use]
+    pub fn stand(&self, seen: &Recording, archived: &ArchivedOf, moment: &Moment) -> Cold {
+        if let Some(copy) = archived.of(seen) {
+            let lately = copy.restored.is_some_and(|at| !moment.trusted || moment.now.since(at) < self.after);
+            return if lately { Cold::Restored } else { Cold::Copied };
+        }
+        let aged = moment.trusted && !seen.ages_disagree();
+        let age = moment.now.since(seen.recorded());
+        match self.max_age {
+            Some(max) if aged && age > max => Cold::Unneeded,
+            Some(_) | None if aged && age >= self.after => Cold::Due,
+            Some(_) | None => Cold::Young,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ fn tree(mode: Mode) -> TreeView {
         catalogues: Vec::new(),
         orphans: OrphanPolicy::default(),
         leftovers: LeftoverPolicy::default(),
+        archive: None,
     };
     TreeView {
         policy: Arc::new(policy),

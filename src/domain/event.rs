@@ -8,7 +8,7 @@ use super::deletion::{Attempt, Cap, RunResult, Target};
 use super::ledger::{BatchAccount, Judgement};
 use super::live::Reach;
 use super::media::{GatewayResult, HookEvent, HookResult};
-use super::names::{CatalogueId, MediaServerId, TreeId, VolumeId};
+use super::names::{ArchiveId, CatalogueId, MediaServerId, TreeId, VolumeId};
 use super::path::RelPath;
 use super::pressure::Pressure;
 use super::protection::Hold;
@@ -283,6 +283,22 @@ pub enum Event {
         /// What was done.
         step: SwitchStep,
         /// Why, or why not.
+        why: String,
+    },
+    /// A recording was copied to an archive, and the copy verified.
+    Archived {
+        /// Its tree.
+        tree: TreeId,
+        /// Where to.
+        archive: ArchiveId,
+        /// Its allocated bytes.
+        bytes: Bytes,
+    },
+    /// A recording could not be copied to an archive, for another reason than the last one.
+    ArchiveFailed {
+        /// The archive.
+        archive: ArchiveId,
+        /// Why.
         why: String,
     },
     /// Something that a person should know, and that has no metric of its own.

@@ -46,6 +46,8 @@ words! {
         RecordingStopped = "recording_stopped",
         /// It is no longer stopped because of us: it was begun again, or its stream has ended.
         RecordingReleased = "recording_released",
+        /// A recording was brought back from an archive.
+        ArchiveRestored = "archive_restored",
         /// A file is in quarantine no more: it was put back, or found to be there, or found nowhere.
         Restored = "restored",
         /// A person's hold was made; the number is the hold's.

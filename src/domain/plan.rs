@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::archive::ArchivedOf;
 use super::clock_watch::Moment;
 use super::deletion::{RuleKind, SparedReason, Target, Trigger};
 use super::hold::{Holds, reach_of};
@@ -57,6 +58,8 @@ pub struct TreeFacts {
     pub live: Arc<LiveStreams>,
     /// Which finished files may be being written for that.
     pub writing: Arc<HashSet<FileIndex>>,
+    /// Which of its recordings have a verified copy.
+    pub archived: Arc<ArchivedOf>,
 }
 
 impl TreeFacts {
@@ -78,6 +81,17 @@ pub struct PlanItem {
     pub file: FileIndex,
     /// The rule that chose it.
     pub rule: RuleKind,
+}
+
+/// A recording that is to be copied to its tree's archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ToArchive {
+    /// Index of its tree in [`Plan::trees`].
+    pub tree: usize,
+    /// The file.
+    pub file: FileIndex,
+    /// Pressure, or retention, waits for the copy; else it is only old enough.
+    pub urgent: bool,
 }
 
 /// What is spared for one reason in one tree.
@@ -116,6 +130,8 @@ pub struct Plan {
     pub items: Vec<PlanItem>,
     /// What would go first, at any pressure.
     pub next: Vec<PlanItem>,
+    /// What is to be copied first, in this order.
+    pub to_archive: Vec<ToArchive>,
     /// What is spared, by tree and reason.
     pub spared: Vec<Spared>,
     /// What of the target cannot be given back.
@@ -219,7 +235,18 @@ pub fn plan(volume: &VolumeId, trees: Vec<TreeFacts>, target: Deficit, moment: &
         .collect();
     let id = identify(volume, &trees, &items);
     let spared = spared.into_iter().map(|((tree, reason), tally)| Spared { tree, reason, tally }).collect();
-    Plan { volume: volume.clone(), id, made: *moment, target, items, next, spared, shortfall: still, trees }
+    Plan {
+        volume: volume.clone(),
+        id,
+        made: *moment,
+        target,
+        items,
+        next,
+        to_archive: Vec::new(),
+        spared,
+        shortfall: still,
+        trees,
+    }
 }
 
 type SparedTally = BTreeMap<(TreeId, SparedReason), Tally>;

@@ -71,6 +71,7 @@ pub(super) fn found(builder: InventoryBuilder, policy: TreePolicy) -> TreeFacts 
         shared: HashMap::new(),
         live: Arc::default(),
         writing: Arc::default(),
+        archived: Arc::default(),
     }
 }
 
@@ -99,6 +100,7 @@ pub(super) fn policy(retention: Vec<Rule>) -> TreePolicy {
         catalogues: Vec::new(),
         orphans: OrphanPolicy::default(),
         leftovers: LeftoverPolicy::default(),
+        archive: None,
     }
 }
 

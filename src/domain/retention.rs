@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::archive::ArchiveTerms;
 use super::layout::Layout;
 use super::names::{CatalogueId, StreamId, TreeId};
 use super::orphan::{LeftoverPolicy, OrphanPolicy};
@@ -83,6 +84,8 @@ pub struct TreePolicy {
     pub orphans: OrphanPolicy,
     /// What becomes of unfinished files that nobody holds any more.
     pub leftovers: LeftoverPolicy,
+    /// Where its recordings are copied before they go.
+    pub archive: Option<ArchiveTerms>,
 }
 
 impl TreePolicy {

@@ -234,6 +234,8 @@ impl Counters {
             | Event::Held { .. }
             | Event::MediaServer { .. }
             | Event::RecordingSwitched { .. }
+            | Event::Archived { .. }
+            | Event::ArchiveFailed { .. }
             | Event::Remark { .. } => {}
         }
     }

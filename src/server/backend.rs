@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::archive::{Archive, ArchivedCopy, CopiesWanted, RestoreRequest};
 use super::deletions::DeletionRequest;
 use super::feed::Feed;
 use super::holds::{Hold, HoldMade, HoldRequest};
@@ -158,6 +159,26 @@ pub trait Backend: Send + Sync {
     fn close(&self, id: u64, reason: &str, who: &str) -> Result<(), Refusal>;
     /// What persons hold.
     fn holds(&self) -> Vec<Hold>;
+    /// How each archive stands; none where there are no archives.
+    fn archives(&self) -> Vec<Archive> {
+        Vec::new()
+    }
+    /// Copies that archives hold.
+    ///
+    /// # Errors
+    /// 400 for a bad cursor, 503 if an archive cannot be asked.
+    fn copies(&self, wanted: &CopiesWanted, page: &PageQuery) -> Result<Page<ArchivedCopy>, Refusal> {
+        let _ = (wanted, page);
+        Ok(Page { items: Vec::new(), next: None })
+    }
+    /// Begins a job that brings recordings back; gives its number.
+    ///
+    /// # Errors
+    /// 400 for a request that cannot be meant, 404 if there is no such tree, 409 if it has no archive or is only observed, 503 if too many wait.
+    fn restore(&self, request: &RestoreRequest, who: &str) -> Result<u64, Refusal> {
+        let _ = who;
+        Err(Refusal::conflict("no_archive", format!("tree `{}` has no `archive`", request.tree)))
+    }
     /// Holds recordings: nothing deletes them until somebody lets go, or its time is over.
     ///
     /// # Errors

@@ -46,26 +46,7 @@ impl HoldRequest {
     /// # Errors
     /// 400 unless either `paths`, or `stream` with `from` and `to`, is given, and for a time that is none.
     pub fn scope(&self) -> Result<(HoldScope, Vec<String>), Refusal> {
-        let mut malformed = Vec::new();
-        let scope = match (&self.paths, &self.stream, &self.from, &self.to) {
-            (Some(paths), None, None, None) => {
-                let (out, wrong) = NamedPath::read(paths);
-                malformed = wrong;
-                HoldScope::Paths(out)
-            }
-            (None, Some(stream), Some(from), Some(to)) => {
-                let (from, to) = (moment("from", BAD, from)?, moment("to", BAD, to)?);
-                if from >= to {
-                    return Err(Refusal::bad_request("bad_span", "`from` must be before `to`"));
-                }
-                HoldScope::Span { stream: StreamId::new(stream), from, to }
-            }
-            _ => {
-                let message = "give either `paths`, or `stream` with `from` and `to`";
-                return Err(Refusal::bad_request("bad_request", message));
-            }
-        };
-        Ok((scope, malformed))
+        scope(self.paths.as_deref(), &self.stream, &self.from, &self.to)
     }
 
     /// When it ends by itself.
@@ -75,6 +56,38 @@ impl HoldRequest {
     pub fn end(&self) -> Result<Option<Timestamp>, Refusal> {
         self.until.as_deref().map(|until| moment("until", BAD, until)).transpose()
     }
+}
+
+/// Recordings by their paths, or by a stream and a span; and, in words, each path that is none.
+///
+/// # Errors
+/// 400 unless one of the two is given whole, and for a time that is none.
+pub(super) fn scope(
+    paths: Option<&[NamedPath]>,
+    stream: &Option<String>,
+    from: &Option<String>,
+    to: &Option<String>,
+) -> Result<(HoldScope, Vec<String>), Refusal> {
+    let mut malformed = Vec::new();
+    let scope = match (paths, stream, from, to) {
+        (Some(paths), None, None, None) => {
+            let (out, wrong) = NamedPath::read(paths);
+            malformed = wrong;
+            HoldScope::Paths(out)
+        }
+        (None, Some(stream), Some(from), Some(to)) => {
+            let (from, to) = (moment("from", BAD, from)?, moment("to", BAD, to)?);
+            if from >= to {
+                return Err(Refusal::bad_request("bad_span", "`from` must be before `to`"));
+            }
+            HoldScope::Span { stream: StreamId::new(stream), from, to }
+        }
+        _ => {
+            let message = "give either `paths`, or `stream` with `from` and `to`";
+            return Err(Refusal::bad_request("bad_request", message));
+        }
+    };
+    Ok((scope, malformed))
 }
 
 /// The answer to `POST /api/v1/holds`.

@@ -3,6 +3,7 @@
 //! [`serve_tcp`] and [`serve_unix`] accept connections and hand each request, with its [`Peer`], to a router. The router asks
 //! [`Auth`] who is calling, and a [`Backend`] for the answer.
 
+pub mod archive;
 mod auth;
 mod backend;
 mod calls;

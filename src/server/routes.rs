@@ -13,6 +13,7 @@ use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
+use super::archive::{CopiesWanted, RestoreRequest};
 use super::auth::{Auth, Caller};
 use super::backend::{Backend, Plans};
 use super::calls::Calls;
@@ -61,6 +62,7 @@ const LINKS: &str = "<ul>
 <li><a href=\"/api/v1/journal\">Journal</a>
 <li><a href=\"/api/v1/failures\">Failures</a>
 <li><a href=\"/api/v1/caps\">Caps</a>
+<li><a href=\"/api/v1/archives\">Archives</a>
 <li><a href=\"/api/v1/holds\">Holds</a>
 <li><a href=\"/api/v1/orphans\">Orphans</a>
 <li><a href=\"/api/v1/missing\">Missing files</a>
@@ -139,6 +141,9 @@ pub fn router(backend: Arc<dyn Backend>, auth: Arc<Auth>, limits: &Limits) -> Ro
         .route("/deletions", post(delete_recordings))
         .route("/holds", get(holds).post(hold))
         .route("/holds/{id}", delete(let_go))
+        .route("/archives", get(archives))
+        .route("/archives/copies", get(copies))
+        .route("/archive/restore", post(restore))
         .route("/plan/explain", get(explain))
         .route("/journal", get(journal))
         .route("/journal/verify", get(verify))
@@ -279,6 +284,26 @@ async fn delete_recordings(
     JsonBody(request): JsonBody<DeletionRequest>,
 ) -> Result<Response, Refusal> {
     Ok(begun(app.api.ask(&app.backend, move |backend| backend.delete(&request, &caller.0)).await??))
+}
+
+async fn archives(State(app): Shared, params: Params) -> Result<Response, Refusal> {
+    let page = params.page()?;
+    app.show(move |backend| page.slice(backend.archives())).await
+}
+
+async fn copies(State(app): Shared, params: Params) -> Result<Response, Refusal> {
+    let key = |key| Ok::<_, Refusal>(params.get(key)?.map(str::to_owned));
+    let wanted = CopiesWanted { archive: key("archive")?, tree: key("tree")?, stream: key("stream")? };
+    let page = params.page()?;
+    app.show(move |backend| backend.copies(&wanted, &page)).await
+}
+
+async fn restore(
+    State(app): Shared,
+    Extension(caller): Who,
+    JsonBody(request): JsonBody<RestoreRequest>,
+) -> Result<Response, Refusal> {
+    Ok(begun(app.api.ask(&app.backend, move |backend| backend.restore(&request, &caller.0)).await??))
 }
 
 async fn holds(State(app): Shared, params: Params) -> Result<Response, Refusal> {

@@ -92,6 +92,11 @@ const MIGRATIONS: &[&str] = &[
         before INTEGER, reason TEXT NOT NULL, who TEXT NOT NULL, made INTEGER NOT NULL, until INTEGER, ended INTEGER,
         marked INTEGER NOT NULL);
 ",
+    "
+    CREATE TABLE archived(tree TEXT NOT NULL, path BLOB NOT NULL, archive TEXT NOT NULL, stream TEXT NOT NULL,
+        recorded INTEGER NOT NULL, size INTEGER NOT NULL, digest TEXT NOT NULL, verified INTEGER NOT NULL,
+        inode INTEGER NOT NULL, fingerprint INTEGER NOT NULL, restored INTEGER, PRIMARY KEY(tree, path)) WITHOUT ROWID;
+",
 ];
 
 /// What the database could not do.

@@ -1,6 +1,7 @@
 //! What must outlive us: the journal, which is the truth, and the database beside it.
 
 mod alert_rows;
+mod archive_book;
 mod ballast;
 mod catalogue_file;
 mod catalogue_index;
@@ -28,6 +29,7 @@ mod state;
 mod state_dir;
 
 pub use alert_rows::{StoredAlert, Told};
+pub use archive_book::ArchiveBook;
 pub use catalogue_index::{CatalogueIndex, FolderNumber, IndexRow, IndexState};
 pub use database::{Database, DatabaseError, OpenedDatabase};
 pub use demand_rows::StoredDemand;

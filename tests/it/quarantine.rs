@@ -90,6 +90,7 @@ impl Place {
             catalogues: Vec::new(),
             orphans: OrphanPolicy::default(),
             leftovers: LeftoverPolicy::default(),
+            archive: None,
         };
         let engine = engine(state.path(), &clock, &told);
         Self { state, top: top.to_owned(), engine, clock, policy, favourites: Arc::default(), told }

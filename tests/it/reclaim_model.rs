@@ -333,6 +333,7 @@ impl World {
             catalogues: Vec::new(),
             orphans: OrphanPolicy::default(),
             leftovers: LeftoverPolicy::default(),
+            archive: None,
         };
         let free = SIZE.saturating_sub(OTHERS).saturating_sub(disk.used());
         let low = vec![Mark::Free(free.saturating_add(Bytes(case.wanted * BLOCK)))];
@@ -532,6 +533,7 @@ impl Guard {
             favourites: Arc::default(),
             live: Arc::default(),
             writing: Arc::default(),
+            archived: Arc::default(),
         };
         let now = self.clock.shows();
         let Ok(reading) = self.volumes.read(self.dir.path(), now) else { return Ok(()) };

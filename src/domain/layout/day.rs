@@ -51,12 +51,16 @@ impl Layout {
             | LayoutKind::Dated
             | LayoutKind::Plain
             | LayoutKind::Template => false,
+            LayoutKind::Archive => self.shelves.iter().any(|(_, layout)| layout.has_units()),
         }
     }
 
     /// Whether a directory is a recording as a whole: `APP/STREAM…/YYYY-MM-DD`.
     #[must_use]
     pub fn is_unit(&self, dir: &RelPath) -> bool {
+        if let Some((_, layout, rest)) = self.shelf(dir) {
+            return rest.is_some_and(|rest| layout.is_unit(&rest));
+        }
         self.has_units() && is_day(&dir.components().collect::<Vec<_>>())
     }
 
@@ -72,6 +76,9 @@ impl Layout {
         if !self.is_unit(dir) {
             return None;
         }
+        if let Some((_, layout, rest)) = self.shelf(dir) {
+            return layout.stream_of_unit(&rest?);
+        }
         let parts: Vec<&[u8]> = dir.components().collect();
         join(&parts[..parts.len() - 1])
     }
@@ -81,6 +88,10 @@ impl Layout {
     pub fn unit_of(&self, path: &RelPath) -> Option<RelPath> {
         if !self.has_units() {
             return None;
+        }
+        if let Some((name, layout, rest)) = self.shelf(path) {
+            let unit = layout.unit_of(&rest?)?;
+            return RelPath::new(&[name.as_bytes(), b"/", unit.as_bytes()].concat()).ok();
         }
         let parts: Vec<&[u8]> = path.components().collect();
         let count = parts.len();

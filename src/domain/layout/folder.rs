@@ -132,7 +132,7 @@ fn place(kind: LayoutKind, dirs: &[&[u8]]) -> Option<(Place, String)> {
         return None;
     }
     match kind {
-        LayoutKind::Auto => None,
+        LayoutKind::Auto | LayoutKind::Archive => None,
         LayoutKind::Zlmediakit => {
             let (day, above) = dirs.split_last()?;
             let stream = zlmediakit_stream(above);

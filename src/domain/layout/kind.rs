@@ -30,6 +30,8 @@ words! {
         Plain = "plain",
         /// A template of the configuration.
         Template = "template",
+        /// Copies of other trees' recordings, each tree's below its name.
+        Archive = "archive",
     }
 }
 
@@ -42,6 +44,8 @@ pub struct Layout {
     /// Lower case, without the dot.
     extensions: Vec<String>,
     pub(super) zone: TimeZone,
+    /// Of an archive: the trees whose copies it holds, and how their names are read.
+    pub(super) shelves: Vec<(String, Layout)>,
 }
 
 /// What a layout makes of a file's path.
@@ -62,7 +66,7 @@ impl Layout {
     /// Says in a sentence why `text` is neither.
     pub fn parse(text: &str, extensions: &[String], zone: TimeZone) -> Result<Self, String> {
         let (kind, template) = match LayoutKind::from_word(text) {
-            Some(kind) if kind != LayoutKind::Template => (kind, None),
+            Some(kind) if ![LayoutKind::Template, LayoutKind::Archive].contains(&kind) => (kind, None),
             _ if text.contains('{') || text.contains('%') => (LayoutKind::Template, Some(Template::new(text)?)),
             _ => {
                 return Err(format!(
@@ -71,7 +75,34 @@ impl Layout {
             }
         };
         let extensions = extensions.iter().map(|e| e.to_ascii_lowercase()).collect();
-        Ok(Self { kind, name: text.to_owned(), template, extensions, zone })
+        Ok(Self { kind, name: text.to_owned(), template, extensions, zone, shelves: Vec::new() })
+    }
+
+    /// The layout of an archive: below the name of each tree its copies lie as its recordings do.
+    #[must_use]
+    pub fn of_archive<'a>(trees: impl IntoIterator<Item = (&'a str, &'a Self)>) -> Self {
+        let kind = LayoutKind::Archive;
+        Self {
+            kind,
+            name: kind.as_str().to_owned(),
+            template: None,
+            extensions: Vec::new(),
+            zone: TimeZone::UTC,
+            shelves: trees.into_iter().map(|(tree, layout)| (tree.to_owned(), layout.clone())).collect(),
+        }
+    }
+
+    /// Of an archive: the name of the tree whose copy `path` is or holds, how its names are read, and the path there (`None`: that tree's
+    /// top). `None` for other layouts and other places.
+    pub(super) fn shelf(&self, path: &RelPath) -> Option<(&str, &Self, Option<RelPath>)> {
+        if self.shelves.is_empty() {
+            return None;
+        }
+        let mut parts = path.components();
+        let first = parts.next()?;
+        let (name, layout) = self.shelves.iter().find(|(name, _)| name.as_bytes() == first)?;
+        let rest = path.as_bytes().get(first.len() + 1..).and_then(|rest| RelPath::new(rest).ok());
+        Some((name, layout, rest))
     }
 
     /// The same layout with another kind: what `auto` picked.
@@ -95,13 +126,20 @@ impl Layout {
     /// What the meaning of its names depends on: itself, and where its times are.
     #[must_use]
     pub fn reading(&self) -> String {
+        if !self.shelves.is_empty() {
+            let shelves = self.shelves.iter().map(|(name, layout)| format!("{name}: {}", layout.reading()));
+            return shelves.collect::<Vec<_>>().join("; ");
+        }
         format!("{} at {}", self.name, self.zone.iana_name().unwrap_or("a fixed time"))
     }
 
     /// One directory as this layout sees it (`None`: the tree's top). A scan asks once for each directory.
     #[must_use]
     pub fn folder(&self, dir: Option<&RelPath>) -> Folder<'_> {
-        Folder::new(self, dir)
+        match dir.and_then(|dir| self.shelf(dir)) {
+            Some((_, layout, rest)) => layout.folder(rest.as_ref()),
+            None => Folder::new(self, dir),
+        }
     }
 
     /// What it makes of a file of `size` bytes at `path`; `None` if it does not know it: such a file is never touched.
@@ -116,6 +154,9 @@ impl Layout {
     /// The date that a directory bears, so that those of today and yesterday are left standing.
     #[must_use]
     pub fn date_of(&self, dir: &RelPath) -> Option<Date> {
+        if let Some((_, layout, rest)) = self.shelf(dir) {
+            return layout.date_of(&rest?);
+        }
         let parts: Vec<&[u8]> = dir.components().collect();
         let usual = (1..=parts.len())
             .rev()

@@ -11,10 +11,19 @@ impl Layout {
     /// The directories below which all recordings of a stream lie, none within another; `None` if that can be anywhere in the tree.
     #[must_use]
     pub fn roots(&self, stream: &StreamId) -> Option<Vec<RelPath>> {
+        if self.kind == LayoutKind::Archive {
+            let mut all = Vec::new();
+            for (name, layout) in &self.shelves {
+                let below = layout.roots(stream)?;
+                let below = below.iter().map(|root| [name.as_bytes(), b"/", root.as_bytes()].concat());
+                all.extend(below.filter_map(|root| RelPath::new(&root).ok()));
+            }
+            return Some(all);
+        }
         let parts: Vec<&[u8]> = stream.as_str().as_bytes().split(|byte| *byte == b'/').collect();
         let places: Vec<Vec<&[u8]>> = match self.kind {
             LayoutKind::Auto => Vec::new(),
-            LayoutKind::Frigate | LayoutKind::Template => return None,
+            LayoutKind::Frigate | LayoutKind::Template | LayoutKind::Archive => return None,
             LayoutKind::Hls | LayoutKind::Mediamtx | LayoutKind::Dated | LayoutKind::Plain => vec![parts],
             LayoutKind::Zlmediakit => {
                 let record: &[u8] = b"record";
@@ -34,6 +43,9 @@ impl Layout {
     /// The day of a recording: the date that its directory bears, else the date of its time where the cameras are.
     #[must_use]
     pub fn day_of(&self, path: &RelPath, recorded: Timestamp) -> Option<Date> {
+        if let Some((_, layout, rest)) = self.shelf(path) {
+            return layout.day_of(&rest?, recorded);
+        }
         let borne = path.split().0.and_then(|dir| self.date_of(&dir));
         borne.or_else(|| {
             let at = jiff::Timestamp::from_millisecond(recorded.millis()).ok()?;
@@ -47,6 +59,7 @@ impl Layout {
         match self.kind {
             LayoutKind::Auto | LayoutKind::Mediamtx | LayoutKind::Plain | LayoutKind::Template => false,
             LayoutKind::Zlmediakit | LayoutKind::Hls | LayoutKind::Frigate | LayoutKind::Dated => true,
+            LayoutKind::Archive => self.shelves.iter().all(|(_, layout)| layout.of_one_day()),
         }
     }
 }
@@ -83,6 +96,30 @@ mod tests {
         check("dated", "site/cam", Some(&["site/cam"]));
         check("frigate", "cam", None);
         check("{stream}/%Y-%m-%d/%H.%M.%S.mp4", "cam", None);
+    }
+
+    #[test]
+    fn an_archive_reads_each_tree_below_its_name() {
+        let parse = |text: &str| Layout::parse(text, &["mp4".to_owned()], TimeZone::UTC).unwrap();
+        let (live, hls) = (parse("zlmediakit"), parse("hls"));
+        let archive = Layout::of_archive([("live", &live), ("segments", &hls)]);
+        let path = |text: &str| RelPath::new(text.as_bytes()).unwrap();
+        let film = "live/record/live/cam/2026-11-22/2026-11-22-12-21-41-0.mp4";
+        let found = archive.recognise(&path(film), 1).unwrap();
+        assert_eq!(Some(found), live.recognise(&path(&film["live/".len()..]), 1));
+        for nowhere in ["other/live/cam/2026-11-22/2026-11-22-12-21-41-0.mp4", "live", "a.mp4", &film["live/".len()..]]
+        {
+            assert_eq!(archive.recognise(&path(nowhere), 1), None, "{nowhere}");
+        }
+        let day = path("segments/live/cam/2026-11-22");
+        assert!(archive.is_unit(&day) && !archive.is_unit(&path("live/live/cam/2026-11-22")));
+        assert_eq!(archive.unit_of(&path("segments/live/cam/2026-11-22/12/21-41_7.ts")), Some(day.clone()));
+        assert_eq!(archive.stream_of_unit(&day).as_deref(), Some("live/cam"));
+        assert_eq!(archive.date_of(&day), hls.date_of(&path("live/cam/2026-11-22")));
+        let roots = archive.roots(&StreamId::new("live/cam")).unwrap();
+        let roots: Vec<String> = roots.iter().map(ToString::to_string).collect();
+        assert_eq!(roots, ["live/live/cam", "live/record/live/cam", "segments/live/cam"]);
+        assert!(Layout::parse("archive", &[], TimeZone::UTC).is_err(), "it is no layout that anybody names");
     }
 
     /// Whatever path the grammar reads as a recording of a stream lies below one of the stream's places.

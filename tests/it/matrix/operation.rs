@@ -74,6 +74,7 @@ fn operate(what: &str, top: &Path, state: &Path) -> Result<bool, Box<dyn Error>>
         catalogues: Vec::new(),
         orphans: OrphanPolicy::default(),
         leftovers: LeftoverPolicy::default(),
+        archive: None,
     };
     let engine = Engine {
         journal: Arc::new(Journal::open(&state.join("journal"))?.journal),

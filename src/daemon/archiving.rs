@@ -1,0 +1,103 @@
+//! What a volume's worker does for archives: it offers what is to be copied, and forgets copies whose recordings are gone.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use super::tree::TreeWatch;
+use super::volume::VolumeWorker;
+use crate::archive::Wanted;
+use crate::domain::cause::chain;
+use crate::domain::event::Event;
+use crate::domain::layout::LayoutKind;
+use crate::domain::names::ArchiveId;
+use crate::domain::plan::Plan;
+use crate::domain::recording::Tally;
+use crate::domain::retention::Mode;
+
+/// So many recordings of a volume are offered to an archive at once; more follow once these are through.
+const OFFERED: usize = 5000;
+/// Verified copies let their sources go so often, where no pressure asks for it sooner.
+const EVERY: Duration = Duration::from_secs(30);
+
+impl VolumeWorker {
+    /// Offers the archives what the plan wants copied, the first ones first. What does not hurry waits for its window.
+    pub(super) fn offer_copies(&self, plan: &Plan) {
+        let Some(desk) = &self.desk else { return };
+        let now = self.now();
+        let mut offers: BTreeMap<ArchiveId, (Vec<Wanted>, Tally)> = BTreeMap::new();
+        for tree in self.trees.iter().filter_map(|tree| tree.policy.archive.as_ref()) {
+            offers.entry(tree.archive.clone()).or_default();
+        }
+        for item in &plan.to_archive {
+            let facts = &plan.trees[item.tree];
+            let Some(terms) = &facts.policy.archive else { continue };
+            let Some(watch) = self.trees.iter().find(|tree| tree.policy.tree == facts.policy.tree) else { continue };
+            if facts.policy.mode != Mode::Enforce || (item.urgent && self.holds_archive(&terms.archive)) {
+                continue;
+            }
+            let seen = facts.inventory.get(item.file);
+            let (wanted, all) = offers.entry(terms.archive.clone()).or_default();
+            all.add(seen.bytes);
+            if wanted.len() >= OFFERED || !(item.urgent || self.in_window(now)) {
+                continue;
+            }
+            wanted.push(Wanted {
+                dir: watch.dir.clone(),
+                policy: facts.policy.clone(),
+                path: facts.inventory.path(item.file),
+                stream: facts.inventory.stream(seen.stream).to_string(),
+                recorded: seen.recorded(),
+                bytes: seen.bytes,
+                source: (seen.inode, seen.fingerprint),
+                unit: seen.unit,
+                urgent: item.urgent,
+            });
+        }
+        for (archive, (wanted, all)) in offers {
+            desk.hub.cold.offer(&archive, &self.name, wanted, all, now);
+        }
+    }
+
+    /// The archive lies on this very volume: a copy there gives it no space.
+    fn holds_archive(&self, archive: &ArchiveId) -> bool {
+        let is = |tree: &TreeWatch| {
+            tree.policy.layout.kind() == LayoutKind::Archive && tree.policy.tree.as_str() == archive.as_str()
+        };
+        self.trees.iter().any(is)
+    }
+
+    /// Verified copies wait for their sources to go, and it is time.
+    pub(super) fn copies_wait(&mut self) -> bool {
+        let boot = self.engine.clock.boottime();
+        let waiting = |tree: &TreeWatch| self.catalogues.archived.of(&tree.policy.tree).waiting() > 0;
+        let due = boot.saturating_sub(self.moved_at) >= EVERY && self.trees.iter().any(waiting);
+        if due {
+            self.moved_at = boot;
+        }
+        due
+    }
+
+    /// Forgets the copies whose recordings a new scan did not find any more, or found changed.
+    pub(super) fn forget_copies(&self) {
+        let book = &self.catalogues.archived;
+        for tree in &self.trees {
+            let name = &tree.policy.tree;
+            if book.of(name).is_empty() || !tree.inventory().complete() || tree.fault.is_some() {
+                continue;
+            }
+            let there: HashSet<(u64, u64)> = tree
+                .inventory()
+                .files()
+                .filter(|seen| !tree.gone().contains(seen.index))
+                .map(|seen| (seen.inode, seen.fingerprint))
+                .collect();
+            // What was brought back since the scan began is not in it yet.
+            let began = tree.inventory().started;
+            let kept =
+                |copy: &crate::domain::archive::ArchivedCopy| copy.verified >= began || there.contains(&copy.source);
+            if let Err(error) = book.forget(name, kept) {
+                self.emit(Event::Remark { text: chain(&error), urgent: false });
+            }
+        }
+    }
+}
