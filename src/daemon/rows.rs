@@ -22,7 +22,7 @@ use crate::domain::orphan::{Missing, Orphan};
 use crate::domain::path::RelPath;
 use crate::domain::recording::Tally;
 use crate::domain::remedy::{Remedy, RemedyKind, Which};
-use crate::domain::retention::Mode;
+use crate::domain::retention::{Mode, TreePolicy};
 use crate::domain::units::{Bytes, Timestamp};
 use crate::reclaim::Stop;
 use crate::server::orphans::{Rehearsal, Rehearsed};
@@ -239,8 +239,10 @@ impl Hand<'_> {
 
     fn look_after(&self, tree: &TreeId) -> Result<(), Failed> {
         let Some(known) = self.keeper.known() else { return Ok(()) };
-        let enforced = self.hub.with_tree(tree, |_, tree| tree.policy.mode == Mode::Enforce).unwrap_or(false);
-        let removes = enforced && self.catalogues.removes_rows(self.keeper.name());
+        // What went to an archive is no less there for it, and comes back under its name.
+        let may = |policy: &TreePolicy| policy.mode == Mode::Enforce && policy.archive.is_none();
+        let may = self.hub.with_tree(tree, |_, tree| may(&tree.policy)).unwrap_or(false);
+        let removes = may && self.catalogues.removes_rows(self.keeper.name());
         // What is set aside may come back: its row goes when it goes.
         let aside: HashSet<RelPath> = self
             .hub
