@@ -156,6 +156,10 @@ words! {
         Budget = "budget",
         /// The volume is above its mark, and this is beyond its stream's `keep`.
         Pressure = "pressure",
+        /// Likewise, and its stream holds more than its `stream_share`.
+        StreamShare = "stream_share",
+        /// Likewise, and recordings that stay cover the same span.
+        Duplicate = "duplicate",
         /// The volume is critical, and nothing beyond `keep` is left.
         BelowKeep = "below_keep",
         /// Somebody asked for it.
@@ -175,7 +179,7 @@ impl RuleKind {
     pub fn trigger(self) -> Trigger {
         match self {
             Self::MaxAge | Self::MaxBytes | Self::MaxFiles => Trigger::Retention,
-            Self::Budget | Self::Pressure | Self::BelowKeep => Trigger::Pressure,
+            Self::Budget | Self::Pressure | Self::StreamShare | Self::Duplicate | Self::BelowKeep => Trigger::Pressure,
             Self::Requested => Trigger::Operator,
             Self::Orphan | Self::Quarantine => Trigger::Orphan,
             Self::Leftover => Trigger::Leftover,

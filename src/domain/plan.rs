@@ -3,7 +3,7 @@
 //! The order, as `docs/architecture.md` tells it:
 //! 1. what is past its stream's retention (age, bytes, count);
 //! 2. under pressure, or in a tree above its budget: everything beyond its stream's `keep`, lowest priority first, furthest
-//!    beyond first (without `keep`: oldest first);
+//!    beyond first (without `keep`: oldest first); `candidates` says more of this order;
 //! 3. only when that is used up and the volume is critical: what is below `keep`, lowest priority first, oldest first.
 //!
 //! Never: unfinished, being written, protected, held, young, linked, unrecognised. From pressure also: the newest of a stream that is
@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::candidates::{Candidate, Chosen, arrange};
 use super::clock_watch::Moment;
 use super::deletion::{RuleKind, SparedReason, Target, Trigger};
 use super::hold::{Holds, reach_of};
@@ -24,7 +25,7 @@ use super::path_set::PathSet;
 use super::pressure::Deficit;
 use super::recording::{FileIndex, Gone, Inventory, Kind, Recording, Tally};
 use super::retention::{Rule, TreePolicy};
-use super::units::{Bytes, Percent, Timestamp, show_duration};
+use super::units::{Bytes, Percent, show_duration};
 
 /// A stream that wrote within this span keeps its newest recording under pressure.
 const LIVELY: Duration = Duration::from_secs(86_400);
@@ -124,37 +125,6 @@ pub struct Plan {
     pub trees: Vec<TreeFacts>,
 }
 
-/// A recording that may go, with what its place in the order depends on.
-#[derive(Debug, Clone, Copy)]
-struct Candidate {
-    tree: usize,
-    file: FileIndex,
-    recorded: Timestamp,
-    held: Tally,
-    /// What the volume gets back for it.
-    back: Bytes,
-    priority: i32,
-    /// Its age less its stream's `keep`.
-    beyond: Duration,
-    below_keep: bool,
-}
-
-impl Candidate {
-    /// Deleting it would give nothing back.
-    fn useless(&self) -> bool {
-        self.back == Bytes::ZERO && self.held.bytes > Bytes::ZERO
-    }
-
-    /// The order of the second and third step. The last two only make it total, so that a plan is the same twice.
-    fn order(&self, other: &Self) -> std::cmp::Ordering {
-        (self.below_keep, self.priority)
-            .cmp(&(other.below_keep, other.priority))
-            .then(other.beyond.cmp(&self.beyond))
-            .then(self.recorded.cmp(&other.recorded))
-            .then((self.tree, self.file).cmp(&(other.tree, other.file)))
-    }
-}
-
 /// Plans for one volume. While the clock is not trusted nothing goes because of its age, and what may be young is young.
 #[must_use]
 pub fn plan(volume: &VolumeId, trees: Vec<TreeFacts>, target: Deficit, moment: &Moment) -> Plan {
@@ -164,7 +134,10 @@ pub fn plan(volume: &VolumeId, trees: Vec<TreeFacts>, target: Deficit, moment: &
     for (index, tree) in trees.iter().enumerate() {
         consider(index, tree, moment, &mut items, &mut candidates, &mut spared);
     }
-    candidates.sort_unstable_by(Candidate::order);
+    let mut going: Chosen = items.iter().map(|item| (item.tree, item.file)).collect();
+    arrange(&trees, &going, &mut candidates, moment);
+    let item = |c: &Candidate, rule| PlanItem { tree: c.tree, file: c.file, rule };
+    let next = candidates.iter().filter(|c| !c.useless()).take(NEXT).map(|c| item(c, c.rule())).collect();
 
     let mut still = target;
     for item in &items {
@@ -173,50 +146,40 @@ pub fn plan(volume: &VolumeId, trees: Vec<TreeFacts>, target: Deficit, moment: &
         still.bytes = still.bytes.saturating_sub(tree.gives_back(&seen));
         still.inodes = still.inodes.saturating_sub(seen.tally().files);
     }
-    let mut chosen = HashSet::new();
+    let mut take = |candidate: &Candidate, rule, still: &mut Deficit| {
+        still.bytes = still.bytes.saturating_sub(candidate.back);
+        still.inodes = still.inodes.saturating_sub(candidate.held.files);
+        items.push(item(candidate, rule));
+    };
+    let for_retention = going.len();
     for (index, tree) in trees.iter().enumerate() {
-        let mut over = over_budget(index, tree, &items);
+        let mut over = over_budget(index, tree, &going);
         for candidate in candidates.iter().filter(|c| c.tree == index && !c.below_keep) {
             if over == Bytes::ZERO {
                 break;
             }
             over = over.saturating_sub(candidate.held.bytes);
-            still.bytes = still.bytes.saturating_sub(candidate.back);
-            still.inodes = still.inodes.saturating_sub(candidate.held.files);
-            chosen.insert((index, candidate.file));
-            items.push(PlanItem { tree: index, file: candidate.file, rule: RuleKind::Budget });
+            take(candidate, RuleKind::Budget, &mut still);
+            going.insert((index, candidate.file));
         }
     }
+    // What copies have, and what streams hold, is less by what budgets take.
+    if going.len() > for_retention {
+        candidates.retain(|c| !going.contains(&(c.tree, c.file)));
+        arrange(&trees, &going, &mut candidates, moment);
+    }
     for candidate in &candidates {
-        if chosen.contains(&(candidate.tree, candidate.file)) {
-            continue;
-        }
         // It is worth deleting for its inode alone.
         if candidate.useless() && still.inodes == 0 {
             spare(&mut spared, &trees[candidate.tree], SparedReason::Shared, candidate.held);
-            continue;
-        }
-        if still.is_zero() || (candidate.below_keep && !target.critical) {
+        } else if still.is_zero() || (candidate.below_keep && !target.critical) {
             if candidate.below_keep {
                 spare(&mut spared, &trees[candidate.tree], SparedReason::Keep, candidate.held);
             }
-            continue;
+        } else {
+            take(candidate, candidate.rule(), &mut still);
         }
-        still.bytes = still.bytes.saturating_sub(candidate.back);
-        still.inodes = still.inodes.saturating_sub(candidate.held.files);
-        let rule = if candidate.below_keep { RuleKind::BelowKeep } else { RuleKind::Pressure };
-        items.push(PlanItem { tree: candidate.tree, file: candidate.file, rule });
     }
-    let next = candidates
-        .iter()
-        .filter(|c| !c.useless())
-        .take(NEXT)
-        .map(|c| PlanItem {
-            tree: c.tree,
-            file: c.file,
-            rule: if c.below_keep { RuleKind::BelowKeep } else { RuleKind::Pressure },
-        })
-        .collect();
     let id = identify(volume, &trees, &items);
     let spared = spared.into_iter().map(|((tree, reason), tally)| Spared { tree, reason, tally }).collect();
     Plan { volume: volume.clone(), id, made: *moment, target, items, next, spared, shortfall: still, trees }
@@ -266,12 +229,15 @@ fn consider(
             candidates.push(Candidate {
                 tree: index,
                 file: seen.index,
+                stream: seen.stream,
                 recorded: seen.recorded(),
                 held: seen.tally(),
                 back: tree.gives_back(seen),
                 priority: rule.map_or(0, |rule| rule.priority),
                 beyond: age.saturating_sub(keep),
                 below_keep: age < keep,
+                duplicate: false,
+                loud: false,
             });
         }
     }
@@ -399,11 +365,10 @@ fn past_retention(
 }
 
 /// By how much a tree exceeds its budget's low mark, once it exceeds the budget.
-fn over_budget(index: usize, tree: &TreeFacts, items: &[PlanItem]) -> Bytes {
+fn over_budget(index: usize, tree: &TreeFacts, going: &Chosen) -> Bytes {
     let Some(budget) = tree.policy.budget else { return Bytes::ZERO };
-    let held: Bytes = tree.inventory.files().filter(|r| !tree.gone.contains(r.index)).map(|r| r.bytes).sum();
-    let going: Bytes = items.iter().filter(|i| i.tree == index).map(|i| tree.inventory.get(i.file).bytes).sum();
-    let held = held.saturating_sub(going);
+    let stays = |seen: &Recording| !tree.gone.contains(seen.index) && !going.contains(&(index, seen.index));
+    let held: Bytes = tree.inventory.files().filter(stays).map(|seen| seen.bytes).sum();
     if held > budget { held.saturating_sub(BUDGET_LOW.of(budget)) } else { Bytes::ZERO }
 }
 
@@ -492,9 +457,9 @@ impl Plan {
         out
     }
 
-    /// Takes out what retention chose: it waits for its window.
-    pub fn postpone_retention(&mut self) {
-        self.items.retain(|item| item.rule.trigger() != Trigger::Retention);
+    /// Takes out what retention chose in the trees where it waits.
+    pub fn postpone_retention(&mut self, waits: impl Fn(usize) -> bool) {
+        self.items.retain(|item| item.rule.trigger() != Trigger::Retention || !waits(item.tree));
         self.id = identify(&self.volume, &self.trees, &self.items);
     }
 
@@ -560,6 +525,11 @@ impl Plan {
                 Some(keep) => format!("{age} old, beyond the {} that rule `{pattern}` keeps", show_duration(keep)),
                 None => format!("{age} old; nothing keeps its stream"),
             },
+            RuleKind::StreamShare => {
+                let share = rule.and_then(|(_, r)| r.stream_share).unwrap_or_default();
+                format!("{age} old; its stream holds more than the {share} of its tree that rule `{pattern}` gives it")
+            }
+            RuleKind::Duplicate => format!("{age} old; MP4 recordings that go later, if at all, cover the same span"),
             RuleKind::BelowKeep => format!("{age} old; the volume is critical and nothing beyond `keep` is left"),
             // No plan chooses by these: they are verdicts and requests of their own.
             RuleKind::Requested | RuleKind::Orphan | RuleKind::Leftover | RuleKind::Quarantine => {
@@ -570,8 +540,11 @@ impl Plan {
 }
 
 #[cfg(test)]
+#[path = "plan_fairness_tests.rs"]
+mod fairness_tests;
+#[cfg(test)]
 #[path = "plan_tests.rs"]
-mod tests;
+pub(super) mod tests;
 #[cfg(test)]
 #[path = "plan_units_tests.rs"]
 mod units_tests;

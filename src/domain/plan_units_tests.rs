@@ -8,6 +8,7 @@ use crate::domain::layout::Layout;
 use crate::domain::path_set::DigestKey;
 use crate::domain::protection::{Hold, HoldScope, Pattern};
 use crate::domain::recording::{FileIdentity, InventoryBuilder, Sighting};
+use crate::domain::units::Timestamp;
 
 /// A day of a stream.
 #[derive(Debug, Clone)]

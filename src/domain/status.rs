@@ -216,14 +216,26 @@ pub struct PlanBasis {
     pub allowances: Vec<Allowance>,
     /// How far the clock may be off.
     pub skew: Skew,
-    /// Retention may be carried out now (`cleanup.window`).
+    /// Retention may be carried out: what persons want kept is known.
     pub retention: bool,
+    /// Whether the guard may carry it out by itself now, by tree (`cleanup.window`).
+    pub window: Vec<bool>,
 }
 
 impl PlanBasis {
-    /// The plan, and what was wanted beyond the caps, by index of the tree.
+    /// The plan as a person gets it, who waits for no window, and what was wanted beyond the caps, by index of the tree.
     #[must_use]
     pub fn plan(&self, volume: &VolumeId, now: Timestamp) -> (Plan, Vec<(usize, Bytes)>) {
+        self.make(volume, now, &vec![true; self.trees.len()])
+    }
+
+    /// The plan that the guard carries out by itself: what retention chose in a tree waits for its window.
+    #[must_use]
+    pub fn plan_unasked(&self, volume: &VolumeId, now: Timestamp) -> (Plan, Vec<(usize, Bytes)>) {
+        self.make(volume, now, &self.window)
+    }
+
+    fn make(&self, volume: &VolumeId, now: Timestamp, window: &[bool]) -> (Plan, Vec<(usize, Bytes)>) {
         let moment = self.skew.at(now);
         let mut plan = plan(volume, self.trees.clone(), self.target, &moment);
         // Where retention wants more than the cap allows, it gets nothing; its recordings are then as good for pressure as any.
@@ -241,9 +253,7 @@ impl PlanBasis {
             }
             plan = self::plan(volume, trees, self.target, &moment);
         }
-        if !self.retention {
-            plan.postpone_retention();
-        }
+        plan.postpone_retention(|tree| !self.retention || !window[tree]);
         let mut over = plan.cap(&self.allowances);
         for tree in refused {
             match over.iter_mut().find(|(known, _)| *known == tree) {

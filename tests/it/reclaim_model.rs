@@ -314,6 +314,7 @@ impl World {
             max_files: case.max_files,
             keep: Duration::from_secs(case.keep * 3600),
             priority: 0,
+            stream_share: None,
         };
         let policy = TreePolicy {
             tree: tree(),
