@@ -116,6 +116,7 @@ pub(super) fn tree_of(archive: &ArchiveSettings, trees: &[TreeSettings], max_sha
         max_files: None,
         keep: Duration::ZERO,
         priority: 0,
+        stream_share: None,
     });
     let policy = TreePolicy {
         tree: name.clone(),

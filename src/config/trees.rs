@@ -261,9 +261,10 @@ fn rule(node: &Node<'_>) -> Option<Rule> {
         Some(keep)
     });
     let priority = map.take("priority").and_then(|node| node.number(i32::MIN));
+    let stream_share = map.take("stream_share").and_then(|node| node.percent());
     map.done();
     let (keep, priority) = (keep.unwrap_or_default(), priority.unwrap_or_default());
-    Some(Rule { stream: stream?, max_age, max_bytes, max_files, keep, priority })
+    Some(Rule { stream: stream?, max_age, max_bytes, max_files, keep, priority, stream_share })
 }
 
 /// Reads `volumes`; the marks of each start from `base`.

@@ -38,7 +38,7 @@ impl VolumeWorker {
             let seen = facts.inventory.get(item.file);
             let (wanted, all) = offers.entry(terms.archive.clone()).or_default();
             all.add(seen.bytes);
-            if wanted.len() >= OFFERED || !(item.urgent || self.in_window(now)) {
+            if wanted.len() >= OFFERED || !(item.urgent || self.in_window(watch)) {
                 continue;
             }
             wanted.push(Wanted {

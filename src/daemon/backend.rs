@@ -30,6 +30,7 @@ impl Backend for Daemon {
 
     fn metrics(&self) -> String {
         let (volumes, catalogues) = (self.hub.views(), self.hub.catalogue_views());
+        let archives = self.hub.archives();
         let media = self.hub.live.views();
         let (firing, outbox) = (self.alerts.firing(), self.alerts.notifier.outbox_oldest());
         let relays = self.media.relays();
@@ -37,6 +38,7 @@ impl Backend for Daemon {
             let known = Known {
                 volumes: &volumes,
                 catalogues: &catalogues,
+                archives: &archives,
                 media: &media,
                 history,
                 firing: &firing,

@@ -155,12 +155,10 @@ impl VolumeWorker {
             return Ok(());
         }
         let pressed = self.basis().is_some_and(|basis| !basis.target.is_zero());
-        let open = pressed || self.in_window(self.now());
-        if open {
-            self.expire(stop, publish)?;
-        }
+        self.expire(pressed, stop, publish)?;
         let moment = self.clock.skew().at(self.now());
         for index in 0..self.trees.len() {
+            let open = pressed || self.in_window(&self.trees[index]);
             let tree = &mut self.trees[index];
             let policy = tree.policy.clone();
             // Whom a person permits something need not wait for the window, or for another comparison.
@@ -179,7 +177,9 @@ impl VolumeWorker {
                     OrphanAction::Quarantine => Some((OrphanKind::Uncatalogued, RemedyKind::Quarantine)),
                     OrphanAction::Adopt | OrphanAction::Report => None,
                 },
+                // A permit is for orphans only.
                 match policy.leftovers.action {
+                    LeftoverAction::Delete if !open => None,
                     LeftoverAction::Delete => Some((OrphanKind::Leftover, RemedyKind::Delete)),
                     LeftoverAction::Report => None,
                 },
@@ -388,12 +388,13 @@ impl VolumeWorker {
         Ok(out)
     }
 
-    /// Deletes what was in quarantine for long enough.
-    fn expire(&mut self, stop: Stop<'_>, publish: &dyn Fn(&Self)) -> Result<(), JournalError> {
+    /// Deletes what was in quarantine for long enough, of each tree in its window, or at any time if the volume is pressed.
+    fn expire(&mut self, pressed: bool, stop: Stop<'_>, publish: &dyn Fn(&Self)) -> Result<(), JournalError> {
         let now = self.now();
         for index in 0..self.trees.len() {
             let policy = self.trees[index].policy.clone();
-            if policy.mode != Mode::Enforce || self.trees[index].fault.is_some() {
+            let open = pressed || self.in_window(&self.trees[index]);
+            if policy.mode != Mode::Enforce || self.trees[index].fault.is_some() || !open {
                 continue;
             }
             let moment = self.clock.skew().at(now);

@@ -35,7 +35,7 @@ impl VolumeWorker {
     pub(super) fn trip_caps(&self) -> Result<(), JournalError> {
         let now = self.now();
         let Some(basis) = self.basis() else { return Ok(()) };
-        let (plan, over) = basis.plan(&self.name, now);
+        let (plan, over) = basis.plan_unasked(&self.name, now);
         self.trip(&plan, &basis, &over)
     }
 

@@ -463,6 +463,7 @@ impl TreeWatch {
             live: self.live.clone(),
             writing: self.writing.0.clone(),
             archived: self.archived.of(&self.policy.tree),
+            copies_stay: false,
         }
     }
 

@@ -64,6 +64,8 @@ pub(super) struct VolumeWorker {
     pub(super) running: Option<Timestamp>,
     /// Something was scanned since retention was last looked at.
     scanned: bool,
+    /// In which trees retention was allowed when it was last looked at.
+    windows: Vec<bool>,
     /// What the last plan spared.
     spared: Arc<Vec<Spared>>,
     /// `None` where the whole deficit is ours.
@@ -142,6 +144,7 @@ impl VolumeWorker {
             last_run: None,
             running: None,
             scanned: false,
+            windows: Vec::new(),
             spared: Arc::default(),
             grant: None,
             leftover: None,
@@ -336,7 +339,7 @@ impl VolumeWorker {
         let mut eligible = true;
         if above || self.scanned || self.pressure != Pressure::Normal {
             self.ask_shared();
-            let plan = self.basis().map(|basis| basis.plan(&self.name, now).0);
+            let plan = self.basis().map(|basis| basis.plan_unasked(&self.name, now).0);
             eligible = plan.as_ref().is_some_and(|plan| !plan.items.is_empty() || !plan.next.is_empty());
             self.spared = Arc::new(plan.map(|plan| plan.spared).unwrap_or_default());
         }
@@ -376,7 +379,8 @@ impl VolumeWorker {
                 trees: trees.iter().map(|tree| tree.facts(history)).collect(),
                 target,
                 skew,
-                retention: (!target.is_zero() || self.in_window(now)) && self.favourites_known(),
+                retention: self.favourites_known(),
+                window: trees.iter().map(|tree| !target.is_zero() || self.in_window(tree)).collect(),
             })
         })
     }
@@ -397,17 +401,15 @@ impl VolumeWorker {
         .allowance()
     }
 
-    /// What would go now; `None` while the volume is blind.
+    /// What the guard would delete by itself now; `None` while the volume is blind.
     pub(super) fn plan(&self) -> Option<Plan> {
         let now = self.now();
-        self.basis().map(|basis| basis.plan(&self.name, now).0)
+        self.basis().map(|basis| basis.plan_unasked(&self.name, now).0)
     }
 
-    pub(super) fn in_window(&self, now: Timestamp) -> bool {
-        let Some(window) = self.engine.cleanup.window else { return true };
-        let Ok(at) = jiff::Timestamp::from_millisecond(now.millis()) else { return false };
-        let time = at.to_zoned(jiff::tz::TimeZone::system()).time();
-        window.contains(u16::from(time.hour().unsigned_abs()) * 60 + u16::from(time.minute().unsigned_abs()))
+    /// Whether runs that are not for pressure happen now in a tree: in its own time zone, which the times in its names are of.
+    pub(super) fn in_window(&self, tree: &TreeWatch) -> bool {
+        self.engine.cleanup.window.is_none_or(|window| window.open(self.now(), tree.policy.layout.zone()))
     }
 
     /// What is seen now, for everybody who wants to know.
@@ -558,12 +560,13 @@ impl VolumeWorker {
         if scanned {
             self.forget_copies();
         }
-        // Without pressure only a new scan can bring something past its retention, or a copy let its source go.
+        // Without pressure only a new scan, or a window that opens, can bring something past its retention, or a copy let its source go.
+        let opened = std::mem::replace(&mut self.windows, basis.window.clone()) != basis.window;
         let moved = self.copies_wait();
-        if basis.target.is_zero() && !scanned && !moved {
+        if basis.target.is_zero() && !scanned && !opened && !moved {
             return Ok(());
         }
-        let (plan, over) = basis.plan(&self.name, now);
+        let (plan, over) = basis.plan_unasked(&self.name, now);
         self.offer_copies(&plan);
         let plan = self.only_asked(plan);
         self.trip(&plan, &basis, &over)?;

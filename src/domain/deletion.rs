@@ -156,6 +156,14 @@ words! {
         Budget = "budget",
         /// The volume is above its mark, and this is beyond its stream's `keep`.
         Pressure = "pressure",
+        /// Likewise, and its stream holds more than its `stream_share`.
+        StreamShare = "stream_share",
+        /// Likewise, and recordings that stay cover the same span.
+        Duplicate = "duplicate",
+        /// A verified copy of it is in its tree's archive.
+        Archived = "archived",
+        /// The volume is critical, and nothing is left that has a copy in its tree's archive or needs none.
+        Unarchived = "unarchived",
         /// The volume is critical, and nothing beyond `keep` is left.
         BelowKeep = "below_keep",
         /// Somebody asked for it.
@@ -170,12 +178,24 @@ words! {
 }
 
 impl RuleKind {
+    /// It asks for no space: its runs wait for their window, and go whole or, where a cap does not allow that, not at all.
+    #[must_use]
+    pub fn waits_for_window(self) -> bool {
+        matches!(self.trigger(), Trigger::Retention | Trigger::Archive)
+    }
+
     /// The trigger that the rule's deletions are counted under.
     #[must_use]
     pub fn trigger(self) -> Trigger {
         match self {
             Self::MaxAge | Self::MaxBytes | Self::MaxFiles => Trigger::Retention,
-            Self::Budget | Self::Pressure | Self::BelowKeep => Trigger::Pressure,
+            Self::Budget
+            | Self::Pressure
+            | Self::StreamShare
+            | Self::Duplicate
+            | Self::Unarchived
+            | Self::BelowKeep => Trigger::Pressure,
+            Self::Archived => Trigger::Archive,
             Self::Requested => Trigger::Operator,
             Self::Orphan | Self::Quarantine => Trigger::Orphan,
             Self::Leftover => Trigger::Leftover,

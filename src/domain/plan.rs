@@ -3,7 +3,7 @@
 //! The order, as `docs/architecture.md` tells it:
 //! 1. what is past its stream's retention (age, bytes, count);
 //! 2. under pressure, or in a tree above its budget: everything beyond its stream's `keep`, lowest priority first, furthest
-//!    beyond first (without `keep`: oldest first);
+//!    beyond first (without `keep`: oldest first); `candidates` says more of this order;
 //! 3. only when that is used up and the volume is critical: what is below `keep`, lowest priority first, oldest first.
 //!
 //! Never: unfinished, being written, protected, held, young, linked, unrecognised. From pressure also: the newest of a stream that is
@@ -13,9 +13,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::archive::ArchivedOf;
+use super::archive::{ArchivedOf, Cold};
+use super::candidates::{Candidate, Chosen, arrange};
 use super::clock_watch::Moment;
-use super::deletion::{RuleKind, SparedReason, Target, Trigger};
+use super::deletion::{RuleKind, SparedReason, Target};
 use super::hold::{Holds, reach_of};
 use super::limits::Allowance;
 use super::live::LiveStreams;
@@ -25,7 +26,7 @@ use super::path_set::PathSet;
 use super::pressure::Deficit;
 use super::recording::{FileIndex, Gone, Inventory, Kind, Recording, Tally};
 use super::retention::{Rule, TreePolicy};
-use super::units::{Bytes, Percent, Timestamp, show_duration};
+use super::units::{Bytes, Percent, show_duration};
 
 /// A stream that wrote within this span keeps its newest recording under pressure.
 const LIVELY: Duration = Duration::from_secs(86_400);
@@ -60,6 +61,8 @@ pub struct TreeFacts {
     pub writing: Arc<HashSet<FileIndex>>,
     /// Which of its recordings have a verified copy.
     pub archived: Arc<ArchivedOf>,
+    /// A cap does not let recordings go for having one.
+    pub copies_stay: bool,
 }
 
 impl TreeFacts {
@@ -69,6 +72,12 @@ impl TreeFacts {
         let shared = self.shared.get(&seen.index).copied().unwrap_or_default();
         let back = seen.bytes.saturating_sub(shared);
         if back < seen.bytes.scaled(1, 10) { Bytes::ZERO } else { back }
+    }
+
+    /// How a recording stands to the tree's archive.
+    #[must_use]
+    pub fn cold(&self, seen: &Recording, moment: &Moment) -> Cold {
+        self.policy.archive.as_ref().map_or(Cold::Unneeded, |terms| terms.stand(seen, &self.archived, moment))
     }
 }
 
@@ -140,47 +149,18 @@ pub struct Plan {
     pub trees: Vec<TreeFacts>,
 }
 
-/// A recording that may go, with what its place in the order depends on.
-#[derive(Debug, Clone, Copy)]
-struct Candidate {
-    tree: usize,
-    file: FileIndex,
-    recorded: Timestamp,
-    held: Tally,
-    /// What the volume gets back for it.
-    back: Bytes,
-    priority: i32,
-    /// Its age less its stream's `keep`.
-    beyond: Duration,
-    below_keep: bool,
-}
-
-impl Candidate {
-    /// Deleting it would give nothing back.
-    fn useless(&self) -> bool {
-        self.back == Bytes::ZERO && self.held.bytes > Bytes::ZERO
-    }
-
-    /// The order of the second and third step. The last two only make it total, so that a plan is the same twice.
-    fn order(&self, other: &Self) -> std::cmp::Ordering {
-        (self.below_keep, self.priority)
-            .cmp(&(other.below_keep, other.priority))
-            .then(other.beyond.cmp(&self.beyond))
-            .then(self.recorded.cmp(&other.recorded))
-            .then((self.tree, self.file).cmp(&(other.tree, other.file)))
-    }
-}
-
 /// Plans for one volume. While the clock is not trusted nothing goes because of its age, and what may be young is young.
 #[must_use]
 pub fn plan(volume: &VolumeId, trees: Vec<TreeFacts>, target: Deficit, moment: &Moment) -> Plan {
-    let mut spared = BTreeMap::new();
-    let mut items = Vec::new();
-    let mut candidates = Vec::new();
+    let mut sorted = Sorted::default();
     for (index, tree) in trees.iter().enumerate() {
-        consider(index, tree, moment, &mut items, &mut candidates, &mut spared);
+        consider(index, tree, moment, &mut sorted);
     }
-    candidates.sort_unstable_by(Candidate::order);
+    let Sorted { mut items, mut candidates, mut spared, mut to_archive } = sorted;
+    let mut going: Chosen = items.iter().map(|item| (item.tree, item.file)).collect();
+    arrange(&trees, &going, &mut candidates, moment);
+    let item = |c: &Candidate, rule| PlanItem { tree: c.tree, file: c.file, rule };
+    let next = candidates.iter().filter(|c| !c.useless()).take(NEXT).map(|c| item(c, c.rule())).collect();
 
     let mut still = target;
     for item in &items {
@@ -189,50 +169,55 @@ pub fn plan(volume: &VolumeId, trees: Vec<TreeFacts>, target: Deficit, moment: &
         still.bytes = still.bytes.saturating_sub(tree.gives_back(&seen));
         still.inodes = still.inodes.saturating_sub(seen.tally().files);
     }
-    let mut chosen = HashSet::new();
+    let mut take = |candidate: &Candidate, rule, still: &mut Deficit| {
+        still.bytes = still.bytes.saturating_sub(candidate.back);
+        still.inodes = still.inodes.saturating_sub(candidate.held.files);
+        items.push(item(candidate, rule));
+    };
+    let for_retention = going.len();
     for (index, tree) in trees.iter().enumerate() {
-        let mut over = over_budget(index, tree, &items);
+        let mut over = over_budget(index, tree, &going);
         for candidate in candidates.iter().filter(|c| c.tree == index && !c.below_keep) {
             if over == Bytes::ZERO {
                 break;
             }
             over = over.saturating_sub(candidate.held.bytes);
-            still.bytes = still.bytes.saturating_sub(candidate.back);
-            still.inodes = still.inodes.saturating_sub(candidate.held.files);
-            chosen.insert((index, candidate.file));
-            items.push(PlanItem { tree: index, file: candidate.file, rule: RuleKind::Budget });
+            if candidate.unarchived {
+                to_archive.push(candidate.to_archive(true));
+                continue;
+            }
+            take(candidate, RuleKind::Budget, &mut still);
+            going.insert((index, candidate.file));
         }
     }
+    // What copies have, and what streams hold, is less by what budgets take.
+    if going.len() > for_retention {
+        candidates.retain(|c| !going.contains(&(c.tree, c.file)));
+        arrange(&trees, &going, &mut candidates, moment);
+    }
+    // What copies that are still to be made will give back.
+    let mut promised = Deficit::default();
     for candidate in &candidates {
-        if chosen.contains(&(candidate.tree, candidate.file)) {
-            continue;
-        }
+        let spare = |spared: &mut SparedTally, reason| spare(spared, &trees[candidate.tree], reason, candidate.held);
         // It is worth deleting for its inode alone.
         if candidate.useless() && still.inodes == 0 {
-            spare(&mut spared, &trees[candidate.tree], SparedReason::Shared, candidate.held);
-            continue;
-        }
-        if still.is_zero() || (candidate.below_keep && !target.critical) {
+            spare(&mut spared, SparedReason::Shared);
+        } else if still.is_zero() || ((candidate.below_keep || candidate.unarchived) && !target.critical) {
+            let enough = promised.bytes >= still.bytes && promised.inodes >= still.inodes;
             if candidate.below_keep {
-                spare(&mut spared, &trees[candidate.tree], SparedReason::Keep, candidate.held);
+                spare(&mut spared, SparedReason::Keep);
+            } else if candidate.unarchived && !enough {
+                spare(&mut spared, SparedReason::ArchivePending);
+                to_archive.push(candidate.to_archive(true));
+                promised.bytes = promised.bytes.saturating_add(candidate.back);
+                promised.inodes = promised.inodes.saturating_add(candidate.held.files);
+            } else if candidate.due {
+                spare(&mut spared, SparedReason::ArchivePending);
             }
-            continue;
+        } else {
+            take(candidate, candidate.rule(), &mut still);
         }
-        still.bytes = still.bytes.saturating_sub(candidate.back);
-        still.inodes = still.inodes.saturating_sub(candidate.held.files);
-        let rule = if candidate.below_keep { RuleKind::BelowKeep } else { RuleKind::Pressure };
-        items.push(PlanItem { tree: candidate.tree, file: candidate.file, rule });
     }
-    let next = candidates
-        .iter()
-        .filter(|c| !c.useless())
-        .take(NEXT)
-        .map(|c| PlanItem {
-            tree: c.tree,
-            file: c.file,
-            rule: if c.below_keep { RuleKind::BelowKeep } else { RuleKind::Pressure },
-        })
-        .collect();
     let id = identify(volume, &trees, &items);
     let spared = spared.into_iter().map(|((tree, reason), tally)| Spared { tree, reason, tally }).collect();
     Plan {
@@ -242,7 +227,7 @@ pub fn plan(volume: &VolumeId, trees: Vec<TreeFacts>, target: Deficit, moment: &
         target,
         items,
         next,
-        to_archive: Vec::new(),
+        to_archive: urgent_first(to_archive, &going),
         spared,
         shortfall: still,
         trees,
@@ -251,54 +236,92 @@ pub fn plan(volume: &VolumeId, trees: Vec<TreeFacts>, target: Deficit, moment: &
 
 type SparedTally = BTreeMap<(TreeId, SparedReason), Tally>;
 
+/// The recordings of all trees, sorted by what is to become of them.
+#[derive(Default)]
+struct Sorted {
+    items: Vec<PlanItem>,
+    candidates: Vec<Candidate>,
+    spared: SparedTally,
+    to_archive: Vec<ToArchive>,
+}
+
+/// What pressure or retention waits for is copied first; each once, and nothing that goes without a copy.
+fn urgent_first(mut all: Vec<ToArchive>, going: &Chosen) -> Vec<ToArchive> {
+    all.sort_by_key(|one| !one.urgent);
+    let mut seen = Chosen::new();
+    all.retain(|one| !going.contains(&(one.tree, one.file)) && seen.insert((one.tree, one.file)));
+    all
+}
+
 fn spare(spared: &mut SparedTally, tree: &TreeFacts, reason: SparedReason, what: Tally) {
     spared.entry((tree.policy.tree.clone(), reason)).or_default().merge(what);
 }
 
-/// Sorts one tree's recordings into spared, past retention, and candidates for pressure.
-fn consider(
-    index: usize,
-    tree: &TreeFacts,
-    moment: &Moment,
-    items: &mut Vec<PlanItem>,
-    candidates: &mut Vec<Candidate>,
-    spared: &mut SparedTally,
-) {
+/// Sorts one tree's recordings into spared, past retention, to be copied, and candidates for pressure.
+fn consider(index: usize, tree: &TreeFacts, moment: &Moment, sorted: &mut Sorted) {
     let inventory = &tree.inventory;
     let rules: Vec<Option<&Rule>> =
         inventory.streams().iter().map(|s| tree.policy.rule_of(s).map(|(_, rule)| rule)).collect();
     let newest = newest_of_each(tree, moment);
     let unrecognised = inventory.passed_over.unrecognised;
     if unrecognised.files > 0 {
-        spared.entry((tree.policy.tree.clone(), SparedReason::Unrecognised)).or_default().merge(unrecognised);
+        spare(&mut sorted.spared, tree, SparedReason::Unrecognised, unrecognised);
     }
     let mut by_stream: Vec<Vec<Recording>> = vec![Vec::new(); inventory.streams().len()];
     for seen in inventory.files().filter(|r| !tree.gone.contains(r.index) && !tree.waiting.contains(&r.index)) {
         match spared_because(tree, &seen, moment) {
-            Some(reason) => spare(spared, tree, reason, seen.tally()),
+            Some(reason) => spare(&mut sorted.spared, tree, reason, seen.tally()),
             None => by_stream[seen.stream.0 as usize].push(seen),
         }
     }
     for (stream, mut recordings) in by_stream.into_iter().enumerate() {
         recordings.sort_unstable_by_key(|r| (r.recorded(), r.index));
         let rule = rules[stream];
-        let expired = rule.map_or(0, |rule| past_retention(index, rule, &recordings, moment, items));
-        for seen in &recordings[expired..] {
-            if newest[stream] == Some(seen.index) {
-                spare(spared, tree, SparedReason::Newest, seen.tally());
+        // Who had something brought back wants to see it: only pressure takes it.
+        let aged = recordings.iter().filter(|seen| tree.cold(seen, moment) != Cold::Restored).copied();
+        let past: HashMap<FileIndex, RuleKind> =
+            rule.map(|rule| past_retention(rule, &aged.collect::<Vec<_>>(), moment)).unwrap_or_default();
+        for seen in &recordings {
+            let cold = tree.cold(seen, moment);
+            let (past, newest) = (past.get(&seen.index), newest[stream] == Some(seen.index));
+            match (past, cold) {
+                (Some(_), Cold::Due | Cold::Young) => {
+                    spare(&mut sorted.spared, tree, SparedReason::ArchivePending, seen.tally());
+                    sorted.to_archive.push(ToArchive { tree: index, file: seen.index, urgent: true });
+                }
+                (_, Cold::Copied) if !newest && !tree.copies_stay => {
+                    sorted.items.push(PlanItem { tree: index, file: seen.index, rule: RuleKind::Archived });
+                    continue;
+                }
+                (Some(rule), Cold::Unneeded | Cold::Copied | Cold::Restored) => {
+                    sorted.items.push(PlanItem { tree: index, file: seen.index, rule: *rule });
+                    continue;
+                }
+                (None, Cold::Due) if !newest => {
+                    sorted.to_archive.push(ToArchive { tree: index, file: seen.index, urgent: false });
+                }
+                (None, Cold::Unneeded | Cold::Copied | Cold::Restored | Cold::Due | Cold::Young) => {}
+            }
+            if newest {
+                spare(&mut sorted.spared, tree, SparedReason::Newest, seen.tally());
                 continue;
             }
             let age = moment.age(seen.recorded());
             let keep = rule.map_or(Duration::ZERO, |rule| rule.keep);
-            candidates.push(Candidate {
+            sorted.candidates.push(Candidate {
                 tree: index,
                 file: seen.index,
+                stream: seen.stream,
                 recorded: seen.recorded(),
                 held: seen.tally(),
                 back: tree.gives_back(seen),
                 priority: rule.map_or(0, |rule| rule.priority),
                 beyond: age.saturating_sub(keep),
                 below_keep: age < keep,
+                unarchived: matches!(cold, Cold::Due | Cold::Young),
+                due: cold == Cold::Due && past.is_none(),
+                duplicate: false,
+                loud: false,
             });
         }
     }
@@ -397,17 +420,12 @@ pub(super) fn newest_of_each(tree: &TreeFacts, moment: &Moment) -> Vec<Option<Fi
     newest.into_iter().map(|best| best.filter(live).map(|b| b.index)).collect()
 }
 
-/// Enters what is past the rule's retention; returns how many of the oldest these are.
-fn past_retention(
-    tree: usize,
-    rule: &Rule,
-    recordings: &[Recording],
-    moment: &Moment,
-    items: &mut Vec<PlanItem>,
-) -> usize {
+/// What of a stream's recordings, the oldest first, is past the rule's retention, and for which of its limits.
+fn past_retention(rule: &Rule, recordings: &[Recording], moment: &Moment) -> HashMap<FileIndex, RuleKind> {
+    let mut out = HashMap::new();
     let mut bytes: Bytes = recordings.iter().map(|r| r.bytes).sum();
     let mut files: u64 = recordings.iter().map(|r| u64::from(r.files)).sum();
-    for (gone, seen) in recordings.iter().enumerate() {
+    for seen in recordings {
         let old = rule.max_age.is_some_and(|max| moment.now.since(seen.recorded()) > max);
         let kind = if moment.trusted && old && !seen.ages_disagree() {
             RuleKind::MaxAge
@@ -416,21 +434,20 @@ fn past_retention(
         } else if rule.max_files.is_some_and(|max| files > max) {
             RuleKind::MaxFiles
         } else {
-            return gone;
+            break;
         };
-        items.push(PlanItem { tree, file: seen.index, rule: kind });
+        out.insert(seen.index, kind);
         bytes = bytes.saturating_sub(seen.bytes);
         files = files.saturating_sub(u64::from(seen.files));
     }
-    recordings.len()
+    out
 }
 
 /// By how much a tree exceeds its budget's low mark, once it exceeds the budget.
-fn over_budget(index: usize, tree: &TreeFacts, items: &[PlanItem]) -> Bytes {
+fn over_budget(index: usize, tree: &TreeFacts, going: &Chosen) -> Bytes {
     let Some(budget) = tree.policy.budget else { return Bytes::ZERO };
-    let held: Bytes = tree.inventory.files().filter(|r| !tree.gone.contains(r.index)).map(|r| r.bytes).sum();
-    let going: Bytes = items.iter().filter(|i| i.tree == index).map(|i| tree.inventory.get(i.file).bytes).sum();
-    let held = held.saturating_sub(going);
+    let stays = |seen: &Recording| !tree.gone.contains(seen.index) && !going.contains(&(index, seen.index));
+    let held: Bytes = tree.inventory.files().filter(stays).map(|seen| seen.bytes).sum();
     if held > budget { held.saturating_sub(BUDGET_LOW.of(budget)) } else { Bytes::ZERO }
 }
 
@@ -462,15 +479,8 @@ impl Plan {
         for item in &self.items {
             let bytes = self.trees[item.tree].inventory.get(item.file).bytes;
             let (retention, pressure) = &mut wanted[item.tree];
-            match item.rule.trigger() {
-                Trigger::Retention => *retention = retention.saturating_add(bytes),
-                Trigger::Pressure
-                | Trigger::Orphan
-                | Trigger::Leftover
-                | Trigger::Operator
-                | Trigger::Gateway
-                | Trigger::Archive => *pressure = pressure.saturating_add(bytes),
-            }
+            let sum = if item.rule.waits_for_window() { retention } else { pressure };
+            *sum = sum.saturating_add(bytes);
         }
         let mut used = vec![Bytes::ZERO; self.trees.len()];
         // Once one does not fit, nothing younger goes instead of it.
@@ -482,7 +492,7 @@ impl Plan {
             let allowed = allowances[item.tree];
             let sum = used[item.tree].saturating_add(bytes);
             let begun = seen.unit && used[item.tree] < allowed.pressure;
-            let fits = if item.rule.trigger() == Trigger::Retention {
+            let fits = if item.rule.waits_for_window() {
                 wanted[item.tree].0 <= allowed.retention
             } else {
                 !full[item.tree] && (sum <= allowed.pressure || begun)
@@ -491,7 +501,7 @@ impl Plan {
                 used[item.tree] = sum;
                 kept.push(item);
             } else {
-                full[item.tree] |= item.rule.trigger() != Trigger::Retention;
+                full[item.tree] |= !item.rule.waits_for_window();
                 dropped.bytes = dropped.bytes.saturating_add(bytes);
                 dropped.inodes = dropped.inodes.saturating_add(seen.tally().files);
             }
@@ -509,19 +519,21 @@ impl Plan {
         over.collect()
     }
 
-    /// What retention chose, in bytes, by index of the tree.
+    /// What retention chose, and what goes since it has a copy, in bytes, by index of the tree.
     #[must_use]
-    pub fn retention_bytes(&self) -> Vec<Bytes> {
-        let mut out = vec![Bytes::ZERO; self.trees.len()];
-        for item in self.items.iter().filter(|item| item.rule.trigger() == Trigger::Retention) {
-            out[item.tree] = out[item.tree].saturating_add(self.recording(item).bytes);
+    pub fn retention_bytes(&self) -> Vec<(Bytes, Bytes)> {
+        let mut out = vec![(Bytes::ZERO, Bytes::ZERO); self.trees.len()];
+        for item in self.items.iter().filter(|item| item.rule.waits_for_window()) {
+            let (retention, copied) = &mut out[item.tree];
+            let sum = if item.rule == RuleKind::Archived { copied } else { retention };
+            *sum = sum.saturating_add(self.recording(item).bytes);
         }
         out
     }
 
-    /// Takes out what retention chose: it waits for its window.
-    pub fn postpone_retention(&mut self) {
-        self.items.retain(|item| item.rule.trigger() != Trigger::Retention);
+    /// Takes out what retention chose in the trees where it waits.
+    pub fn postpone_retention(&mut self, waits: impl Fn(usize) -> bool) {
+        self.items.retain(|item| !item.rule.waits_for_window() || !waits(item.tree));
         self.id = identify(&self.volume, &self.trees, &self.items);
     }
 
@@ -587,6 +599,21 @@ impl Plan {
                 Some(keep) => format!("{age} old, beyond the {} that rule `{pattern}` keeps", show_duration(keep)),
                 None => format!("{age} old; nothing keeps its stream"),
             },
+            RuleKind::StreamShare => {
+                let share = rule.and_then(|(_, r)| r.stream_share).unwrap_or_default();
+                format!("{age} old; its stream holds more than the {share} of its tree that rule `{pattern}` gives it")
+            }
+            RuleKind::Duplicate => format!("{age} old; MP4 recordings that go later, if at all, cover the same span"),
+            RuleKind::Archived => match tree.archived.of(&seen) {
+                Some(copy) => format!(
+                    "{age} old; copied to archive `{}`, {} bytes, SHA-256 {}, verified {}",
+                    copy.archive, copy.size, copy.digest, copy.verified
+                ),
+                None => format!("{age} old; copied to its archive"),
+            },
+            RuleKind::Unarchived => {
+                format!("{age} old and in no archive; the volume is critical and nothing that has a copy is left")
+            }
             RuleKind::BelowKeep => format!("{age} old; the volume is critical and nothing beyond `keep` is left"),
             // No plan chooses by these: they are verdicts and requests of their own.
             RuleKind::Requested | RuleKind::Orphan | RuleKind::Leftover | RuleKind::Quarantine => {
@@ -597,8 +624,11 @@ impl Plan {
 }
 
 #[cfg(test)]
+#[path = "plan_fairness_tests.rs"]
+mod fairness_tests;
+#[cfg(test)]
 #[path = "plan_tests.rs"]
-mod tests;
+pub(super) mod tests;
 #[cfg(test)]
 #[path = "plan_units_tests.rs"]
 mod units_tests;

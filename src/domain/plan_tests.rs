@@ -9,10 +9,11 @@ use crate::domain::names::MediaServerId;
 use crate::domain::protection::Pattern;
 use crate::domain::recording::{FileIdentity, InventoryBuilder, Sighting};
 use crate::domain::retention::{Mode, WhenOpen};
+use crate::domain::units::Timestamp;
 use proptest::prelude::*;
 
-pub(super) const HOUR: i64 = 3600;
-pub(super) const NOW: i64 = 1_800_000_000;
+pub(in crate::domain) const HOUR: i64 = 3600;
+pub(in crate::domain) const NOW: i64 = 1_800_000_000;
 
 #[derive(Debug, Clone)]
 struct File {
@@ -59,7 +60,7 @@ fn facts_of(app: &str, files: &[File], policy: TreePolicy) -> TreeFacts {
 }
 
 /// What a scan found in a tree of which nothing else is known.
-pub(super) fn found(builder: InventoryBuilder, policy: TreePolicy) -> TreeFacts {
+pub(in crate::domain) fn found(builder: InventoryBuilder, policy: TreePolicy) -> TreeFacts {
     TreeFacts {
         favourites: Arc::default(),
         policy: Arc::new(policy),
@@ -72,10 +73,11 @@ pub(super) fn found(builder: InventoryBuilder, policy: TreePolicy) -> TreeFacts 
         live: Arc::default(),
         writing: Arc::default(),
         archived: Arc::default(),
+        copies_stay: false,
     }
 }
 
-pub(super) fn rule(stream: &str) -> Rule {
+pub(in crate::domain) fn rule(stream: &str) -> Rule {
     Rule {
         stream: Pattern::new(stream).unwrap(),
         max_age: None,
@@ -83,10 +85,11 @@ pub(super) fn rule(stream: &str) -> Rule {
         max_files: None,
         keep: Duration::ZERO,
         priority: 0,
+        stream_share: None,
     }
 }
 
-pub(super) fn policy(retention: Vec<Rule>) -> TreePolicy {
+pub(in crate::domain) fn policy(retention: Vec<Rule>) -> TreePolicy {
     TreePolicy {
         tree: TreeId::new("live"),
         mode: Mode::Enforce,

@@ -4,10 +4,12 @@ use proptest::prelude::*;
 
 use super::tests::{HOUR, NOW, found, policy, rule};
 use super::*;
+use crate::domain::deletion::Trigger;
 use crate::domain::layout::Layout;
 use crate::domain::path_set::DigestKey;
 use crate::domain::protection::{Hold, HoldScope, Pattern};
 use crate::domain::recording::{FileIdentity, InventoryBuilder, Sighting};
+use crate::domain::units::Timestamp;
 
 /// A day of a stream.
 #[derive(Debug, Clone)]

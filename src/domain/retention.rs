@@ -55,6 +55,8 @@ pub struct Rule {
     pub keep: Duration,
     /// Higher lives longer.
     pub priority: i32,
+    /// Of its tree's bytes: what a stream holds beyond it goes under pressure before the rest of the same priority in the tree.
+    pub stream_share: Option<Percent>,
 }
 
 /// All that decides about the recordings of one tree.

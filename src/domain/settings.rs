@@ -4,13 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::alarm::Alarm;
 use super::alert::{AlertName, Condition};
 use super::catalogue::{AfterReclaim, CatalogueKind};
 use super::names::{CatalogueId, TreeId, VolumeId};
 use super::retention::TreePolicy;
 use super::secret::Secret;
-use super::units::{Bytes, Percent};
+use super::units::{Bytes, Percent, Timestamp};
 use super::volume::Marks;
 
 /// How often a failed deletion is tried again.
@@ -52,6 +54,14 @@ impl Window {
         } else {
             minute >= self.from || minute < self.to
         }
+    }
+
+    /// Whether it is open at a moment, by the clocks of `zone`.
+    #[must_use]
+    pub fn open(self, now: Timestamp, zone: &TimeZone) -> bool {
+        let Ok(at) = jiff::Timestamp::from_millisecond(now.millis()) else { return false };
+        let time = zone.to_datetime(at).time();
+        self.contains(u16::from(time.hour().unsigned_abs()) * 60 + u16::from(time.minute().unsigned_abs()))
     }
 }
 

@@ -216,39 +216,60 @@ pub struct PlanBasis {
     pub allowances: Vec<Allowance>,
     /// How far the clock may be off.
     pub skew: Skew,
-    /// Retention may be carried out now (`cleanup.window`).
+    /// Retention may be carried out: what persons want kept is known.
     pub retention: bool,
+    /// Whether the guard may carry it out by itself now, by tree (`cleanup.window`).
+    pub window: Vec<bool>,
 }
 
 impl PlanBasis {
-    /// The plan, and what was wanted beyond the caps, by index of the tree.
+    /// The plan as a person gets it, who waits for no window, and what was wanted beyond the caps, by index of the tree.
     #[must_use]
     pub fn plan(&self, volume: &VolumeId, now: Timestamp) -> (Plan, Vec<(usize, Bytes)>) {
+        self.make(volume, now, &vec![true; self.trees.len()])
+    }
+
+    /// The plan that the guard carries out by itself: what retention chose in a tree waits for its window.
+    #[must_use]
+    pub fn plan_unasked(&self, volume: &VolumeId, now: Timestamp) -> (Plan, Vec<(usize, Bytes)>) {
+        self.make(volume, now, &self.window)
+    }
+
+    fn make(&self, volume: &VolumeId, now: Timestamp, window: &[bool]) -> (Plan, Vec<(usize, Bytes)>) {
         let moment = self.skew.at(now);
         let mut plan = plan(volume, self.trees.clone(), self.target, &moment);
-        // Where retention wants more than the cap allows, it gets nothing; its recordings are then as good for pressure as any.
+        // Where retention wants more than the cap allows, it gets nothing, and so do copies beyond what retention leaves of that; their
+        // recordings are then as good for pressure as any.
         let wanted = plan.retention_bytes();
-        let refused: Vec<usize> =
-            (0..wanted.len()).filter(|tree| wanted[*tree] > self.allowances[*tree].retention).collect();
+        let allowed = |tree: usize| self.allowances[tree].retention;
+        let refused: Vec<(usize, bool)> = (0..wanted.len())
+            .filter(|tree| wanted[*tree].0.saturating_add(wanted[*tree].1) > allowed(*tree))
+            .map(|tree| (tree, wanted[tree].0 > allowed(tree)))
+            .collect();
         if !refused.is_empty() {
             let mut trees = self.trees.clone();
-            for tree in &refused {
-                let mut policy = trees[*tree].policy.as_ref().clone();
-                for rule in &mut policy.retention {
-                    (rule.max_age, rule.max_bytes, rule.max_files) = (None, None, None);
+            for (tree, retention) in &refused {
+                let facts = &mut trees[*tree];
+                facts.copies_stay = wanted[*tree].1
+                    > if *retention { allowed(*tree) } else { allowed(*tree).saturating_sub(wanted[*tree].0) };
+                if *retention {
+                    let mut policy = facts.policy.as_ref().clone();
+                    for rule in &mut policy.retention {
+                        (rule.max_age, rule.max_bytes, rule.max_files) = (None, None, None);
+                    }
+                    facts.policy = Arc::new(policy);
                 }
-                trees[*tree].policy = Arc::new(policy);
             }
             plan = self::plan(volume, trees, self.target, &moment);
         }
-        if !self.retention {
-            plan.postpone_retention();
-        }
+        plan.postpone_retention(|tree| !self.retention || !window[tree]);
         let mut over = plan.cap(&self.allowances);
-        for tree in refused {
+        for (tree, retention) in refused {
+            let copied = if plan.trees[tree].copies_stay { wanted[tree].1 } else { Bytes::ZERO };
+            let refused = if retention { copied.saturating_add(wanted[tree].0) } else { copied };
             match over.iter_mut().find(|(known, _)| *known == tree) {
-                Some((_, bytes)) => *bytes = bytes.saturating_add(wanted[tree]),
-                None => over.push((tree, wanted[tree])),
+                Some((_, bytes)) => *bytes = bytes.saturating_add(refused),
+                None => over.push((tree, refused)),
             }
         }
         (plan, over)

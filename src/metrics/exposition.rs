@@ -8,6 +8,7 @@ use prometheus::{Encoder as _, TextEncoder};
 use super::counters::Counters;
 use super::gauges::Gauges;
 use crate::domain::alert::AlertName;
+use crate::domain::archive::ArchiveView;
 use crate::domain::catalogue::CatalogueView;
 use crate::domain::deletion::{Cap, SparedReason, Unreclaimed};
 use crate::domain::history::History;
@@ -27,6 +28,8 @@ pub struct Known<'a> {
     pub volumes: &'a [VolumeView],
     /// The catalogues.
     pub catalogues: &'a [CatalogueView],
+    /// The archives.
+    pub archives: &'a [ArchiveView],
     /// The media servers.
     pub media: &'a [MediaServerView],
     /// What the journal adds up to.
@@ -101,11 +104,18 @@ fn about(gauges: &mut Gauges, known: &Known<'_>) {
     let reclaim = least(&|volume| volume.last_run.as_ref().map(|run| run.at));
     let read = known.catalogues.iter().map(|catalogue| catalogue.read_at.map_or(0, Timestamp::secs));
     let catalogue = read.min().unwrap_or(0);
+    // Where nothing waits all is copied; where something does, since the last copy, or since it waits.
+    let well = |archive: &ArchiveView| match archive.waiting.files {
+        0 => Some(known.now),
+        _ => archive.copied_at.max(archive.waiting_since),
+    };
+    let archive = known.archives.iter().map(|archive| well(archive).map_or(0, Timestamp::secs)).min().unwrap_or(0);
     let mut success = gauges.family(
         "storage_guard_last_success_timestamp_seconds",
-        "When a task last succeeded: the least recent of all volumes, trees and catalogues, 0 if never",
+        "When a task last succeeded: the least recent of all volumes, trees, catalogues and archives, 0 if never",
     );
-    for (task, at) in [("probe", probe), ("scan", scan), ("reclaim", reclaim), ("catalogue", catalogue), ("archive", 0)]
+    for (task, at) in
+        [("probe", probe), ("scan", scan), ("reclaim", reclaim), ("catalogue", catalogue), ("archive", archive)]
     {
         success.set(&[("task", task)], signed(at));
     }
@@ -341,6 +351,7 @@ mod tests {
         let known = Known {
             volumes: &[volume],
             catalogues,
+            archives: &[],
             media: &[],
             history: &history,
             firing: &[],

@@ -507,7 +507,22 @@ fn needed(marks: &Marks, reading: &Reading, promised: Bytes) -> (bool, Needed) {
 
 /// The volume's pressure chose it. A budget is a tree's own mark, and retention has none.
 fn ends_at_low(target: &Target) -> bool {
-    matches!(target.rule, RuleKind::Pressure | RuleKind::BelowKeep)
+    match target.rule {
+        RuleKind::Pressure
+        | RuleKind::StreamShare
+        | RuleKind::Duplicate
+        | RuleKind::Unarchived
+        | RuleKind::BelowKeep => true,
+        RuleKind::MaxAge
+        | RuleKind::MaxBytes
+        | RuleKind::MaxFiles
+        | RuleKind::Budget
+        | RuleKind::Archived
+        | RuleKind::Requested
+        | RuleKind::Orphan
+        | RuleKind::Leftover
+        | RuleKind::Quarantine => false,
+    }
 }
 
 fn conclude(order: &Order, report: &RunReport, measured: bool, needed: Needed) -> (RunResult, Ending) {

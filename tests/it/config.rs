@@ -206,6 +206,8 @@ fn values_are_read_in_all_their_forms() {
     assert_eq!(config.trees[0].policy.mode, Mode::Enforce);
     assert_eq!((config.trees[1].policy.mode, config.trees[1].policy.when_open), (Mode::Observe, WhenOpen::Delete));
     assert_eq!(config.cleanup.window, Some(Window { from: 1320, to: 360 }));
+    let shares: Vec<_> = config.trees[0].policy.retention.iter().map(|rule| rule.stream_share).collect();
+    assert_eq!(shares, [Some(Percent::from_hundredths(1250)), None]);
     let of = |at: usize| &config.notify.channels[at].kind;
     assert!(matches!(of(0), ChannelKind::Email { port: 25, tls: MailTls::None, .. }));
     assert!(matches!(of(1), ChannelKind::Email { port: 465, tls: MailTls::Implicit, .. }));

@@ -314,6 +314,7 @@ impl World {
             max_files: case.max_files,
             keep: Duration::from_secs(case.keep * 3600),
             priority: 0,
+            stream_share: None,
         };
         let policy = TreePolicy {
             tree: tree(),
@@ -534,6 +535,7 @@ impl Guard {
             live: Arc::default(),
             writing: Arc::default(),
             archived: Arc::default(),
+            copies_stay: false,
         };
         let now = self.clock.shows();
         let Ok(reading) = self.volumes.read(self.dir.path(), now) else { return Ok(()) };

@@ -123,6 +123,12 @@ impl Layout {
         &self.name
     }
 
+    /// Where the times in its names are.
+    #[must_use]
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
     /// What the meaning of its names depends on: itself, and where its times are.
     #[must_use]
     pub fn reading(&self) -> String {

@@ -1,0 +1,92 @@
+//! The second disk full, away, read-only, and the guard killed, in the middle of copying: the sources stay, and it goes on afterwards.
+
+use std::time::Duration;
+
+use super::{Cold, archive_of};
+use crate::support::{Daemon, Mounted, pause, run, wait_for};
+
+const SLOW: &str = "after: 1d, max_bytes_per_second: 4MiB";
+
+fn problem(daemon: &Daemon) -> String {
+    archive_of(daemon)["problem"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Fault 62.
+#[test]
+#[ignore = "needs root and two loop devices"]
+fn a_second_disk_that_is_full_keeps_the_sources_and_takes_them_once_it_has_room() {
+    let cold = Cold::new(Mounted::ext4(100), Mounted::ext4(60), 40);
+    std::fs::write(cold.disk.path().join("ballast"), vec![1; 30 << 20]).unwrap();
+    run("sync", &["-f", cold.disk.path().to_str().unwrap()]);
+    let config = cold.config("after: 1d", "");
+    // Its critical mark would end it before the disk is full.
+    let text = std::fs::read_to_string(&config).unwrap();
+    let text = text.replace("after: 1d", "after: 1d, watermarks: { high: 100%, low: 100%, critical: 100% }");
+    std::fs::write(&config, text).unwrap();
+    let daemon = Daemon::start(&config, &cold.bed.state());
+    wait_for("it is full", || problem(&daemon).contains("no room"));
+    cold.nothing_is_lost();
+    let there = cold.copies();
+    assert!(there > 5 && there < 40, "{there}");
+    assert_eq!(std::fs::read_dir(cold.disk.path().join(".storage-guard")).unwrap().count(), 1, "only the marker");
+    std::fs::remove_file(cold.disk.path().join("ballast")).unwrap();
+    wait_for("all have moved", || cold.bed.gone() == 40);
+    assert_eq!((cold.copies(), problem(&daemon)), (40, String::new()));
+}
+
+/// Fault 64: nothing is written below the mount point meanwhile.
+#[test]
+#[ignore = "needs root and two loop devices"]
+fn a_second_disk_that_goes_away_keeps_the_sources_and_takes_them_once_it_is_back() {
+    let cold = Cold::new(Mounted::ext4(100), Mounted::ext4(100), 30);
+    let daemon = Daemon::start(&cold.config(SLOW, ""), &cold.bed.state());
+    wait_for("some have moved", || cold.bed.gone() > 2);
+    run("umount", &["-l", cold.disk.path().to_str().unwrap()]);
+    wait_for("it is said", || !problem(&daemon).is_empty());
+    let gone = cold.bed.gone();
+    pause(Duration::from_secs(3));
+    assert!(cold.bed.gone() <= gone + 1, "what was verified may go; {} then, {gone} before", cold.bed.gone());
+    assert_eq!(std::fs::read_dir(cold.disk.path()).unwrap().count(), 0, "something was written below the mount point");
+    cold.disk.mount();
+    wait_for("all have moved", || cold.bed.gone() == 30);
+    assert_eq!(cold.copies(), 30);
+}
+
+#[test]
+#[ignore = "needs root and two loop devices"]
+fn a_second_disk_that_turns_read_only_keeps_the_sources() {
+    let cold = Cold::new(Mounted::ext4(100), Mounted::ext4(100), 30);
+    let daemon = Daemon::start(&cold.config(SLOW, ""), &cold.bed.state());
+    wait_for("some have moved", || cold.bed.gone() > 2);
+    let mount = |how: &str| run("mount", &["-o", how, cold.disk.path().to_str().unwrap()]);
+    mount("remount,ro");
+    wait_for("it is said", || problem(&daemon).contains("ead-only"));
+    let gone = cold.bed.gone();
+    pause(Duration::from_secs(2));
+    assert!(cold.bed.gone() <= gone + 1);
+    cold.nothing_is_lost();
+    mount("remount,rw");
+    wait_for("all have moved", || cold.bed.gone() == 30);
+    assert_eq!(cold.copies(), 30);
+}
+
+#[test]
+#[ignore = "needs root and two loop devices"]
+fn killed_in_the_middle_again_and_again_it_loses_nothing_and_goes_on() {
+    let cold = Cold::new(Mounted::ext4(100), Mounted::ext4(100), 30);
+    let config = cold.config(SLOW, "scan_interval: 1s\n");
+    for round in 0..8_u64 {
+        let daemon = Daemon::start(&config, &cold.bed.state());
+        pause(Duration::from_millis(700 + 130 * round));
+        run("kill", &["-9", &daemon.pid().to_string()]);
+        drop(daemon);
+        cold.nothing_is_lost();
+        cold.copies();
+    }
+    let text = std::fs::read_to_string(&config).unwrap().replace("4MiB", "400MiB");
+    std::fs::write(&config, text).unwrap();
+    let _daemon = Daemon::start(&config, &cold.bed.state());
+    wait_for("all have moved", || cold.bed.gone() == 30);
+    assert_eq!(cold.copies(), 30);
+    assert_eq!(std::fs::read_dir(cold.disk.path().join(".storage-guard")).unwrap().count(), 1, "only the marker");
+}
