@@ -4,6 +4,7 @@
 mod alerting;
 mod alerts;
 mod architecture;
+mod bucket;
 mod catalogue_wvp;
 mod chain;
 mod cli;
