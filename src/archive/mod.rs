@@ -1,10 +1,12 @@
 //! Copies recordings to the cold tier, verifies the copies, and only then hands the sources to the runs that delete; brings copies back.
 
+mod bucket;
 mod copy;
 mod folder;
 mod restore;
 mod store;
 
+pub use bucket::{Bucket, Patience};
 pub use copy::{Copying, Throttle, Wanted};
 pub use folder::{ColdFolder, Ready};
 pub use restore::{Back, bring_back};

@@ -30,6 +30,8 @@ pub struct ColdObject {
     pub modified: Timestamp,
     /// The digest that was written down with it, which proves nothing by itself.
     pub digest: Option<Digest>,
+    /// How the archive itself tells this content of the key from any other, if it does (S3: the `ETag`).
+    pub tag: Option<String>,
 }
 
 /// Why something could not be copied, looked at or brought back.

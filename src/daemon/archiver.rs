@@ -12,7 +12,7 @@ use super::catalogues::Catalogues;
 use super::guard::Parts;
 use super::hub::Hub;
 use super::tree::wanted as marker_of;
-use crate::archive::{ColdError, ColdFolder, ColdStore, Copying, Ready, Throttle};
+use crate::archive::{Bucket, ColdError, ColdFolder, ColdStore, Copying, Patience, Ready, Throttle};
 use crate::config::Config;
 use crate::domain::archive::{ArchiveSettings, ColdPlace};
 use crate::domain::cause::chain;
@@ -165,7 +165,9 @@ impl Archiver {
                     .map_err(|error| ColdError::Unusable(format!("`{}` cannot be opened: {error}", path.display())))?;
                 Ok(Box::new(ColdFolder::new(dir, self.ready())))
             }
-            ColdPlace::Bucket(_) => Err(ColdError::Unusable("S3 is not built in".to_owned())),
+            ColdPlace::Bucket(settings) => {
+                Ok(Box::new(Bucket::open(&self.settings.name, settings, Patience::default())?))
+            }
         }
     }
 

@@ -5,6 +5,7 @@ mod alerting;
 mod alerts;
 mod architecture;
 mod archive;
+mod bucket;
 mod catalogue_wvp;
 mod chain;
 mod cli;

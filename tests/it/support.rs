@@ -4,6 +4,7 @@ pub(crate) mod asking;
 mod databases;
 pub(crate) mod media_server;
 mod monitoring;
+pub(crate) mod moto;
 pub(crate) mod platform;
 pub(crate) mod wire;
 

@@ -159,11 +159,17 @@ impl Caller {
 
     /// Sends a request and reads its answer.
     pub(crate) fn call(&mut self, head: &str, body: &[u8]) -> io::Result<Answer> {
+        self.call_for("", head, body)
+    }
+
+    /// The same for a method, since the answer to HEAD has no body.
+    pub(crate) fn call_for(&mut self, method: &str, head: &str, body: &[u8]) -> io::Result<Answer> {
         self.send(head, body)?;
         let (first, headers) = self::head(&mut self.0)?;
         let status =
             first.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
-        let body = self::body(&mut self.0, &headers, status != 101)?;
+        let bodiless = method == "HEAD" || status == 204;
+        let body = if bodiless { Vec::new() } else { self::body(&mut self.0, &headers, status != 101)? };
         Ok(Answer { status, headers, body })
     }
 
