@@ -7,6 +7,7 @@ use super::canary::Canary;
 use super::catalogues::Catalogues;
 use super::demands::Desk;
 use super::foreign::Walked;
+use super::promises::PromisesTold;
 use super::retry::Again;
 use super::runs::Wish;
 use super::tree::{Report, TreeWatch};
@@ -72,6 +73,8 @@ pub(super) struct VolumeWorker {
     pub(super) leftover: Option<Bytes>,
     pub(super) canary: Canary,
     pub(super) walked: Walked,
+    /// What was last told of what fits.
+    pub(super) promises_told: PromisesTold,
     /// Who knows which recordings should exist, and what comparisons found.
     pub(super) catalogues: Arc<Catalogues>,
     /// Which streams are live.
@@ -98,6 +101,7 @@ pub(super) struct Legacy {
     leftover: Option<Bytes>,
     canary: Canary,
     walked: Walked,
+    promises_told: PromisesTold,
 }
 
 impl VolumeWorker {
@@ -145,6 +149,7 @@ impl VolumeWorker {
             leftover: None,
             canary: Canary::default(),
             walked: Walked::default(),
+            promises_told: PromisesTold::default(),
             desk: None,
             upset: false,
             yielded: 0,
@@ -163,6 +168,7 @@ impl VolumeWorker {
             leftover: self.leftover,
             canary: self.canary,
             walked: self.walked,
+            promises_told: self.promises_told,
         }
     }
 
@@ -172,7 +178,7 @@ impl VolumeWorker {
         self.clock = legacy.clock;
         self.stalled = legacy.stalled;
         self.last_run = legacy.last_run;
-        (self.canary, self.walked) = (legacy.canary, legacy.walked);
+        (self.canary, self.walked, self.promises_told) = (legacy.canary, legacy.walked, legacy.promises_told);
         (self.normal, self.grant, self.leftover) = (legacy.normal, legacy.grant, legacy.leftover);
     }
 
@@ -373,6 +379,8 @@ impl VolumeWorker {
                 trees: trees.iter().map(|tree| tree.facts(history)).collect(),
                 target,
                 skew,
+                window: self.engine.cleanup.window,
+                in_window: self.in_window(now),
                 retention: (!target.is_zero() || self.in_window(now)) && self.favourites_known(),
             })
         })
