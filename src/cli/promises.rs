@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::source::{scanning, spinner};
 use crate::config::Config;
 use crate::daemon::{Catalogues, Guard, Hub, Parts};
+use crate::domain::retention::Mode;
 use crate::store::Journal;
 use crate::system::{Isolating, Kernel, ProcHolders, SystemClock, survive_lease_breaks};
 
@@ -38,7 +39,10 @@ pub(super) fn unfit(config: &Config) -> Vec<String> {
         patient: true,
         running: false,
     };
-    let Ok(mut guard) = Guard::open(config, &parts) else { return Vec::new() };
+    // Only looked at: the markers are those of the guard that may be running, or are not written yet.
+    let mut config = config.clone();
+    config.trees.iter_mut().for_each(|tree| tree.policy.mode = Mode::Observe);
+    let Ok(mut guard) = Guard::open(&config, &parts) else { return Vec::new() };
     let bar = spinner();
     let views = guard.look(&mut |policy, at| {
         scanning(&bar, &policy.tree, at.files, at.directories);
