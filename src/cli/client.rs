@@ -171,7 +171,7 @@ mod tests {
     use crate::server::records::{
         Alert, Cap, ChannelTest, FailureItem, Job, JobItem, JournalEntry, NewSilence, Silence, SilenceMade,
     };
-    use crate::server::shapes::{Catalogue, Channel, Page, Status};
+    use crate::server::shapes::{Catalogue, Channel, Page, Status, StreamStanding};
     use crate::server::{Auth, Backend, ControlSocket, Feed, Limits, PageQuery, Plans, Refusal, router, serve_unix};
     use crate::store::HookRecord;
     use crate::system::SystemClock;
@@ -244,6 +244,10 @@ mod tests {
 
         fn plans(&self, _: Option<&str>) -> Result<Plans, Refusal> {
             Ok(Plans::All(Page { items: vec![], next: None }))
+        }
+
+        fn streams(&self, _: Option<&str>) -> Result<Vec<StreamStanding>, Refusal> {
+            Ok(vec![])
         }
 
         fn apply(&self, id: &str, _: &str) -> Result<u64, Refusal> {

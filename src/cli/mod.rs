@@ -11,6 +11,7 @@ mod look;
 mod main;
 mod media;
 mod orphans;
+mod promises;
 mod reclaim;
 mod records;
 mod run;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::args::Place;
 use super::exit::{Failure, complain, print};
+use super::promises;
 use super::source::{configuration, flags};
 use crate::config;
 use crate::daemon::{self, Marked};
@@ -32,6 +33,8 @@ pub(super) fn check(place: &Place, environment: bool) -> Result<(), Failure> {
         problems.extend(config::check_environment(&config));
         let advice = daemon::examine_media_servers(&config);
         advice.notes.iter().try_for_each(|note| print(&format!("{note}\n")))?;
+        // The guard runs all the same, and keeps what it can: no reason to refuse the configuration.
+        promises::unfit(&config).iter().for_each(|text| complain(text));
         problems.extend(advice.problems);
     }
     if !problems.is_empty() {

@@ -17,6 +17,7 @@ use super::exit::{Failure, complain};
 use crate::config::{self, Config, Flags, Problem, ProblemKind};
 use crate::daemon::{Catalogues, Guard, Hub, Parts, ask_media_servers, read_catalogues};
 use crate::domain::event::Event;
+use crate::domain::names::TreeId;
 use crate::server::PageQuery;
 use crate::store::{Database, Journal, StateDir, open_state};
 use crate::system::{Clock, Isolating, Kernel, ProcHolders, SystemClock, Volumes, survive_lease_breaks};
@@ -227,15 +228,11 @@ impl Local {
 
     /// Looks once, with a progress bar where somebody can see it, and lets the hub know.
     pub(super) fn look(&mut self) -> Result<(), Failure> {
-        let bar = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
-            bar.set_style(style);
-        }
         // What is being written is asked for first.
         ask_media_servers(&self.config, &self.hub);
+        let bar = spinner();
         let seen = self.guard.look(&mut |policy, at| {
-            bar.set_message(format!("scanning {}: {} files in {} directories", policy.tree, at.files, at.directories));
-            bar.tick();
+            scanning(&bar, &policy.tree, at.files, at.directories);
             ControlFlow::Continue(())
         });
         self.hub.show(seen?);
@@ -249,6 +246,21 @@ impl Local {
         bar.finish_and_clear();
         Ok(())
     }
+}
+
+/// Shows that something is worked at, where somebody can see it.
+pub(super) fn spinner() -> ProgressBar {
+    let bar = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Says how far the scan of a tree is.
+pub(super) fn scanning(bar: &ProgressBar, tree: &TreeId, files: usize, directories: u64) {
+    bar.set_message(format!("scanning {tree}: {files} files in {directories} directories"));
+    bar.tick();
 }
 
 /// The database of the state. Where nothing is written none is made, and one that cannot be used is done without.

@@ -19,7 +19,7 @@ use crate::server::records::{
     Alert, Cap, ChannelTest, FailureItem, Job, JobItem, JournalEntry, NewSilence, Silence, SilenceMade, Verification,
 };
 use crate::server::relays::Relay;
-use crate::server::shapes::{Catalogue, Channel, Page, Status};
+use crate::server::shapes::{Catalogue, Channel, Page, Status, StreamStanding};
 use crate::server::{Backend, Feed, PageQuery, Plans, Refusal};
 use crate::store::HookRecord;
 
@@ -63,6 +63,10 @@ impl Backend for Daemon {
 
     fn explain(&self, path: &str, encoded: bool) -> Result<Vec<String>, Refusal> {
         self.hub.explain(path, encoded)
+    }
+
+    fn streams(&self, tree: Option<&str>) -> Result<Vec<StreamStanding>, Refusal> {
+        self.hub.streams(tree)
     }
 
     fn apply(&self, id: &str, who: &str) -> Result<u64, Refusal> {

@@ -406,6 +406,7 @@ pub(super) fn unbegun(task: &Task, layout: &Layout, item: &ItemDone) -> Event {
         tree: item.tree.clone(),
         path: item.path.clone(),
         stream: layout.stream_of(&item.path).unwrap_or_default(),
+        recorded: None,
         bytes: item.bytes,
         inode: 0,
         fingerprint: 0,

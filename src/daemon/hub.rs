@@ -257,8 +257,8 @@ impl Hub {
     pub fn plans(&self, volume: Option<&str>) -> Result<Plans, Refusal> {
         let views = self.views();
         let plan = |view: &VolumeView| {
-            let plan = view.plan(self.clock.now())?;
-            let shape = PlanShape::from(&plan);
+            let (plan, cuts) = self.with_history(|history| view.cut_plan(self.clock.now(), history))?;
+            let shape = PlanShape::from(&plan).cut_by(&cuts);
             self.remember(plan);
             Some(shape)
         };
@@ -276,29 +276,6 @@ impl Hub {
             )
         })?;
         Ok(Plans::One(Box::new(shape)))
-    }
-
-    /// Why a recording goes or stays, in one sentence for each tree that has it.
-    ///
-    /// # Errors
-    /// 400 if `path` is no path below a tree, 404 if no scan found a recording there.
-    pub fn explain(&self, path: &str, encoded: bool) -> Result<Vec<String>, Refusal> {
-        let wanted = RelPath::parse(path, encoded).map_err(|error| {
-            Refusal::bad_request(
-                "bad_path",
-                format!("`{path}` {error}; a recording is named by its path below its tree"),
-            )
-        })?;
-        let now = self.clock.now();
-        let found: Vec<String> =
-            self.views().iter().filter_map(|view| view.plan(now)).flat_map(|plan| plan.explain(&wanted)).collect();
-        if found.is_empty() {
-            let message = format!(
-                "the last scan found no recording `{path}` in a tree that can be judged: it is not there, not of the tree's layout, or behind a link or another mount"
-            );
-            return Err(Refusal::not_found(message));
-        }
-        Ok(found)
     }
 
     fn remember(&self, plan: Plan) {

@@ -23,6 +23,7 @@ fn target(name: &str, rule: RuleKind) -> Target {
         tree: TreeId::new("live"),
         path: path(name),
         stream: "live/cam".to_owned(),
+        recorded: None,
         bytes: Bytes(10),
         inode: 1,
         fingerprint: 1,

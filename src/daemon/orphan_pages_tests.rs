@@ -90,6 +90,7 @@ fn aside(seq: u64) -> SetAside {
         tree: TreeId::new("live"),
         path: RelPath::new(format!("aside{seq}").as_bytes()).unwrap(),
         stream: "live/cam".to_owned(),
+        recorded: None,
         bytes: Bytes(10),
         inode: 1,
         fingerprint: 1,

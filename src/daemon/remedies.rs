@@ -538,6 +538,7 @@ fn target(orphan: &Orphan, rule: RuleKind, known: &[Known]) -> Target {
         tree: orphan.tree.clone(),
         path: orphan.path.clone(),
         stream: orphan.stream.clone(),
+        recorded: None,
         bytes: orphan.bytes,
         inode: orphan.inode,
         fingerprint: orphan.fingerprint,

@@ -7,6 +7,7 @@ use super::canary::Canary;
 use super::catalogues::Catalogues;
 use super::demands::Desk;
 use super::foreign::Walked;
+use super::promises::PromisesTold;
 use super::retry::Again;
 use super::runs::Wish;
 use super::tree::{Report, TreeWatch};
@@ -74,6 +75,8 @@ pub(super) struct VolumeWorker {
     pub(super) leftover: Option<Bytes>,
     pub(super) canary: Canary,
     pub(super) walked: Walked,
+    /// What was last told of what fits.
+    pub(super) promises_told: PromisesTold,
     /// Who knows which recordings should exist, and what comparisons found.
     pub(super) catalogues: Arc<Catalogues>,
     /// Which streams are live.
@@ -102,6 +105,7 @@ pub(super) struct Legacy {
     leftover: Option<Bytes>,
     canary: Canary,
     walked: Walked,
+    promises_told: PromisesTold,
 }
 
 impl VolumeWorker {
@@ -150,6 +154,7 @@ impl VolumeWorker {
             leftover: None,
             canary: Canary::default(),
             walked: Walked::default(),
+            promises_told: PromisesTold::default(),
             desk: None,
             upset: false,
             moved_at: Duration::ZERO,
@@ -169,6 +174,7 @@ impl VolumeWorker {
             leftover: self.leftover,
             canary: self.canary,
             walked: self.walked,
+            promises_told: self.promises_told,
         }
     }
 
@@ -178,7 +184,7 @@ impl VolumeWorker {
         self.clock = legacy.clock;
         self.stalled = legacy.stalled;
         self.last_run = legacy.last_run;
-        (self.canary, self.walked) = (legacy.canary, legacy.walked);
+        (self.canary, self.walked, self.promises_told) = (legacy.canary, legacy.walked, legacy.promises_told);
         (self.normal, self.grant, self.leftover) = (legacy.normal, legacy.grant, legacy.leftover);
     }
 
@@ -380,7 +386,8 @@ impl VolumeWorker {
                 target,
                 skew,
                 retention: self.favourites_known(),
-                window: trees.iter().map(|tree| !target.is_zero() || self.in_window(tree)).collect(),
+                open: trees.iter().map(|tree| !target.is_zero() || self.in_window(tree)).collect(),
+                window: self.engine.cleanup.window,
             })
         })
     }
@@ -561,7 +568,7 @@ impl VolumeWorker {
             self.forget_copies();
         }
         // Without pressure only a new scan, or a window that opens, can bring something past its retention, or a copy let its source go.
-        let opened = std::mem::replace(&mut self.windows, basis.window.clone()) != basis.window;
+        let opened = std::mem::replace(&mut self.windows, basis.open.clone()) != basis.open;
         let moved = self.copies_wait();
         if basis.target.is_zero() && !scanned && !opened && !moved {
             return Ok(());

@@ -130,6 +130,7 @@ fn look(volume: &mut VolumeWorker, hub: &Hub, desk: &Desk) -> Result<(), Journal
     })?;
     // Before anybody is told, so that the first alert names them.
     volume.look_for_foreign();
+    volume.tell_promises();
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use super::history::{CapTrip, HeldOpen, History};
 use super::live::{MediaServerView, Reach};
 use super::names::TreeId;
 use super::pressure::{Deficit, Pressure};
+use super::promise::{Standing, standings};
 use super::recording::Tally;
 use super::retention::Mode;
 use super::status::{TreeView, VolumeView};
@@ -42,6 +43,7 @@ pub fn conditions(
         of_volume(volume, history, now, &mut out);
         for tree in &volume.trees {
             of_tree(tree, history, now, &mut out);
+            out.extend(broken(volume, tree, history, now));
             if let (Some(why), Ok(_)) = (&tree.fault, &volume.reading) {
                 let subject = Subject::Tree(tree.policy.tree.clone());
                 out.push(condition(AlertName::VolumeBlind, subject, Case::Tree, [because(why)]));
@@ -213,6 +215,27 @@ fn growing(view: &TreeView) -> Option<Condition> {
         facts.insert(bytes, Fact::Bytes(tally.bytes));
     }
     Some(condition(AlertName::OrphansGrowing, Subject::Tree(view.policy.tree.clone()), Case::Only, facts))
+}
+
+/// Streams that lost what they are promised.
+fn broken(volume: &VolumeView, view: &TreeView, history: &History, now: Timestamp) -> Option<Condition> {
+    if !history.lost.keys().any(|(tree, _)| *tree == view.policy.tree) {
+        return None;
+    }
+    let standings = standings(&view.policy, &view.survey, history, now);
+    let broken: Vec<&Standing> = standings.iter().take_while(|stream| stream.broken()).collect();
+    let worst = broken.first()?;
+    let names = broken.iter().take(STREAMS).map(|stream| stream.stream.to_string());
+    let mut facts = Facts::from([
+        (FactName::Streams, Fact::Count(broken.len() as u64)),
+        (FactName::Names, Fact::Names(names.collect())),
+        (FactName::Promised, Fact::Span(worst.promised)),
+        (FactName::Achieved, Fact::Span(worst.achieved)),
+    ]);
+    if let Some(promises) = volume.promises().filter(|promises| !promises.fit()) {
+        facts.insert(FactName::Fits, Fact::Span(promises.fits));
+    }
+    Some(condition(AlertName::RetentionBroken, Subject::Tree(view.policy.tree.clone()), Case::Only, facts))
 }
 
 fn of_volume(volume: &VolumeView, history: &History, now: Timestamp, out: &mut Vec<Condition>) {

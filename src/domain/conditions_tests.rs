@@ -6,15 +6,16 @@ use super::super::canary::ProbeFault;
 use super::super::catalogue::{CatalogueKind, RowCounts};
 use super::super::deletion::{Cap, Holder, RuleKind, RunResult, Seq, Target};
 use super::super::ending::Ending;
-use super::super::history::Stopped;
+use super::super::history::{Loss, Stopped};
 use super::super::layout::Layout;
 use super::super::live::{StreamTuple, Unreached};
 use super::super::names::{CatalogueId, MediaServerId, TreeId, VolumeId};
 use super::super::orphan::{LeftoverPolicy, OrphanPolicy, OrphanTally};
 use super::super::path::RelPath;
 use super::super::plan::Spared;
+use super::super::protection::Pattern;
 use super::super::recording::{Inventory, InventoryBuilder};
-use super::super::retention::{TreePolicy, WhenOpen};
+use super::super::retention::{Rule, TreePolicy, WhenOpen};
 use super::super::status::{Foreign, RunSummary, Stall};
 use super::super::survey::Survey;
 use super::super::units::{Bytes, Percent};
@@ -56,6 +57,20 @@ fn tree(mode: Mode) -> TreeView {
         top: None,
         favourites: None,
     }
+}
+
+/// The rules of a tree whose streams are kept for so many days, by pattern.
+pub(crate) fn kept(rules: &[(&str, u64)]) -> TreePolicy {
+    let rule = |(stream, days): &(&str, u64)| Rule {
+        stream: Pattern::new(stream).unwrap(),
+        max_age: None,
+        max_bytes: None,
+        max_files: None,
+        keep: Duration::from_secs(days * 86_400),
+        priority: 0,
+        stream_share: None,
+    };
+    TreePolicy { retention: rules.iter().map(rule).collect(), ..tree(Mode::Enforce).policy.as_ref().clone() }
 }
 
 /// A scan that began so many seconds ago.
@@ -250,6 +265,7 @@ fn target(number: u64) -> Target {
         tree: TreeId::new("live"),
         path: RelPath::new(format!("{number}.mp4").as_bytes()).unwrap(),
         stream: "cam".to_owned(),
+        recorded: None,
         bytes: Bytes(10),
         inode: number,
         fingerprint: 0,
@@ -573,4 +589,34 @@ fn what_a_catalogue_would_tell_is_not_over_before_it_was_read_and_compared() {
     // Nobody will ever tell of orphans here.
     check("wvp", None, CatalogueKind::Hooks, OrphansGrowing, false);
     check("other", None, CatalogueKind::Wvp, OrphansGrowing, false);
+}
+
+#[test]
+fn a_broken_promise_names_the_streams_and_what_does_fit_and_ends_when_it_is_kept_or_lowered() {
+    const HOUR: i64 = 3600;
+    let loss = |hours: i64| Loss { recorded: ago(hours * HOUR), at: ago(0) };
+    let lost = |streams: &[(&str, i64)]| {
+        let mut history = History::default();
+        for (name, hours) in streams {
+            history.lost.insert((TreeId::new("live"), (*name).to_owned()), loss(*hours));
+        }
+        history
+    };
+    let check = |keep: &[(&str, u64)], history: &History, expected: &[&str]| {
+        let mut volume = volume();
+        volume.trees[0].policy = Arc::new(kept(keep));
+        let found = conditions(&[volume], &[], &[], history, ago(0));
+        assert_eq!(told(&found), expected);
+        found
+    };
+    let broken = "RetentionBroken only: streams names promised achieved";
+    let found = check(&[("cam/*", 1)], &lost(&[("cam/a", 23), ("cam/b", 5), ("cam/c", 24), ("hall/a", 1)]), &[broken]);
+    assert_eq!(found[0].subject, Subject::Tree(TreeId::new("live")));
+    assert_eq!(found[0].facts[&FactName::Streams], Fact::Count(2));
+    assert_eq!(found[0].facts[&FactName::Names], Fact::Names(vec!["cam/a".to_owned(), "cam/b".to_owned()]));
+    assert_eq!(found[0].facts[&FactName::Promised], Fact::Span(Duration::from_secs(86_400)));
+    assert_eq!(found[0].facts[&FactName::Achieved], Fact::Span(Duration::ZERO));
+    check(&[("cam/*", 1)], &lost(&[("cam/a", 24)]), &[]);
+    check(&[("cam/*", 0)], &lost(&[("cam/a", 2)]), &[]);
+    check(&[("gate/*", 1)], &lost(&[("cam/a", 2)]), &[]);
 }

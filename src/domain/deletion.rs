@@ -272,6 +272,8 @@ pub struct Target {
     pub path: RelPath,
     /// Its stream.
     pub stream: String,
+    /// The time that retention goes by; `None` where it was asked for by name, and in journals of before it was kept.
+    pub recorded: Option<Timestamp>,
     /// Allocated bytes that are expected back.
     pub bytes: Bytes,
     /// Inode number as scanned.
@@ -294,6 +296,7 @@ impl Target {
             tree: tree.clone(),
             path,
             stream: stream.to_owned(),
+            recorded: Some(seen.recorded()),
             bytes: seen.bytes,
             inode: seen.inode,
             fingerprint: seen.fingerprint,

@@ -110,6 +110,12 @@ words! {
         Names = "names",
         /// Volumes.
         Volumes = "volumes",
+        /// How long the worst stream is to be kept.
+        Promised = "promised",
+        /// How far back it reaches.
+        Achieved = "achieved",
+        /// How long everything that is promised can be kept, where that is shorter.
+        Fits = "fits",
     }
 }
 

@@ -78,6 +78,15 @@ pub struct Quarantined {
     pub since: Timestamp,
 }
 
+/// What a stream lost that its `keep` still promised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loss {
+    /// When the newest of what was deleted had been recorded.
+    pub recorded: Timestamp,
+    /// When something of it was deleted last.
+    pub at: Timestamp,
+}
+
 /// A stream that is not recorded because of us.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stopped {
@@ -111,6 +120,9 @@ pub struct History {
     pub permits: BTreeMap<(TreeId, Cap), Permit>,
     /// Deleted bytes that a snapshot or reflink copies share, until their volume is well again.
     pub shared: BTreeMap<TreeId, Tally>,
+    /// What was deleted of streams, by the guard's own decision, though their `keep` promised it: by tree and stream. It is outlived by what
+    /// is recorded after it, so that nobody needs to end it.
+    pub lost: BTreeMap<(TreeId, String), Loss>,
     /// Streams that are not recorded because of us.
     pub stopped: BTreeMap<StreamOf, Stopped>,
     /// Failures that persons closed.
@@ -299,6 +311,7 @@ impl History {
                     self.held.insert(open.seq, held);
                 }
                 self.count(intent, *freed, at);
+                self.lose(&intent.target, at);
             }
             Attempt::AlreadyGone | Attempt::Kept { .. } => {
                 if *attempt == Attempt::AlreadyGone {
@@ -310,6 +323,13 @@ impl History {
                 }
             }
         }
+    }
+
+    /// Remembers what a stream lost of its promise.
+    fn lose(&mut self, target: &Target, at: Timestamp) {
+        let (RuleKind::BelowKeep, Some(recorded)) = (target.rule, target.recorded) else { return };
+        let loss = self.lost.entry((target.tree.clone(), target.stream.clone())).or_insert(Loss { recorded, at });
+        *loss = Loss { recorded: loss.recorded.max(recorded), at };
     }
 
     /// Counts a deletion of the guard's own against its tree's cap.

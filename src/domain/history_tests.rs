@@ -9,6 +9,7 @@ fn intent(trigger: Trigger, retry_of: Option<u64>) -> Entry {
         tree: TreeId::new("t"),
         path: RelPath::new(b"a").unwrap(),
         stream: "s".to_owned(),
+        recorded: None,
         bytes: Bytes(10),
         inode: 1,
         fingerprint: 2,
@@ -278,4 +279,39 @@ fn acknowledging_one_cap_permits_nothing_of_the_other_and_one_run_of_orphans() {
     assert_eq!(with(of(RuleKind::MaxAge, GUARD, None)), (Some(7), Some(7)));
     assert_eq!(with(note(NoteKind::CapTripped, "orphan_share 5 6")), (Some(7), None));
     assert_eq!(with(note(NoteKind::CapTripped, "run_share 5 6")), (None, Some(7)));
+}
+
+/// Promise 10: which promise was broken is known after a restart.
+#[test]
+fn what_a_stream_lost_below_its_keep_is_remembered_by_its_newest_recording() {
+    let below = |recorded: Option<i64>, rule: RuleKind, retry_of: Option<u64>| {
+        let Entry::Intent(mut intent) = intent(Trigger::Pressure, retry_of) else { unreachable!("it is one") };
+        (intent.target.rule, intent.target.recorded) = (rule, recorded.map(Timestamp::from_secs));
+        Entry::Intent(intent)
+    };
+    let check = |entries: Vec<(i64, Entry)>, expected: Option<(i64, i64)>| {
+        let found = history(entries);
+        let lost = found.lost.get(&(TreeId::new("t"), "s".to_owned()));
+        let lost = lost.map(|loss| (loss.recorded.secs(), loss.at.secs()));
+        assert_eq!((lost, found.lost.len()), (expected, usize::from(expected.is_some())));
+    };
+    let keep = RuleKind::BelowKeep;
+    check(vec![(50, below(Some(9), keep, None)), (51, outcome(1, verified(false)))], Some((9, 51)));
+    // What was beyond its `keep`, is still there, was gone before, or bears no time is no loss.
+    check(vec![(50, below(Some(9), RuleKind::Pressure, None)), (51, outcome(1, verified(false)))], None);
+    check(vec![(50, below(Some(9), keep, None)), (51, outcome(1, failed()))], None);
+    check(vec![(50, below(Some(9), keep, None)), (51, outcome(1, Attempt::AlreadyGone))], None);
+    check(vec![(50, below(None, keep, None)), (51, outcome(1, verified(false)))], None);
+    // An older one that succeeds later changes nothing but when that was.
+    check(
+        vec![
+            (50, below(Some(9), keep, None)),
+            (51, below(Some(12), keep, None)),
+            (52, outcome(1, failed())),
+            (53, outcome(2, verified(false))),
+            (60, below(Some(9), keep, Some(1))),
+            (61, outcome(5, verified(false))),
+        ],
+        Some((12, 61)),
+    );
 }

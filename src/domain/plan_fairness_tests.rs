@@ -217,7 +217,8 @@ fn capped(trees: &[Any], bytes: u64, critical: bool) -> (Plan, Vec<usize>) {
         target: Deficit { bytes: Bytes(bytes), inodes: 0, critical },
         skew: Skew::NONE,
         retention: true,
-        window: vec![true; trees.len()],
+        window: None,
+        open: vec![true; trees.len()],
     };
     let (plan, over) = basis.plan(&VolumeId::new("v"), Timestamp::from_secs(NOW));
     (plan, over.into_iter().map(|(tree, _)| tree).collect())

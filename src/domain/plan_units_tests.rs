@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use super::tests::{HOUR, NOW, found, policy, rule};
 use super::*;
 use crate::domain::deletion::Trigger;
+use crate::domain::explain::tests::planned;
+use crate::domain::history::History;
 use crate::domain::layout::Layout;
 use crate::domain::path_set::DigestKey;
 use crate::domain::protection::{Hold, HoldScope, Pattern};
@@ -185,6 +187,7 @@ fn a_failed_segment_is_spared_with_its_day() {
         tree: tree.policy.tree.clone(),
         path: RelPath::new(format!("{}/10/21-41_0.ts", name(day)).as_bytes()).unwrap(),
         stream: "live/cam0".to_owned(),
+        recorded: None,
         bytes: Bytes(4096),
         inode,
         fingerprint: 9,
@@ -202,8 +205,11 @@ fn a_failed_segment_is_spared_with_its_day() {
 #[test]
 fn a_segment_is_explained_by_its_day() {
     let days = [day(96), Day { protected: true, ..day(72) }];
-    let plan = run(facts(&days, policy(vec![])), 1, false);
-    let explain = |text: String| plan.explain(&RelPath::new(text.as_bytes()).unwrap()).join("; ");
+    let view = planned(facts(&days, policy(vec![])), 1, false);
+    let explain = |text: String| {
+        let path = RelPath::new(text.as_bytes()).unwrap();
+        view.explain(&path, &History::default(), Timestamp::from_secs(NOW)).join("; ")
+    };
     for path in [name(&days[0]), format!("{}/10/21-41_0.ts", name(&days[0]))] {
         let text = explain(path);
         assert!(text.contains("it goes now, as all 3 files of `live/cam0/2026-01-05` do, as number 1 of 1"), "{text}");

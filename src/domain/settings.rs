@@ -65,6 +65,14 @@ impl Window {
     }
 }
 
+impl std::fmt::Display for Window {
+    /// As it is configured: `01:00-05:00`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { from, to } = self;
+        write!(f, "{:02}:{:02}-{:02}:{:02}", from / 60, from % 60, to / 60, to % 60)
+    }
+}
+
 /// How runs are carried out: `cleanup` in the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cleanup {

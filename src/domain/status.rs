@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use super::canary::ProbeFault;
 use super::clock_watch::Skew;
-use super::deletion::{RunResult, SparedReason};
+use super::deletion::{Cap, RunResult, SparedReason};
 use super::ending::Ending;
+use super::history::History;
 use super::layout::Pick;
 use super::limits::Allowance;
-use super::names::VolumeId;
+use super::names::{TreeId, VolumeId};
 use super::orphan::OrphanTally;
 use super::path_set::PathSet;
 use super::plan::{Plan, Spared, TreeFacts, plan};
 use super::pressure::{Deficit, Pressure};
 use super::recording::{Inventory, Tally};
 use super::retention::{Mode, TreePolicy};
+use super::settings::Window;
 use super::survey::Survey;
 use super::units::{Bytes, Timestamp};
 use super::volume::{FilesystemTraits, Marks, Reading, Unusable};
@@ -178,6 +180,31 @@ impl VolumeView {
         self.basis.as_ref().map(|basis| basis.plan(&self.name, now).0)
     }
 
+    /// The same, with the caps that cut it.
+    #[must_use]
+    pub fn cut_plan(&self, now: Timestamp, history: &History) -> Option<(Plan, Vec<Cut>)> {
+        let basis = self.basis.as_ref()?;
+        let (plan, over) = basis.plan(&self.name, now);
+        Some((plan, self.cuts(basis, over, history)))
+    }
+
+    /// The same of what the guard carries out by itself, which waits for windows.
+    #[must_use]
+    pub fn cut_plan_unasked(&self, now: Timestamp, history: &History) -> Option<(Plan, Vec<Cut>)> {
+        let basis = self.basis.as_ref()?;
+        let (plan, over) = basis.plan_unasked(&self.name, now);
+        Some((plan, self.cuts(basis, over, history)))
+    }
+
+    fn cuts(&self, basis: &PlanBasis, over: Vec<(usize, Bytes)>, history: &History) -> Vec<Cut> {
+        let cut = |(index, wanted): (usize, Bytes)| {
+            let tree = basis.trees[index].policy.tree.clone();
+            let tripped = history.caps.contains_key(&(tree.clone(), Cap::RunShare));
+            Cut { tree, wanted, allowed: basis.allowances[index].pressure, tripped }
+        };
+        over.into_iter().map(cut).collect()
+    }
+
     /// What a person should know before trusting a guard with it.
     #[must_use]
     pub fn traps(&self) -> Vec<String> {
@@ -205,6 +232,34 @@ impl VolumeView {
     }
 }
 
+/// The cap of a tree, where a plan goes beyond it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// The tree.
+    pub tree: TreeId,
+    /// Bytes that would go without it.
+    pub wanted: Bytes,
+    /// Bytes that it allows.
+    pub allowed: Bytes,
+    /// It tripped, and nobody has acknowledged it; else it trips when the plan is carried out.
+    pub tripped: bool,
+}
+
+impl Cut {
+    /// What it does, and what can be done about it.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let Self { tree, wanted, allowed, tripped } = self;
+        let acknowledge = format!("`storage-guard cap acknowledge {tree} {}`", Cap::RunShare);
+        let what = format!("cap {} of tree {tree}: wanted {wanted}, allowed {allowed}", Cap::RunShare);
+        if *tripped {
+            format!("{what}; it tripped and waits for a person: if this plan is right, {acknowledge}")
+        } else {
+            format!("{what}; it trips when this plan is carried out, and then waits for {acknowledge}")
+        }
+    }
+}
+
 /// All that a plan is made from. The same basis gives the same plan, whoever asks.
 #[derive(Debug, Clone)]
 pub struct PlanBasis {
@@ -219,7 +274,9 @@ pub struct PlanBasis {
     /// Retention may be carried out: what persons want kept is known.
     pub retention: bool,
     /// Whether the guard may carry it out by itself now, by tree (`cleanup.window`).
-    pub window: Vec<bool>,
+    pub open: Vec<bool>,
+    /// Runs that are not for pressure happen within it.
+    pub window: Option<Window>,
 }
 
 impl PlanBasis {
@@ -232,7 +289,7 @@ impl PlanBasis {
     /// The plan that the guard carries out by itself: what retention chose in a tree waits for its window.
     #[must_use]
     pub fn plan_unasked(&self, volume: &VolumeId, now: Timestamp) -> (Plan, Vec<(usize, Bytes)>) {
-        self.make(volume, now, &self.window)
+        self.make(volume, now, &self.open)
     }
 
     fn make(&self, volume: &VolumeId, now: Timestamp, window: &[bool]) -> (Plan, Vec<(usize, Bytes)>) {

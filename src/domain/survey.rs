@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use super::directory_unit::DirectoryUnit;
 use super::names::StreamId;
 use super::recording::{Inventory, Kind, Recording, Tally};
 use super::units::{Bytes, Timestamp};
 use super::verdict::MARGIN;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// A tree at a glance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,6 +39,10 @@ pub struct StreamSurvey {
     pub name: StreamId,
     /// Its finished recordings.
     pub recordings: Tally,
+    /// What of them was recorded within the last day.
+    pub lately: Tally,
+    /// How long it took to record that: a day, or, where the stream is younger, since its oldest recording, and an hour at least.
+    pub over: Duration,
     /// The time of the oldest.
     pub oldest: Option<Timestamp>,
     /// The time of the newest.
@@ -45,14 +53,23 @@ pub struct StreamSurvey {
     pub live: bool,
 }
 
+impl StreamSurvey {
+    /// Bytes recorded in a second, over the last day: what retention is reckoned with. The last hour is too short for that, since a slice
+    /// may be longer, and night is not day.
+    #[must_use]
+    pub fn inflow(&self) -> Bytes {
+        Bytes(self.lately.bytes.0 / self.over.as_secs().max(1))
+    }
+}
+
 /// Surveys an inventory. An unfinished file untouched for longer than `grace` is a leftover.
 #[must_use]
 pub fn survey(inventory: &Inventory, grace: Duration, now: Timestamp) -> Survey {
-    const HOUR: Duration = Duration::from_secs(3600);
-    const DAY: Duration = Duration::from_secs(86_400);
     let new = |name: &StreamId| StreamSurvey {
         name: name.clone(),
         recordings: Tally::default(),
+        lately: Tally::default(),
+        over: DAY,
         oldest: None,
         newest: None,
         touched: None,
@@ -86,15 +103,32 @@ pub fn survey(inventory: &Inventory, grace: Duration, now: Timestamp) -> Survey 
                 let (last_hour, last_day) =
                     unit.map_or((within(HOUR), within(DAY)), |unit| (unit.last_hour, unit.last_day));
                 (hour, day) = (hour.saturating_add(last_hour), day.saturating_add(last_day));
+                stream.lately.merge(recorded_lately(&seen, unit, now));
             }
         }
     }
     let (bytes, span) = if hour > Bytes::ZERO { (hour, HOUR) } else { (day, DAY) };
     out.inflow = Bytes(bytes.0 / span.as_secs());
     out.longest_slice = lengths.iter().map(Lengths::longest).max().unwrap_or_default();
+    for stream in &mut out.streams {
+        stream.over = stream.oldest.map_or(DAY, |oldest| now.since(oldest).clamp(HOUR, DAY));
+    }
     let lately = now.minus(out.longest_slice.saturating_add(MARGIN));
     out.streams.iter_mut().for_each(|stream| stream.live |= stream.touched.is_some_and(|touched| touched >= lately));
     out
+}
+
+/// What of a recording was recorded within a day: all of it or nothing, and of a directory its part. What was copied or put back today
+/// bears its own time, and no camera records it again tomorrow.
+fn recorded_lately(seen: &Recording, unit: Option<&DirectoryUnit>, now: Timestamp) -> Tally {
+    match unit {
+        Some(unit) => {
+            let files = Bytes(unit.segments.files).scaled(unit.last_day.0, unit.segments.bytes.0);
+            Tally { files: files.0, bytes: unit.last_day }
+        }
+        None if seen.recorded() <= now && now.since(seen.recorded()) <= DAY => seen.tally(),
+        None => Tally::default(),
+    }
 }
 
 /// How long the slices of a stream are: from the time in the name to the file's, where the two are of one day.
@@ -169,6 +203,38 @@ mod tests {
         check(&[(60, false), (600, false), (7200, false)], 2 * (1 << 20) / 3600, 0, 0);
         check(&[(7200, false)], (1 << 20) / 86_400, 0, 0);
         check(&[(200_000, false)], 0, 0, 0);
+    }
+
+    #[test]
+    fn a_stream_flows_in_at_the_rate_of_its_last_day_or_of_its_life() {
+        let now = Timestamp::from_secs(1_800_000_000);
+        // Recordings as (age of the name, age of the file) in seconds, one MiB each; what flows in, and over how long.
+        let check = |files: &[(i64, i64)], lately: u64, over: u64| {
+            let mut builder = InventoryBuilder::new(TreeId::new("t"), now);
+            for (named, modified) in files {
+                let nanos = (now.secs() - modified) * 1_000_000_000;
+                let identity =
+                    FileIdentity { modified: nanos, links: 1, allocated: Bytes::MIB, ..FileIdentity::default() };
+                let named = Some(Timestamp::from_secs(now.secs() - named));
+                let top = builder.top();
+                builder.file(
+                    top,
+                    &Sighting { name: b"x", stream: "s", kind: Kind::Recording, named, identity: &identity },
+                );
+            }
+            let found = survey(&builder.finish(now), Duration::from_secs(86_400), now).streams.swap_remove(0);
+            let expected = Tally { files: lately, bytes: Bytes::mib(lately) };
+            assert_eq!((found.lately, found.over.as_secs()), (expected, over), "{files:?}");
+            assert_eq!(found.inflow(), Bytes((lately << 20) / over));
+        };
+        check(&[(200_000, 199_000), (86_400, 86_000), (60, 0)], 2, 86_400);
+        check(&[(200_000, 199_000)], 0, 86_400);
+        // A young camera, and a very young one.
+        check(&[(7200, 3600), (3600, 0)], 2, 7200);
+        check(&[(300, 0)], 1, 3600);
+        // Restored from a backup today: not recorded today. What lies in the future is not recorded yet.
+        check(&[(900_000, 60), (300, 0)], 1, 86_400);
+        check(&[(-900, 0), (300, 0)], 1, 3600);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::domain::history::History;
 use crate::domain::live::{LiveStream, MediaServerView};
 use crate::domain::names::TreeId;
 use crate::domain::orphan::OrphanKind;
+use crate::domain::promise::{standings, worst};
 use crate::domain::recording::Tally;
 use crate::domain::relay::RelayView;
 use crate::domain::settings::Severity;
@@ -212,7 +213,7 @@ fn of_tree(gauges: &mut Gauges, tree: &TreeView, known: &Known<'_>) {
         let tripped = known.history.caps.contains_key(&(id.clone(), *cap));
         caps.set(&[("tree", name), ("cap", cap.as_str())], f64::from(u8::from(tripped)));
     }
-    retention(gauges, tree, known.now);
+    retention(gauges, tree, known.history, known.now);
 }
 
 /// What should not be there. Without a catalogue nothing is said of what one would know; with one it is no number until a comparison
@@ -280,19 +281,12 @@ fn of_relay(gauges: &mut Gauges, relay: &RelayView, now: Timestamp) {
 }
 
 /// What the worst stream was promised, and what it has.
-fn retention(gauges: &mut Gauges, tree: &TreeView, now: Timestamp) {
-    let promised = tree.survey.streams.iter().filter_map(|stream| {
-        let keep = tree.policy.rule_of(&stream.name).map(|(_, rule)| rule.keep).filter(|keep| !keep.is_zero())?;
-        let achieved = stream.oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
-        Some((keep, achieved))
-    });
-    let worst = promised.max_by_key(|(keep, achieved)| keep.saturating_sub(*achieved));
-    let (keep, achieved) = worst
-        .unwrap_or_else(|| (Duration::ZERO, tree.survey.oldest.map_or(Duration::ZERO, |oldest| now.since(oldest))));
+fn retention(gauges: &mut Gauges, tree: &TreeView, history: &History, now: Timestamp) {
+    let (promised, achieved) = worst(&standings(&tree.policy, &tree.survey, history, now));
     let label = [("tree", tree.policy.tree.as_str())];
     gauges
         .family("storage_guard_retention_promised_seconds", "How long the worst stream is to be kept")
-        .set(&label, keep.as_secs_f64());
+        .set(&label, promised.as_secs_f64());
     gauges
         .family("storage_guard_retention_achieved_seconds", "How far back the worst stream reaches")
         .set(&label, achieved.as_secs_f64());

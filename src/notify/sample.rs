@@ -79,6 +79,7 @@ pub(super) fn samples() -> Vec<Condition> {
         media_server(AlertName::RecordingStopped, stopped()),
         tree(AlertName::CapTripped, Case::Only, cap(Cap::RunShare)),
         tree(AlertName::CapTripped, Case::Only, cap(Cap::OrphanShare)),
+        tree(AlertName::RetentionBroken, Case::Only, broken()),
         guard(AlertName::ClockSuspect, vec![(FactName::Since, Fact::Time(Timestamp::from_secs(1_700_000_000)))]),
         guard(AlertName::DeliveryFailing, vec![(FactName::Lasting, Fact::Span(Duration::from_secs(420)))]),
     ]
@@ -109,6 +110,18 @@ fn growth() -> Vec<Named> {
 fn uncatalogued() -> Vec<Named> {
     let bytes = (FactName::UncataloguedBytes, Fact::Bytes(Bytes::gib(23)));
     vec![(FactName::Uncatalogued, Fact::Count(1042)), bytes]
+}
+
+fn broken() -> Vec<Named> {
+    let days = |days: u64| Fact::Span(Duration::from_secs(days * 86_400));
+    let names = vec!["live/gate".to_owned(), "live/yard".to_owned()];
+    vec![
+        (FactName::Streams, Fact::Count(12)),
+        (FactName::Names, Fact::Names(names)),
+        (FactName::Promised, days(30)),
+        (FactName::Achieved, days(17)),
+        (FactName::Fits, days(19)),
+    ]
 }
 
 fn leftovers() -> Vec<Named> {

@@ -162,6 +162,7 @@ fn failing(count: u64) -> History {
             tree: TreeId::new("live"),
             path: RelPath::new(format!("cam/{id}.mp4").as_bytes()).unwrap(),
             stream: "cam".to_owned(),
+            recorded: None,
             bytes: Bytes::MIB,
             inode: id,
             fingerprint: id,

@@ -56,6 +56,7 @@ built_in! {
     "MediaServerUnreachable.txt",
     "RecordingStopped.txt",
     "ClockSuspect.txt",
+    "RetentionBroken.txt",
     "DeliveryFailing.txt",
     "Test.txt",
     "phrases.txt",

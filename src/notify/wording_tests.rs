@@ -20,7 +20,7 @@ use crate::domain::units::{Bytes, Percent, Timestamp, show_duration};
 use crate::domain::volume::{Difference, Unusable};
 
 /// Alerts whose conditions come with later parts, and their templates with them.
-const LATER: [AlertName; 2] = [AlertName::RetentionBroken, AlertName::ArchiveFailing];
+const LATER: [AlertName; 1] = [AlertName::ArchiveFailing];
 
 const LANGUAGES: [Language; 2] = [Language::English, Language::Chinese];
 
@@ -53,7 +53,7 @@ fn every_alert_has_a_template_and_a_sample_of_each_situation() {
 fn an_alert_without_a_template_still_has_its_name() {
     let tree = Subject::Tree(TreeId::new("live"));
     let wording = Templates::strict(Language::Chinese).wording(&condition(LATER[0], tree, Case::Only, []));
-    assert_eq!((wording.summary.as_str(), wording.description.as_str()), ("RetentionBroken live", ""));
+    assert_eq!((wording.summary.as_str(), wording.description.as_str()), ("ArchiveFailing live", ""));
 }
 
 fn check(condition: &Condition, summary: &str, description: &str) {
@@ -408,6 +408,27 @@ Give the volume room: more space, shorter retention, fewer streams. `storage-gua
     );
 }
 
+#[test]
+fn a_broken_promise_names_streams_says_what_is_left_and_what_fits() {
+    let broken = sample(AlertName::RetentionBroken, Case::Only);
+    let summary = "Recordings of tree live went before their time";
+    let why = "The volume was beyond its critical mark, and nothing else was left to delete.";
+    let room = "What is promised on the volume does not fit at the inflow of the last day: there is room for 19d.\n";
+    let advice = "Shorten `keep` where it matters least, lower the bit rate, or add space. `storage-guard status` says what is promised and what fits, `GET /api/v1/streams` lists the streams, the worst first. It is over once each of them has recorded for as long as it is promised again, or is promised less.";
+    let said = format!(
+        "12 streams of tree `live` have less left than their `keep` promises: `live/gate`, `live/yard` and others. {why} The worst reaches back 17d of 30d.\n{room}{advice}"
+    );
+    check(&broken, summary, &said);
+    let mut one = broken;
+    one.facts.remove(&FactName::Fits);
+    one.facts.insert(FactName::Streams, Fact::Count(1));
+    one.facts.insert(FactName::Names, Fact::Names(vec!["live/gate".to_owned()]));
+    let said = format!(
+        "1 stream of tree `live` has less left than its `keep` promises: `live/gate`. {why} The worst reaches back 17d of 30d.\n{advice}"
+    );
+    check(&one, summary, &said);
+}
+
 /// How a language shows the numbers and names of facts.
 fn shown(facts: &Facts, language: Language, out: &mut Vec<String>) {
     for (name, fact) in facts {
@@ -420,7 +441,7 @@ fn shown(facts: &Facts, language: Language, out: &mut Vec<String>) {
             Fact::Count(count) => out.push(count.to_string()),
             Fact::Span(span) => out.push(match language {
                 Language::English => show_duration(*span),
-                Language::Chinese => show_duration(*span).replace('m', "分钟").replace('s', "秒"),
+                Language::Chinese => show_duration(*span).replace('d', "天").replace('m', "分钟").replace('s', "秒"),
             }),
             Fact::Time(at) => out.push(at.to_string()),
             Fact::Names(names) => out.extend(names.iter().cloned()),

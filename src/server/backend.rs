@@ -14,7 +14,7 @@ use super::records::{
     Alert, Cap, ChannelTest, FailureItem, Job, JobItem, JournalEntry, NewSilence, Silence, SilenceMade, Verification,
 };
 use super::refusal::Refusal;
-use super::shapes::{Catalogue, Channel, Page, Plan, Status};
+use super::shapes::{Catalogue, Channel, Page, Plan, Status, StreamStanding};
 use crate::domain::deletion::Outcome;
 use crate::domain::journal::JournalQuery;
 use crate::domain::remedy::RemedyKind;
@@ -88,11 +88,16 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// 404 if there is no such volume.
     fn plans(&self, volume: Option<&str>) -> Result<Plans, Refusal>;
-    /// Why a recording goes or stays, in one sentence for each tree that has it.
+    /// Why a recording goes or stays and when it will go, in a few sentences for each tree that has it.
     ///
     /// # Errors
     /// 400 if `path` is no path below a tree, 404 if no scan found a recording there.
     fn explain(&self, path: &str, encoded: bool) -> Result<Vec<String>, Refusal>;
+    /// The streams of a tree, or of all, the worst first.
+    ///
+    /// # Errors
+    /// 404 if there is no such tree.
+    fn streams(&self, tree: Option<&str>) -> Result<Vec<StreamStanding>, Refusal>;
     /// Carries a plan out; gives the job's number.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ pub mod hook_records;
 mod listen;
 mod media;
 pub mod orphans;
+pub mod plans;
 mod query;
 pub mod records;
 mod refusal;
@@ -24,6 +25,7 @@ pub mod relays;
 mod routes;
 pub mod shapes;
 mod stream;
+pub mod streams;
 mod throttle;
 
 pub use auth::{Auth, TokenError, operator_token};

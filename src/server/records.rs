@@ -481,6 +481,7 @@ mod tests {
             tree: TreeId::new("live"),
             path: RelPath::new(path).unwrap(),
             stream: "live/cam".to_owned(),
+            recorded: None,
             bytes: Bytes(4096),
             inode: 7,
             fingerprint: 9,

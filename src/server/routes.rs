@@ -27,7 +27,7 @@ use super::orphans::{Remedied, RemedyRequest};
 use super::query::{JsonBody, Named, Params};
 use super::records::NewSilence;
 use super::refusal::Refusal;
-use super::shapes::Page;
+use super::shapes::{Page, Status};
 use crate::domain::remedy::RemedyKind;
 
 /// A reason that a person gives has at most so many characters.
@@ -59,6 +59,7 @@ const LINKS: &str = "<ul>
 <li><a href=\"/-/healthy\">Healthy?</a> <a href=\"/-/ready\">Ready?</a>
 <li><a href=\"/api/v1/status\">Status</a>
 <li><a href=\"/api/v1/plan\">Plan</a>
+<li><a href=\"/api/v1/streams\">Streams</a>
 <li><a href=\"/api/v1/journal\">Journal</a>
 <li><a href=\"/api/v1/failures\">Failures</a>
 <li><a href=\"/api/v1/caps\">Caps</a>
@@ -145,6 +146,7 @@ pub fn router(backend: Arc<dyn Backend>, auth: Arc<Auth>, limits: &Limits) -> Ro
         .route("/archives/copies", get(copies))
         .route("/archive/restore", post(restore))
         .route("/plan/explain", get(explain))
+        .route("/streams", get(streams))
         .route("/journal", get(journal))
         .route("/journal/verify", get(verify))
         .route("/caps", get(caps))
@@ -198,16 +200,49 @@ fn finish(routes: Router<Arc<App>>, backend: Arc<dyn Backend>, auth: Arc<Auth>, 
 
 /// The first page. It is the way to see what no channel tells.
 async fn index(State(app): Shared) -> Html<String> {
-    let since = app.probes.ask(&app.backend, |backend| backend.status().delivery_failing_since).await;
-    let banner = match since {
-        Ok(None) => String::new(),
-        // A time is digits and letters: nothing in it is markup.
-        Ok(Some(since)) => format!(
-            "<p role=\"alert\"><strong>ALERTS ARE NOT DELIVERED since {since}: no channel works. See <a href=\"/api/v1/channels\">the channels</a>.</strong>\n"
-        ),
-        Err(_) => "<p role=\"alert\"><strong>The guard does not answer.</strong>\n".to_owned(),
-    };
+    let wrong = app.probes.ask(&app.backend, |backend| wrong(&backend.status())).await;
+    let banner = wrong.unwrap_or_else(|_| alert("The guard does not answer."));
     Html(format!("{INDEX}{banner}{LINKS}"))
+}
+
+/// What is wrong that a person should see first.
+fn wrong(status: &Status) -> String {
+    let mut out = String::new();
+    if let Some(since) = &status.delivery_failing_since {
+        // A time is digits and letters: nothing in it is markup.
+        out.push_str(&alert(&format!(
+            "ALERTS ARE NOT DELIVERED since {since}: no channel works. See <a href=\"/api/v1/channels\">the channels</a>."
+        )));
+    }
+    for volume in &status.volumes {
+        if let Some(promises) = volume.promises.as_ref().filter(|promises| !promises.fits) {
+            let (name, sentence) = (plain(&volume.name), plain(&promises.sentence));
+            out.push_str(&alert(&format!(
+                "Volume {name}: {sentence}. See <a href=\"/api/v1/streams\">the streams</a>."
+            )));
+        }
+    }
+    out
+}
+
+fn alert(text: &str) -> String {
+    format!("<p role=\"alert\"><strong>{text}</strong>\n")
+}
+
+/// A text without markup (promise 12).
+fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            _ => out.push(c),
+        }
+    }
+    out
 }
 
 async fn metrics(State(app): Shared) -> Result<Response, Refusal> {
@@ -239,6 +274,11 @@ async fn explain(State(app): Shared, params: Params) -> Result<Response, Refusal
     let path = params.get("path")?.unwrap_or_default().to_owned();
     let encoded = params.get("encoded")? == Some("true");
     app.show(move |backend| Ok(Page { items: backend.explain(&path, encoded)?, next: None })).await
+}
+
+async fn streams(State(app): Shared, params: Params) -> Result<Response, Refusal> {
+    let (tree, page) = (params.get("tree")?.map(str::to_owned), params.page()?);
+    app.show(move |backend| page.slice(backend.streams(tree.as_deref())?)).await
 }
 
 async fn plans(State(app): Shared, params: Params) -> Result<Response, Refusal> {
@@ -497,4 +537,30 @@ async fn end_silence(State(app): Shared, Extension(caller): Who, Named(id): Name
 async fn test_channel(State(app): Shared, Named(name): Named<String>) -> Result<Response, Refusal> {
     let tested = app.tries.ask(&app.backend, move |backend| backend.test_channel(&name)).await??;
     Ok(axum::Json(tested).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::conditions::tests::volume;
+    use crate::domain::forecast::Need;
+    use crate::domain::forecast::promises;
+    use crate::domain::history::History;
+    use crate::domain::units::Bytes;
+
+    #[test]
+    fn the_first_page_says_what_does_not_fit_and_a_name_is_no_markup() {
+        let mut status = Status::of(&[volume()], &[], &[], &History::default());
+        assert_eq!(wrong(&status), "");
+        let need = Need { keep: Duration::from_secs(86_400), inflow: Bytes::MIB };
+        let promised = |room| promises(room, &[need]).map(Into::into);
+        status.volumes[0].name = "<b>&\"'".to_owned();
+        status.volumes[0].promises = promised(Bytes::gib(200));
+        assert_eq!(wrong(&status), "");
+        status.volumes[0].promises = promised(Bytes::gib(42));
+        assert_eq!(
+            wrong(&status),
+            "<p role=\"alert\"><strong>Volume &lt;b&gt;&amp;&quot;&#39;: what `keep` promises does not fit: up to 1d at the inflow of the last day need 84.3 GiB, and there is room for 42 GiB; 11h56m fit. See <a href=\"/api/v1/streams\">the streams</a>.</strong>\n"
+        );
+    }
 }

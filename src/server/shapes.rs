@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use super::media::{MediaServer, NotRecorded};
+pub use super::plans::{Plan, PlanItem, Spared};
+pub use super::streams::{Promises, Stream as StreamStanding};
 
 use super::relays::Relay;
 use crate::domain::catalogue::{CatalogueView, Distrust};
 use crate::domain::history::History;
 use crate::domain::live::MediaServerView;
 use crate::domain::path::RelPath;
-use crate::domain::plan::{Plan as DomainPlan, PlanItem as DomainItem};
 use crate::domain::pressure::Pressure;
 use crate::domain::recording::{ScanProblem, Tally as DomainTally};
 use crate::domain::retention::Mode;
@@ -177,6 +178,9 @@ pub struct Volume {
     pub inflow_bytes_per_second: u64,
     /// From the inflow; `null` if never.
     pub seconds_until_full: Option<u64>,
+    /// What its streams are promised, and what of that fits; absent where nothing is promised, and until that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promises: Option<Promises>,
     /// A run is being carried out since.
     pub running_since: Option<String>,
     /// The last run.
@@ -382,6 +386,7 @@ impl Volume {
             critical_bytes: marks.map(|m| m.critical.0),
             inflow_bytes_per_second: volume.inflow().0,
             seconds_until_full: until.map(|span| span.as_secs()),
+            promises: volume.promises().map(Into::into),
             running_since: volume.running.map(|at| at.to_string()),
             last_run: volume.last_run.as_ref().map(|run| Run {
                 finished: run.at.to_string(),
@@ -492,50 +497,6 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
-/// `GET /api/v1/plan?volume=`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Plan {
-    /// Names this exact list.
-    pub id: String,
-    /// The volume.
-    pub volume: String,
-    /// What would go first, at any pressure.
-    pub next: Vec<PlanItem>,
-    /// What was to be given back.
-    pub target_bytes: u64,
-    /// What goes now.
-    pub items: Vec<PlanItem>,
-    /// What is spared.
-    pub spared: Vec<Spared>,
-    /// What of the target cannot be given back.
-    pub shortfall_bytes: u64,
-}
-
-/// One recording of a plan.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PlanItem {
-    /// Its tree.
-    pub tree: String,
-    /// Its path below the tree.
-    #[serde(flatten)]
-    pub path: Path,
-    /// Its stream.
-    pub stream: String,
-    /// Allocated bytes.
-    pub bytes: u64,
-    /// How many files it is: more than one for a directory that goes whole.
-    #[serde(default = "one")]
-    pub files: u64,
-    /// The rule that chose it.
-    pub rule: String,
-    /// Why, in words.
-    pub reason: String,
-}
-
-fn one() -> u64 {
-    1
-}
-
 /// A path, and whether `%XX` stands in it for what JSON cannot hold or a terminal should not see.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Path {
@@ -550,51 +511,6 @@ impl From<&RelPath> for Path {
     fn from(path: &RelPath) -> Self {
         let (path, encoded) = path.show();
         Self { path, encoded }
-    }
-}
-
-/// What is spared for one reason.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Spared {
-    /// The reason.
-    pub reason: String,
-    /// How many.
-    pub files: u64,
-    /// Allocated bytes.
-    pub bytes: u64,
-}
-
-impl From<&DomainPlan> for Plan {
-    fn from(plan: &DomainPlan) -> Self {
-        let item = |item: &DomainItem| {
-            let seen = plan.recording(item);
-            let tree = &plan.trees[item.tree];
-            PlanItem {
-                tree: tree.policy.tree.to_string(),
-                path: Path::from(&plan.path(item)),
-                stream: tree.inventory.stream(seen.stream).to_string(),
-                bytes: seen.bytes.0,
-                files: seen.tally().files,
-                rule: item.rule.to_string(),
-                reason: plan.reason(item),
-            }
-        };
-        let mut spared: BTreeMap<_, DomainTally> = BTreeMap::new();
-        for entry in &plan.spared {
-            spared.entry(entry.reason).or_default().merge(entry.tally);
-        }
-        Self {
-            id: plan.id.clone(),
-            volume: plan.volume.to_string(),
-            next: plan.next.iter().map(item).collect(),
-            target_bytes: plan.target.bytes.0,
-            items: plan.items.iter().map(item).collect(),
-            spared: spared
-                .into_iter()
-                .map(|(reason, tally)| Spared { reason: reason.to_string(), files: tally.files, bytes: tally.bytes.0 })
-                .collect(),
-            shortfall_bytes: plan.shortfall.bytes.0,
-        }
     }
 }
 

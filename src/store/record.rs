@@ -31,6 +31,9 @@ struct IntentShape {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     encoded: bool,
     stream: String,
+    /// Milliseconds since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recorded: Option<i64>,
     bytes: u64,
     inode: u64,
     fingerprint: u64,
@@ -85,6 +88,7 @@ impl From<&Entry> for Shape {
                     path,
                     encoded,
                     stream: target.stream.clone(),
+                    recorded: target.recorded.map(Timestamp::millis),
                     bytes: target.bytes.0,
                     inode: target.inode,
                     fingerprint: target.fingerprint,
@@ -134,6 +138,7 @@ impl Shape {
                     tree: TreeId::new(&i.tree),
                     path: RelPath::parse(&i.path, i.encoded).ok()?,
                     stream: i.stream,
+                    recorded: i.recorded.map(Timestamp::from_millis),
                     bytes: Bytes(i.bytes),
                     inode: i.inode,
                     fingerprint: i.fingerprint,
@@ -303,6 +308,7 @@ mod tests {
                         tree: TreeId::new("t"),
                         path,
                         stream: text.clone(),
+                        recorded: number.map(|number| Timestamp::from_millis(number.cast_signed())),
                         bytes: Bytes(bytes),
                         inode,
                         fingerprint,

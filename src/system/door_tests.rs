@@ -44,6 +44,7 @@ impl Home {
             tree: TreeId::new("t"),
             path,
             stream: "cam".to_owned(),
+            recorded: None,
             bytes: now.allocated,
             inode: now.inode,
             fingerprint: now.fingerprint(),

@@ -28,6 +28,7 @@ mod orphans;
 mod quarantine;
 mod reclaim;
 mod reclaim_model;
+mod retention;
 mod safety;
 mod server;
 mod stand_ins;

@@ -138,6 +138,7 @@ impl Place {
             tree: tree(),
             path: path(name),
             stream: "cam".to_owned(),
+            recorded: None,
             bytes: now.allocated,
             inode: now.inode,
             fingerprint: now.fingerprint(),

@@ -23,7 +23,7 @@ use storage_guard::server::records::{
     Alert, AlertState, Cap, ChannelTest, FailureItem, Job, JobItem, JobState, JournalEntry, MutedBy, NewSilence,
     Silence, SilenceMade,
 };
-use storage_guard::server::shapes::{Catalogue, Channel, Page, Path, Plan, Status};
+use storage_guard::server::shapes::{Catalogue, Channel, Page, Path, Plan, Status, StreamStanding};
 use storage_guard::server::{
     Auth, Backend, ControlSocket, Feed, Limits, PageQuery, Plans, Refusal, metrics_router, router, serve_tcp,
     serve_unix,
@@ -72,6 +72,7 @@ fn plan(volume: &str) -> Plan {
         items: vec![],
         spared: vec![],
         shortfall_bytes: 0,
+        cut: vec![],
     }
 }
 
@@ -149,6 +150,10 @@ impl Backend for Fake {
             Some("broken") => panic!("the backend's own fault"),
             Some(other) => Err(Refusal::not_found(format!("there is no volume `{other}`"))),
         }
+    }
+
+    fn streams(&self, _: Option<&str>) -> Result<Vec<StreamStanding>, Refusal> {
+        Ok(vec![])
     }
 
     fn apply(&self, id: &str, who: &str) -> Result<u64, Refusal> {

@@ -197,6 +197,7 @@ fn planned(place: &Path, tree: &GuardedTree, at: usize) -> Option<Target> {
             tree: TreeId::new("t"),
             path,
             stream: "cam".to_owned(),
+            recorded: None,
             bytes: now.allocated,
             inode: now.inode,
             fingerprint: now.fingerprint(),
