@@ -4,6 +4,7 @@ mod alerts;
 mod args;
 mod client;
 mod exit;
+mod gaps;
 mod hold;
 mod job;
 mod look;

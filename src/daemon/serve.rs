@@ -32,6 +32,7 @@ use crate::domain::units::show_duration;
 use crate::metrics::{Known, render};
 use crate::reclaim::Brake;
 use crate::server::deletions::DeletionRequest;
+use crate::server::gaps::{Gap, GapQuery};
 use crate::server::holds::{Hold, HoldMade, HoldRequest};
 use crate::server::hook_records::HookKept;
 use crate::server::orphans::{Missing, Orphan, OrphansWanted, Remedied, RemedyRequest};
@@ -397,7 +398,6 @@ impl Daemon {
             run(config, guard, &self.hub, &parts, std::mem::take(&mut readers))
         };
         let wanted = begin(config.clone());
-
         match wanted {
             Ok(new) => {
                 *running = new;
@@ -517,6 +517,10 @@ impl Backend for Daemon {
 
     fn journal(&self, query: &JournalQuery) -> Result<Page<JournalEntry>, Refusal> {
         self.hub.journal(query)
+    }
+
+    fn gap(&self, asked: &GapQuery) -> Result<Gap, Refusal> {
+        self.hub.gap(asked, self.parts.machine.as_ref(), &mut |_, _| ())
     }
 
     fn verify(&self) -> Result<Verification, Refusal> {

@@ -13,6 +13,7 @@ mod crash;
 mod dashboards;
 mod deletions;
 mod faults;
+mod gaps;
 mod gateway;
 mod holds;
 mod hooks;

@@ -92,6 +92,12 @@ impl Layout {
         &self.name
     }
 
+    /// Where the clock shows the times in its names.
+    #[must_use]
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
     /// What the meaning of its names depends on: itself, and where its times are.
     #[must_use]
     pub fn reading(&self) -> String {
