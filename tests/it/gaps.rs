@@ -150,7 +150,7 @@ fn every_absence_has_its_reason_by_the_running_guard_and_without_it() {
             "live/cam",
             past.at(-20 * HOUR).to_string(),
             &["unknown"],
-            &["the journal begins only at", "no start of the guard"],
+            &["the journal begins only at", "told of a recording before it"],
         ),
         (
             "live/off",
