@@ -280,7 +280,8 @@ impl Group {
     fn told(self) -> Finding {
         let Self { mut first, last: Some(last) } = self else { return self.first };
         first.last = last.path;
-        first.proofs.extend(last.proofs);
+        let more = last.proofs.into_iter().filter(|proof| !first.proofs.contains(proof)).collect::<Vec<_>>();
+        first.proofs.extend(more);
         let bytes = if first.bytes > Bytes::ZERO { format!(", {}", first.bytes) } else { String::new() };
         let (one, other) = (shown(first.path.as_ref()), shown(first.last.as_ref()));
         first.summary = format!("{} recordings, {one} to {other}{bytes}: {}", first.files, plural(&first));

@@ -18,7 +18,7 @@ pub(super) fn plural(finding: &Finding) -> String {
         (GapVerdict::Quarantined, _) => format!("they are {ASIDE}"),
         (GapVerdict::Archived, Some(done)) => archived("they were", done),
         (GapVerdict::Deleted, Some(done)) => deleted("they were", done),
-        (GapVerdict::Removed, _) => format!("they were there and are not; {ELSE}"),
+        (GapVerdict::Removed, _) => format!("they are known and not there; {ELSE}"),
         (GapVerdict::Archived | GapVerdict::Deleted | GapVerdict::NeverRecorded | GapVerdict::Unknown, _) => {
             "nobody can tell what became of them".to_owned()
         }
@@ -26,7 +26,7 @@ pub(super) fn plural(finding: &Finding) -> String {
 }
 
 const ASIDE: &str = "set aside as orphans; `storage-guard orphans restore` puts them back until they are deleted";
-const ELSE: &str = "this guard did not delete it: somebody else did, or moved it away";
+const ELSE: &str = "this guard did not delete it: somebody else did or moved it away";
 
 /// In which run and by whose wish something was done.
 fn by_whom(intended: &Intent) -> String {
@@ -168,7 +168,14 @@ fn judge(evidence: &Evidence, trace: &Trace) -> (GapVerdict, Option<Done>, Strin
         let text = "was known and is not there; whether this guard deleted it cannot be told";
         return (GapVerdict::Unknown, None, text.to_owned());
     }
-    (GapVerdict::Removed, None, format!("was there and is not; {ELSE}"))
+    let seen = !trace.deeds.is_empty() || trace.witnesses.iter().any(|proof| proof.source == ProofSource::Disk);
+    let text = if seen {
+        format!("was there and is not; {ELSE}")
+    } else {
+        // Recorders tell of files that they could not rename, too.
+        format!("was told of and is not there; {ELSE}, or its recorder never kept it")
+    };
+    (GapVerdict::Removed, None, text)
 }
 
 /// What an entry of the journal says, for people.

@@ -203,7 +203,7 @@ fn each_fate_of_a_recording_has_its_verdict() {
             "in quarantine no more: nowhere",
             "nowhere",
         ),
-        ("known by a hook", heard(asked()), Removed, "was there and is not", "zlm-1 told of it"),
+        ("known by a hook", heard(asked()), Removed, "was told of and is not there", "zlm-1 told of it"),
     ];
     for (name, trace, verdict, summary, proof) in table {
         let alone = evidence(vec![trace.clone()]);
