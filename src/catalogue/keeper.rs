@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::place::{Building, Files};
 use super::source::{Source, open_source};
-use crate::domain::catalogue::{CatalogueKind, CatalogueView, Distrust, Placing};
+use crate::domain::catalogue::{CatalogueKind, CatalogueRow, CatalogueView, Distrust, Place, Placing};
 use crate::domain::cause::chain;
 use crate::domain::names::{CatalogueId, TreeId};
 use crate::domain::path::RelPath;
@@ -294,6 +294,12 @@ impl Keeper {
             index: believed.index.clone(),
             as_of: believed.state.as_of,
         }
+    }
+
+    /// Where a row of its source belongs.
+    #[must_use]
+    pub fn place(&self, row: &CatalogueRow) -> Place {
+        self.placing.place(row)
     }
 
     /// How it stands.

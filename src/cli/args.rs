@@ -175,8 +175,15 @@ pub(super) enum Journal {
         look: Look,
         /// A path below its tree, or a stream.
         what: String,
-        /// With a stream: the time (RFC 3339) at which something is missing.
+        /// With a stream: when something is missing: 2026-11-22T08:30:00Z, `2026-11-22 08:30` by the clock of the tree's timezone,
+        /// 2026-11-22 for the whole day, or a span FROM/TO of these.
         time: Option<String>,
+        /// Where the span ends, written alike.
+        #[arg(long, value_name = "TIME", requires = "time")]
+        to: Option<String>,
+        /// In this tree only; else in every tree that knows the stream.
+        #[arg(long = "of-tree", value_name = "NAME", requires = "time")]
+        of_tree: Option<String>,
     },
 }
 

@@ -274,6 +274,10 @@ mod tests {
             self.job(id)
         }
 
+        fn gap(&self, asked: &crate::server::gaps::GapQuery) -> Result<crate::server::gaps::Gap, Refusal> {
+            Err(Refusal::not_found(format!("there is no stream `{}`", asked.stream)))
+        }
+
         fn verify(&self) -> Result<crate::server::records::Verification, Refusal> {
             Ok(crate::server::records::Verification { entries: 0, faults: Vec::new() })
         }

@@ -5,6 +5,7 @@ mod archive;
 mod args;
 mod client;
 mod exit;
+mod gaps;
 mod hold;
 mod job;
 mod look;

@@ -7,15 +7,13 @@ use serde_json::{Value, json};
 
 use super::args::{Cap, Failures, Journal, Look};
 use super::exit::{Failure, complain, print, print_json};
+use super::gaps;
 use super::reclaim::who;
 use super::source::{Access, Local, PAGE, Source, call, escaped};
 use crate::domain::deletion::{Outcome, Seq};
 use crate::domain::journal::JournalQuery;
 use crate::domain::units::{Bytes, Timestamp};
 use crate::server::PageQuery;
-
-/// Around a time, `journal explain` looks so far.
-const AROUND: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// `journal`.
 pub(super) fn journal(command: Journal) -> Result<(), Failure> {
@@ -38,7 +36,11 @@ pub(super) fn journal(command: Journal) -> Result<(), Failure> {
             if look.json { print_json(&json!({"items": entries, "next": null})) } else { print(&list(&entries)) }
         }
         Journal::Verify(look) => verify(&look),
-        Journal::Explain { look, what, time: at } => explain(&look, &what, at.as_deref()),
+        Journal::Explain { look, what, time: None, .. } => explain(&look, &what),
+        Journal::Explain { look, what: stream, time: Some(time), to, of_tree } => {
+            let (to, tree) = (to.as_deref(), of_tree.as_deref());
+            gaps::explain(&look, &gaps::Asked { stream: &stream, time: &time, to, tree })
+        }
     }
 }
 
@@ -162,29 +164,15 @@ fn verify(look: &Look) -> Result<(), Failure> {
     if faults.is_empty() { Ok(()) } else { Err(Failure::Said(1)) }
 }
 
-fn explain(look: &Look, what: &str, at: Option<&str>) -> Result<(), Failure> {
-    let around = at.map(time).transpose()?;
+fn explain(look: &Look, what: &str) -> Result<(), Failure> {
     let entries = all(look, &JournalQuery::default())?;
-    let found: Vec<Value> = entries
-        .into_iter()
-        .filter(|entry| match around {
-            None => is_about(entry, what),
-            Some(at) => {
-                let near = word(entry, "time").parse::<jiff::Timestamp>().is_ok_and(|time| {
-                    let time = Timestamp::from_millis(time.as_millisecond());
-                    time.since(at) <= AROUND && at.since(time) <= AROUND
-                });
-                word(entry, "stream") == what && (near || word(entry, "path").contains(&day_of(at)))
-            }
-        })
-        .collect();
+    let found: Vec<Value> = entries.into_iter().filter(|entry| is_about(entry, what)).collect();
     if look.json {
         return print_json(&json!({"items": found, "next": null}));
     }
     if found.is_empty() {
         return print(&format!(
-            "the journal knows nothing of `{what}`{}: this guard deleted nothing of that name; a recording is named by its path below its tree\n",
-            at.map(|at| format!(" around {at}")).unwrap_or_default()
+            "the journal knows nothing of `{what}`: this guard deleted nothing of that name; a recording is named by its path below its tree\n"
         ));
     }
     print(&list(&found))
@@ -197,11 +185,6 @@ fn is_about(entry: &Value, what: &str) -> bool {
     let what = what.trim_end_matches('/');
     !path.is_empty()
         && (path == what || below(path, what) || (what.starts_with('/') && what.ends_with(&format!("/{path}"))))
-}
-
-/// The day as it stands in most layouts' directories.
-fn day_of(at: Timestamp) -> String {
-    at.to_string().chars().take(10).collect()
 }
 
 /// `cap`.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::settings::Window;
+use crate::domain::text::distance;
 use crate::domain::units::{Bytes, Percent};
 use crate::domain::volume::Mark;
 
@@ -153,23 +154,6 @@ pub(super) fn near<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> 
         .filter(|(d, _)| *d <= most)
         .min()
         .map(|(_, k)| k)
-}
-
-/// How many letters must be changed, added or dropped to make `b` of `a`.
-fn distance(a: &str, b: &str) -> usize {
-    const MOST: usize = 64;
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(MOST).collect(), b.chars().take(MOST).collect());
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.iter().enumerate() {
-        let mut before = row[0];
-        row[0] = i + 1;
-        for (j, right) in b.iter().enumerate() {
-            let diagonal = before + usize::from(left != right);
-            before = row[j + 1];
-            row[j + 1] = diagonal.min(before + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

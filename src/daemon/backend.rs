@@ -12,6 +12,7 @@ use crate::domain::remedy::RemedyKind;
 use crate::metrics::{Known, render};
 use crate::server::archive::{Archive, ArchivedCopy, CopiesWanted, RestoreRequest};
 use crate::server::deletions::DeletionRequest;
+use crate::server::gaps::{Gap, GapQuery};
 use crate::server::holds::{Hold, HoldMade, HoldRequest};
 use crate::server::hook_records::HookKept;
 use crate::server::orphans::{Missing, Orphan, OrphansWanted, Remedied, RemedyRequest};
@@ -97,6 +98,10 @@ impl Backend for Daemon {
 
     fn journal(&self, query: &JournalQuery) -> Result<Page<JournalEntry>, Refusal> {
         self.hub.journal(query)
+    }
+
+    fn gap(&self, asked: &GapQuery) -> Result<Gap, Refusal> {
+        self.hub.gap(asked, self.parts.machine.as_ref(), &mut |_, _| ())
     }
 
     fn verify(&self) -> Result<Verification, Refusal> {

@@ -17,6 +17,8 @@ mod demand_task;
 mod demand_units;
 mod demands;
 mod foreign;
+mod gap_site;
+mod gaps;
 mod gateway;
 mod gateway_calls;
 mod gateway_files;

@@ -387,7 +387,6 @@ impl Daemon {
             run(config, guard, &self.hub, &parts, std::mem::take(&mut readers))
         };
         let wanted = begin(config.clone());
-
         match wanted {
             Ok(new) => {
                 *running = new;

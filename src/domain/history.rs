@@ -178,7 +178,8 @@ pub fn recording_note((server, stream): &StreamOf, stopped: Option<&Stopped>, wh
     }
 }
 
-fn stream_of(text: &str) -> Option<StreamOf> {
+/// The stream that such a note is about.
+pub(super) fn stream_of(text: &str) -> Option<StreamOf> {
     let mut lines = text.split('\n');
     let server = MediaServerId::new(lines.next()?);
     let mut word = || lines.next().map(str::to_owned);
@@ -192,7 +193,8 @@ pub fn clock_text(why: &str, offsets: &[i64]) -> String {
     format!("{why} [{}]", offsets.join(" "))
 }
 
-fn clock_offsets(text: &str) -> Option<(String, Vec<i64>)> {
+/// What such a text says; `None` if the clock is trusted again.
+pub(super) fn clock_offsets(text: &str) -> Option<(String, Vec<i64>)> {
     let (why, rest) = text.rsplit_once(" [")?;
     let offsets = rest.strip_suffix(']')?.split(' ').filter(|word| !word.is_empty());
     Some((why.to_owned(), offsets.map(str::parse).collect::<Result<_, _>>().ok()?))

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::archive::{Archive, ArchivedCopy, CopiesWanted, RestoreRequest};
 use super::deletions::DeletionRequest;
 use super::feed::Feed;
+use super::gaps::{Gap, GapQuery};
 use super::holds::{Hold, HoldMade, HoldRequest};
 use super::hook_records::HookKept;
 use super::orphans::{Missing, Orphan, OrphansWanted, Remedied, RemedyRequest};
@@ -135,6 +136,11 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// 503 if the journal cannot be read.
     fn journal(&self, query: &JournalQuery) -> Result<Page<JournalEntry>, Refusal>;
+    /// Why a span of a stream is missing.
+    ///
+    /// # Errors
+    /// 400 for a span that cannot be meant, 404 if there is no such tree, or nobody knows the stream; 503 if the journal cannot be read.
+    fn gap(&self, asked: &GapQuery) -> Result<Gap, Refusal>;
     /// Checks the journal's chain.
     ///
     /// # Errors

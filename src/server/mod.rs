@@ -11,6 +11,7 @@ mod control;
 pub mod deletions;
 mod events;
 mod feed;
+pub mod gaps;
 mod gate;
 pub mod holds;
 pub mod hook_records;

@@ -19,6 +19,7 @@ use super::backend::{Backend, Plans};
 use super::calls::Calls;
 use super::deletions::DeletionRequest;
 use super::events::{Listeners, Telling};
+use super::gaps::GapQuery;
 use super::gate::{Gate, careful, gate, panicked};
 use super::holds::HoldRequest;
 use super::hook_records::Posted;
@@ -148,6 +149,7 @@ pub fn router(backend: Arc<dyn Backend>, auth: Arc<Auth>, limits: &Limits) -> Ro
         .route("/plan/explain", get(explain))
         .route("/streams", get(streams))
         .route("/journal", get(journal))
+        .route("/journal/explain", get(gap))
         .route("/journal/verify", get(verify))
         .route("/caps", get(caps))
         .route("/caps/{tree}/{cap}/acknowledge", post(acknowledge))
@@ -378,6 +380,12 @@ async fn verify(State(app): Shared) -> Result<Response, Refusal> {
 async fn journal(State(app): Shared, params: Params) -> Result<Response, Refusal> {
     let query = params.journal()?;
     app.show(move |backend| backend.journal(&query)).await
+}
+
+async fn gap(State(app): Shared, params: Params) -> Result<Response, Refusal> {
+    let (stream, time) = (params.get("stream")?.unwrap_or_default(), params.get("time")?.unwrap_or_default());
+    let asked = GapQuery::new(stream, time, params.get("to")?, params.get("tree")?)?;
+    app.show(move |backend| backend.gap(&asked)).await
 }
 
 async fn caps(State(app): Shared, params: Params) -> Result<Response, Refusal> {

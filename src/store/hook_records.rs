@@ -29,7 +29,46 @@ pub struct HookRecord {
     pub length: u64,
 }
 
+/// A record, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptHook {
+    /// Its number; they rise in the order in which records came.
+    pub number: i64,
+    /// What was told.
+    pub record: HookRecord,
+    /// When it was heard.
+    pub at: Timestamp,
+}
+
 impl Database {
+    /// Of the next `most` records after a number, those of streams with one of two names; and the number of the last that was looked at,
+    /// `None` at the end. Others may use the database between two calls.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn hooks_named(
+        &self,
+        names: [&str; 2],
+        after: i64,
+        most: usize,
+    ) -> Result<(Vec<KeptHook>, Option<i64>), DatabaseError> {
+        self.with("read hook records", |connection| {
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            let mut end = connection.prepare_cached(
+                "SELECT max(number) FROM (SELECT number FROM hook_records WHERE number > ?1 ORDER BY number LIMIT ?2)",
+            )?;
+            let Some(last) = end.query_row(params![after, most], |row| row.get::<_, Option<i64>>(0))? else {
+                return Ok((Vec::new(), None));
+            };
+            let mut statement = connection.prepare_cached(
+                "SELECT number, path, start, media_server, stream, size, length, at FROM hook_records
+                 WHERE number > ?1 AND number <= ?2 AND stream IN (?3, ?4) ORDER BY number",
+            )?;
+            let rows = statement.query_map(params![after, last, names[0], names[1]], kept_of)?;
+            Ok((rows.collect::<rusqlite::Result<_>>()?, Some(last)))
+        })
+    }
+
     /// Keeps records; gives for each whether it is new. They are on the disk when this returns.
     ///
     /// # Errors
@@ -181,6 +220,20 @@ pub(super) fn forget_oldest(transaction: &Transaction<'_>, most: u64) -> rusqlit
     Ok(over)
 }
 
+fn kept_of(row: &Row<'_>) -> rusqlite::Result<KeptHook> {
+    let moment = |at| row.get(at).map(Timestamp::from_millis);
+    let count = |at| row.get::<_, i64>(at).map(|count| u64::try_from(count).unwrap_or(0));
+    let record = HookRecord {
+        path: row.get(1)?,
+        start: moment(2)?,
+        media_server: row.get(3)?,
+        stream: row.get(4)?,
+        size: count(5)?,
+        length: count(6)?,
+    };
+    Ok(KeptHook { number: row.get(0)?, record, at: moment(7)? })
+}
+
 fn row_of(row: &Row<'_>) -> rusqlite::Result<CatalogueRow> {
     Ok(CatalogueRow {
         id: RowId::Number(row.get(0)?),
@@ -261,6 +314,22 @@ mod tests {
         ] {
             assert_eq!(database.hook_streams_after(after, server).unwrap(), expected, "{after} {server:?}");
         }
+    }
+
+    #[test]
+    fn records_of_a_stream_are_found_some_at_a_time() {
+        let database = Database::memory().unwrap();
+        let all: Vec<HookRecord> =
+            (0..7).map(|at| told(&format!("/{}/{at}.mp4", ["a", "b"][at % 2]), at as i64, "zlm-1")).collect();
+        keep(&database, &all);
+        let (mut after, mut found) = (0, Vec::new());
+        while let (some, Some(last)) = database.hooks_named(["a", "x/a"], after, 3).unwrap() {
+            found.extend(some);
+            after = last;
+        }
+        assert_eq!(found.iter().map(|one| one.number).collect::<Vec<_>>(), [1, 3, 5, 7]);
+        assert_eq!((&found[1].record, found[1].at), (&all[2], Timestamp::from_secs(99)));
+        assert_eq!(database.hooks_named(["c", "c"], 0, 9).unwrap(), (vec![], Some(7)));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::ballast::Ballast;
-use super::reading::{cut_off, read, read_head, verify};
+use super::reading::{about, cut_off, read, read_head, verify};
 use super::record::encode;
 use super::segment::{self, HEADER, Position, Tail, walk};
 use crate::domain::deletion::Seq;
@@ -453,6 +453,22 @@ impl Journal {
     pub fn read(&self, query: &JournalQuery) -> Result<Vec<JournalLine>, JournalError> {
         // Without the lock: what was synced never changes, and a reader that meets the end while it is written stops there.
         read(&self.folder, query)
+    }
+
+    /// Hands over the entries that may concern what `mention` names, and the first of all, the oldest first: intents and notes of paths that
+    /// mention it, their outcomes, and notes about the guard itself. Others are passed over unread. `mention` is of letters and digits. `done` hears how many of how many
+    /// segments were read. Gives what is damaged or missing, in words.
+    ///
+    /// # Errors
+    /// If a segment cannot be read.
+    pub fn about(
+        &self,
+        mention: &str,
+        each: &mut dyn FnMut(Recorded),
+        done: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<String>, JournalError> {
+        // As for `read`.
+        about(&self.folder, mention, each, done)
     }
 
     /// Checks the whole chain.

@@ -59,6 +59,38 @@ fn fills_one_segment_after_another() {
     assert_eq!((found.entries, found.faults), (300, vec![]));
 }
 
+/// A journal of several segments is gone through one by one, and what concerns nobody is not even parsed.
+#[test]
+fn what_may_concern_a_stream_is_handed_over_from_all_segments() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = |text: String| Entry::note(NoteKind::Rows, text);
+    let journal = journal(dir.path(), &[]);
+    let filler = "x".repeat(20_000);
+    let at = Timestamp::from_secs(1);
+    for n in 0..6 {
+        journal.append_synced((0..50).map(|_| rows(format!("live/other/{filler}"))).collect(), at).unwrap();
+        journal.append_synced(vec![rows(format!("live/cam-7/{n}.mp4"))], at).unwrap();
+    }
+    journal.append_synced(vec![note("started")], at).unwrap();
+    let (mut found, mut steps) = (Vec::new(), Vec::new());
+    let about = |found: &mut Vec<u64>, steps: &mut Vec<(usize, usize)>| {
+        let mut each = |recorded: Recorded| found.push(recorded.seq.0);
+        journal.about("cam-7", &mut each, &mut |read, all| steps.push((read, all))).unwrap()
+    };
+    assert_eq!(about(&mut found, &mut steps), [""; 0]);
+    // The first of all says since when there is a journal.
+    assert_eq!(found, [1, 51, 102, 153, 204, 255, 306, 307]);
+    assert_eq!(steps, [(0, 2), (1, 2), (2, 2)]);
+    patch(&first_segment(dir.path()), |bytes| {
+        let at = find(bytes, "cam-7");
+        bytes[at] = b'C';
+    });
+    found.clear();
+    let faults = about(&mut found, &mut steps);
+    assert!(faults[0].contains("what follows entry 50 is damaged"), "{faults:?}");
+    assert_eq!(found, [1, 102, 153, 204, 255, 306, 307]);
+}
+
 /// Changes the first segment of a journal of three batches, and looks for the fault that verifying finds.
 fn check(change: impl FnOnce(&mut Vec<u8>), expected: &str) {
     let dir = tempfile::tempdir().unwrap();

@@ -37,7 +37,7 @@ pub use findings::{Findings, Found, OrphanQuery};
 pub use health_rows::StoredHealth;
 pub use holds::{HoldBook, is_mark_of, mark_of};
 pub use hook_outbox::{Backlog, Outgoing, TakenHook, TakenHooks, ToldHook, WaitingHook};
-pub use hook_records::HookRecord;
+pub use hook_records::{HookRecord, KeptHook};
 pub use journal::{Journal, JournalError, Opened};
 pub use outbox::{Batch, Loaded, MUTED, Message, MessageKind, MessageState, SUPERSEDED, UNHEARD};
 pub use round::Round;

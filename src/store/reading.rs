@@ -1,11 +1,13 @@
 //! Reads the journal back: lines for people, and the check of its chain.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
 use super::journal::{HEAD, JournalError, show};
-use super::segment::{self, Position, Tail, walk};
+use super::record::may_concern;
+use super::segment::{self, Position, Tail, walk, walk_if};
 use crate::domain::deletion::Seq;
 use crate::domain::journal::{Entry, JournalLine, JournalQuery, OpenIntent, Recorded, Verification};
 
@@ -81,6 +83,42 @@ pub(super) fn read(folder: &Path, query: &JournalQuery) -> Result<Vec<JournalLin
         }
     }
     Ok(out)
+}
+
+/// Hands over what may concern `mention` (letters and digits, which stand in the text of an entry as they are), and the first entry, the oldest first: one segment is in memory at a time. `done` hears how many
+/// of how many segments were read. Gives what is damaged or missing, in words.
+pub(super) fn about(
+    folder: &Path,
+    mention: &str,
+    each: &mut dyn FnMut(Recorded),
+    done: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<String>, JournalError> {
+    let failed = |source| JournalError::Io { action: "read", path: folder.to_owned(), source };
+    let segments = match segment::list(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listed => listed.map_err(failed)?,
+    };
+    let open: RefCell<BTreeSet<Seq>> = RefCell::default();
+    let (mut at, mut faults, mut first) = (Position::default(), Vec::new(), true);
+    for (count, (_, path)) in segments.iter().enumerate() {
+        done(count, segments.len());
+        let bytes = std::fs::read(path).map_err(failed)?;
+        let mut wanted = |_: Seq, body: &[u8]| {
+            std::mem::replace(&mut first, false)
+                || may_concern(body, mention.as_bytes(), |seq| open.borrow().contains(&seq))
+        };
+        let mut each = |recorded: Recorded| {
+            match &recorded.entry {
+                Entry::Intent(_) => drop(open.borrow_mut().insert(recorded.seq)),
+                Entry::Outcome { intent, .. } => drop(open.borrow_mut().remove(intent)),
+                Entry::Note { .. } => {}
+            }
+            each(recorded);
+        };
+        walk_if(&show(path), &bytes, &mut at, &mut wanted, &mut each, &mut |fault| faults.push(fault));
+    }
+    done(segments.len(), segments.len());
+    Ok(faults)
 }
 
 fn wanted(query: &JournalQuery, line: &JournalLine) -> bool {

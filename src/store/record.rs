@@ -213,6 +213,26 @@ pub(super) fn encode(
     hash
 }
 
+/// Whether an entry may concern what `mention` names, by its text alone, which is quicker than to read it: an intent that mentions it, the
+/// outcome of one in `open`, a note that mentions it, or one that is not about single paths.
+pub(super) fn may_concern(body: &[u8], mention: &[u8], open: impl Fn(Seq) -> bool) -> bool {
+    let mentions = || mention.is_empty() || body.windows(mention.len()).any(|part| part == mention);
+    if let Some(rest) = body.strip_prefix(br#"{"outcome":{"intent":"#) {
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
+        let number = digits.fold(0u64, |number, digit| number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')));
+        return open(Seq(number));
+    }
+    if body.starts_with(br#"{"intent":"#) {
+        return mentions();
+    }
+    let of_paths = [NoteKind::Rows, NoteKind::Pruned, NoteKind::Restored, NoteKind::HoldMade, NoteKind::HoldEnded];
+    let kind = body.strip_prefix(br#"{"note":{"kind":""#);
+    match kind {
+        Some(kind) if of_paths.iter().any(|word| kind.starts_with(word.as_str().as_bytes())) => mentions(),
+        Some(_) | None => true,
+    }
+}
+
 /// What stands at a place of a segment.
 pub(super) enum Framed {
     /// A frame whose CRC is right.
@@ -221,6 +241,8 @@ pub(super) enum Framed {
         batch: u32,
         /// The entry, if this version knows what it says.
         recorded: Box<Option<Recorded>>,
+        /// It is none that was wanted, and was not read.
+        passed: bool,
         /// Its number.
         seq: Seq,
         /// Its hash.
@@ -238,6 +260,11 @@ pub(super) enum Framed {
 
 /// Reads the frame at the beginning of `bytes`, which follows an entry with the hash `before`.
 pub(super) fn decode(bytes: &[u8], before: &[u8; 32]) -> Framed {
+    decode_if(bytes, before, &mut |_, _| true)
+}
+
+/// The same; what an entry says is read only if it is wanted by its number and its text.
+pub(super) fn decode_if(bytes: &[u8], before: &[u8; 32], wanted: &mut dyn FnMut(Seq, &[u8]) -> bool) -> Framed {
     let word = |at: usize| bytes.get(at..at + 4).and_then(|four| four.try_into().ok()).map(u32::from_le_bytes);
     let Some(length) = word(0) else { return Framed::End };
     if length == 0 {
@@ -257,9 +284,11 @@ pub(super) fn decode(bytes: &[u8], before: &[u8; 32]) -> Framed {
     let at = Timestamp::from_millis(i64::from_le_bytes(eight(12)));
     let hash: [u8; 32] = payload[20..52].try_into().expect("the length was checked");
     let body = &payload[FIXED..];
-    let entry = serde_json::from_slice::<Shape>(body).ok().and_then(Shape::entry);
+    let passed = !wanted(seq, body);
+    let entry = if passed { None } else { serde_json::from_slice::<Shape>(body).ok().and_then(Shape::entry) };
     Framed::Whole {
         batch,
+        passed,
         recorded: Box::new(entry.map(|entry| Recorded { seq, at, hash, entry })),
         seq,
         hash,
@@ -330,6 +359,41 @@ mod tests {
             text,
         });
         prop_oneof![intent, outcome, note]
+    }
+
+    #[test]
+    fn what_may_concern_a_stream_is_told_by_the_text() {
+        let body = |entry: &Entry| serde_json::to_vec(&Shape::from(entry)).unwrap();
+        let concerns = |entry: &Entry| may_concern(&body(entry), b"cam-7", |seq| seq == Seq(5));
+        let intent = |stream: &str| {
+            let path = RelPath::new(format!("{stream}/2026-11-22/a.mp4").as_bytes()).unwrap();
+            let target = Target {
+                tree: TreeId::new("t"),
+                path,
+                stream: stream.to_owned(),
+                bytes: Bytes(1),
+                inode: 2,
+                fingerprint: 3,
+                rule: RuleKind::MaxAge,
+                trigger: Trigger::Retention,
+                reason: String::new(),
+            };
+            Entry::Intent(Intent { target, who: "guard".to_owned(), job: None, run: 1, retry_of: None })
+        };
+        let outcome = |intent| Entry::Outcome { intent: Seq(intent), attempt: Attempt::AlreadyGone };
+        for (entry, expected) in [
+            (intent("live/cam-7"), true),
+            (intent("live/cam-8"), false),
+            (outcome(5), true),
+            (outcome(55), false),
+            (Entry::note(NoteKind::Started, "version 1"), true),
+            (Entry::note(NoteKind::RunEnded, "done"), true),
+            (Entry::note(NoteKind::Rows, "live/cam-8/a.mp4"), false),
+            (Entry::note(NoteKind::Rows, "live/cam-7/a.mp4"), true),
+            (Entry::note(NoteKind::Pruned, "live/cam-8"), false),
+        ] {
+            assert_eq!(concerns(&entry), expected, "{entry:?}");
+        }
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::record::{Framed, decode};
+use super::record::{Framed, decode, decode_if};
 use crate::domain::deletion::Seq;
 use crate::domain::journal::Recorded;
 use crate::system::is_full;
@@ -103,6 +103,18 @@ pub(super) fn walk(
     each: &mut dyn FnMut(Recorded),
     fault: &mut dyn FnMut(String),
 ) -> Tail {
+    walk_if(name, bytes, at, &mut |_, _| true, each, fault)
+}
+
+/// [`walk`] that reads and hands over only the entries that are wanted by their number and their text.
+pub(super) fn walk_if(
+    name: &str,
+    bytes: &[u8],
+    at: &mut Position,
+    wanted: &mut dyn FnMut(Seq, &[u8]) -> bool,
+    each: &mut dyn FnMut(Recorded),
+    fault: &mut dyn FnMut(String),
+) -> Tail {
     // After damage the chain is taken up again where the next frame is whole.
     let mut lost = false;
     match read_header(bytes) {
@@ -123,7 +135,7 @@ pub(super) fn walk(
     }
     let mut offset = HEADER;
     loop {
-        match decode(&bytes[offset.min(bytes.len())..], &at.hash) {
+        match decode_if(&bytes[offset.min(bytes.len())..], &at.hash, wanted) {
             Framed::End if bytes.get(offset..).is_none_or(|rest| rest.iter().all(|byte| *byte == 0)) => {
                 return Tail::Clean(offset);
             }
@@ -135,7 +147,7 @@ pub(super) fn walk(
                     (offset, lost) = (next, true);
                 }
             },
-            Framed::Whole { batch, recorded, seq, hash, chained, length } => {
+            Framed::Whole { batch, recorded, passed, seq, hash, chained, length } => {
                 if !lost && seq.0 != at.seq.0 + 1 {
                     fault(format!("segment `{name}`: entry {} follows entry {}", seq.0, at.seq.0));
                 } else if !lost && !chained {
@@ -144,6 +156,7 @@ pub(super) fn walk(
                 lost = false;
                 match *recorded {
                     Some(recorded) => each(recorded),
+                    None if passed => {}
                     None => fault(format!("segment `{name}`: entry {} cannot be read by this version", seq.0)),
                 }
                 *at = Position { seq, hash, batch };

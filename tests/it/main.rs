@@ -15,6 +15,7 @@ mod crash;
 mod dashboards;
 mod deletions;
 mod faults;
+mod gaps;
 mod gateway;
 mod holds;
 mod hooks;

@@ -16,6 +16,7 @@ use storage_guard::domain::secret::Secret;
 use storage_guard::domain::settings::{AuthSettings, Role, Token};
 use storage_guard::domain::units::Timestamp;
 use storage_guard::server::deletions::DeletionRequest;
+use storage_guard::server::gaps::{Gap, GapQuery};
 use storage_guard::server::holds::{Hold, HoldMade, HoldRequest};
 use storage_guard::server::hook_records::HookKept;
 use storage_guard::server::orphans::{Missing, Orphan, OrphansWanted, Rehearsal, Remedied, RemedyRequest, Verdict};
@@ -195,6 +196,11 @@ impl Backend for Fake {
     fn cancel(&self, id: u64, who: &str) -> Result<Job, Refusal> {
         self.note(format!("cancel {id} by {who}"));
         Ok(Job { state: JobState::Cancelled, ..self.job(id)? })
+    }
+
+    fn gap(&self, asked: &GapQuery) -> Result<Gap, Refusal> {
+        self.note(format!("gap of {}", asked.stream));
+        Ok(Gap { stream: asked.stream.clone(), items: vec![], left_out: 0, next: None })
     }
 
     fn verify(&self) -> Result<storage_guard::server::records::Verification, Refusal> {
