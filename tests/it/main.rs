@@ -33,3 +33,4 @@ mod standing;
 mod support;
 mod units;
 mod volume;
+mod year;
