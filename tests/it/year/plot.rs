@@ -106,7 +106,8 @@ fn legend(area: &Area<'_>) {
         let y = 30 + 52 * at;
         line(y + 8, colour.stroke_width(2));
         text(format!("50 {}", group.name), y, BLACK);
-        text(format!("priority {}, {} days promised", group.priority, group.keep), y + 20, GREY);
+        let most = group.max_age.map(|days| format!(", {days} at most")).unwrap_or_default();
+        text(format!("priority {}, {} days{most}", group.priority, group.keep), y + 20, GREY);
     }
     line(30 + 52 * 4 + 8, LOUD.stroke_width(2));
     text("the loud yard camera,".to_owned(), 30 + 52 * 4, BLACK);
