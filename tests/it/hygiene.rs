@@ -2,6 +2,7 @@
 
 mod quarantined;
 mod rows;
+mod window;
 mod witnesses;
 
 use std::collections::BTreeSet;

@@ -37,3 +37,4 @@ mod standing;
 mod support;
 mod units;
 mod volume;
+mod year;
