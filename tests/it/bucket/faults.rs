@@ -34,7 +34,7 @@ fn end(error: &ColdError) -> Ends {
 /// Copies under a fault, and again without it.
 fn check(site: &Site, name: &str, size: usize, faults: &[Fault], expected: Ends) {
     let archive = site.archive();
-    let key = format!("live/{name}.mp4");
+    let key = format!("live/{}.mp4", name.replace(' ', "-"));
     let (at, content) = (path(&key), content(name.len() as u8, size));
     site.between.breaks(faults);
     let first = put_all(&archive, &at, &content);
