@@ -43,7 +43,7 @@ pub enum ColdError {
     /// There is no room.
     #[error("the archive has no room")]
     Full(#[source] io::Error),
-    /// It cannot be used now: unmounted, another disk, unreachable. Nothing was written.
+    /// It cannot be used now: unmounted, another disk, unreachable, refusing. Nothing was written, or what was is found by the next call.
     #[error("the archive cannot be used: {0}")]
     Unusable(String),
     /// Under this key lies something else, and it stays.
@@ -81,7 +81,8 @@ pub enum ColdError {
 pub trait ColdStore: Send + Sync {
     /// Copies, durably and never over another file, and asks back what was written. Only once that is known to be the same it
     /// returns, with the content's digest and length. A copy with the same content that is there already is verified in the same way, and
-    /// not written again. Whatever fails leaves nothing under the key that was not there before.
+    /// not written again. Whatever fails leaves nothing under the key that was not there before; only a store whose answer was lost may have
+    /// kept the copy, which the next call finds and verifies.
     ///
     /// # Errors
     /// Why there is no verified copy.

@@ -83,7 +83,8 @@ impl Measure {
 
 impl Measured {
     /// Whether a checksum of the store, as `x-amz-checksum-sha256` says it, is this content's; `None` if it was made of other parts, and so
-    /// says nothing. `BASE64` is of the whole content, `BASE64-N` of the digests of `N` parts.
+    /// says nothing. `BASE64` is of the whole content, `BASE64-N` of the digests of `N` parts; some stores leave the `-N` out, and either proves
+    /// the content.
     pub(super) fn agrees(&self, told: &str) -> Option<bool> {
         let (digest, parts) = match told.split_once('-') {
             Some((digest, parts)) => (digest, Some(parts)),
@@ -91,7 +92,7 @@ impl Measured {
         };
         let digest = STANDARD.decode(digest).ok()?;
         match parts {
-            None => Some(digest == self.digest.0),
+            None => Some(digest == self.digest.0 || digest == self.composite),
             Some(parts) if parts.parse() == Ok(self.parts) => Some(digest == self.composite),
             Some(_) => None,
         }
@@ -134,7 +135,7 @@ mod tests {
             (format!("{composite}-2"), Some(true)),
             (format!("{whole}-2"), Some(false)),
             (format!("{composite}-3"), None),
-            (composite, Some(false)),
+            (composite, Some(true)),
             ("no base64".to_owned(), None),
         ] {
             assert_eq!(measured.agrees(&told), expected, "{told}");

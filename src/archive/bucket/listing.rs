@@ -162,7 +162,7 @@ impl Bucket {
                     return Ok(());
                 }
             }
-            match page.next_continuation_token {
+            match page.next_continuation_token.filter(|next| !next.is_empty()) {
                 // The same page again would go on for ever.
                 Some(next) if token.as_ref() != Some(&next) => token = Some(next),
                 Some(_) => return Err(failed(&Trouble::Nonsense("the list does not go on".to_owned()))),

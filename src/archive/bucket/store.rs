@@ -19,6 +19,7 @@ use super::trouble::Trouble;
 use super::upload::{Sent, part_length, read_piece};
 use super::wire::{Patience, Wire};
 use crate::domain::archive::{BucketSettings, Digest};
+use crate::domain::cause::chain;
 use crate::domain::names::ArchiveId;
 use crate::domain::path::RelPath;
 use crate::domain::secret::Secret;
@@ -239,18 +240,25 @@ impl Bucket {
 
     /// Removes a wrong copy that this call made; why it is still there, if it is.
     fn take_back(&self, path: &Path, mark: &str) -> Option<String> {
-        match self.head(path) {
-            Ok(Some(found)) if found.mark.as_deref() == Some(mark) => {}
-            Ok(None) => return None,
+        let erased = match self.head(path) {
+            Ok(None) => Ok(()),
+            Ok(Some(found)) if found.mark.as_deref() == Some(mark) => self.erase(path),
             Ok(Some(_)) => return Some("it is another one now".to_owned()),
-            Err(error) => return Some(crate::domain::cause::chain(&error)),
-        }
+            Err(error) => Err(error),
+        };
+        erased.err().map(|error| chain(&error))
+    }
+
+    /// Removes what lies under a key, and looks for it: an answer alone says nothing.
+    fn erase(&self, path: &Path) -> Result<(), ColdError> {
         let deleted = self.wait(0, self.objects.delete(path));
-        match (self.head(path), deleted) {
-            (Ok(None), _) => None,
-            (_, Err(trouble)) => Some(crate::domain::cause::chain(&self.failed("remove", path, &trouble))),
-            (Ok(Some(_)), Ok(())) => Some("the store has removed it, and still has it".to_owned()),
-            (Err(error), Ok(())) => Some(crate::domain::cause::chain(&error)),
+        match (self.head(path)?, deleted) {
+            (None, _) => Ok(()),
+            (Some(_), Err(trouble)) => Err(self.failed("remove", path, &trouble)),
+            (Some(_), Ok(())) => {
+                let trouble = Trouble::Nonsense("the store has removed it, and still has it".to_owned());
+                Err(self.failed("remove", path, &trouble))
+            }
         }
     }
 }
@@ -319,16 +327,7 @@ impl ColdStore for Bucket {
             Some(found) if same(&found) => {}
             Some(found) => return Err(ColdError::Taken { key: path.to_string(), found: found.to_string() }),
         }
-        let deleted = self.wait(0, self.objects.delete(&path));
-        match (self.head(&path)?, deleted) {
-            (None, _) => Ok(()),
-            (Some(_), Err(trouble)) => Err(self.failed("remove", &path, &trouble)),
-            (Some(_), Ok(())) => Err(ColdError::Failed {
-                action: "remove",
-                key: path.to_string(),
-                source: Box::new(io::Error::other("the store has removed it, and still has it")),
-            }),
-        }
+        self.erase(&path)
     }
 }
 

@@ -42,9 +42,14 @@ impl Patience {
         self.answer.saturating_add(Duration::from_secs(bytes / SLOWEST))
     }
 
+    /// For putting parts together, at which a store works for a while.
+    fn completing(self) -> Duration {
+        self.answer.saturating_mul(4)
+    }
+
     /// For a request and all its repetitions.
     pub(super) fn whole(self, bytes: u64) -> Duration {
-        self.retry.saturating_add(self.once(bytes).saturating_mul(2))
+        self.retry.saturating_add(self.completing()).saturating_add(self.once(bytes).saturating_mul(2))
     }
 }
 
@@ -101,7 +106,10 @@ impl Wire {
     /// Sends a request and reads all of its answer, within its limit.
     async fn within(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let head = request.method() == Method::HEAD;
-        let limit = self.patience.once(request.body().content_length().max(ranged(&request)) as u64);
+        let limit = match *request.method() {
+            Method::POST if creates(&request) => self.patience.completing(),
+            _ => self.patience.once(request.body().content_length().max(ranged(&request)) as u64),
+        };
         let answer = async {
             let (mut parts, body) = self.http.call(request).await?.into_parts();
             let body = Limited::new(body, ANSWER).collect().await.map_err(|source| {

@@ -18,7 +18,8 @@ pub(super) enum On {
     /// Every request after a PUT or a completion was passed on.
     AfterWriting,
     Head,
-    Get,
+    /// Reading content.
+    Range,
     Put,
     Delete,
     Complete,
@@ -119,7 +120,7 @@ impl State {
                 On::Any => true,
                 On::AfterWriting => self.written,
                 On::Head => method == "HEAD",
-                On::Get => method == "GET",
+                On::Range => method == "GET" && !request.header("range").is_empty(),
                 On::Put => method == "PUT",
                 On::Delete => method == "DELETE",
                 On::Complete => complete,

@@ -3,7 +3,7 @@
 use storage_guard::archive::{ColdError, ColdStore as _};
 use storage_guard::domain::cause::chain;
 
-use super::between::On::{AfterWriting, Any, Complete, Delete, Get, Head, Put};
+use super::between::On::{AfterWriting, Any, Complete, Delete, Head, Put, Range};
 use super::between::What::{
     Checksums, CutAnswer, CutUpload, FlippedAnswer, FlippedUpload, NoChecksum, Refused, Unanswered,
 };
@@ -34,7 +34,7 @@ fn end(error: &ColdError) -> Ends {
 /// Copies under a fault, and again without it.
 fn check(site: &Site, name: &str, size: usize, faults: &[Fault], expected: Ends) {
     let archive = site.archive();
-    let key = format!("live/{name}.mp4");
+    let key = format!("live/{}.mp4", name.replace(' ', "-"));
     let (at, content) = (path(&key), content(name.len() as u8, size));
     site.between.breaks(faults);
     let first = put_all(&archive, &at, &content);
@@ -87,8 +87,8 @@ fn a_small_copy_is_proven_or_is_none() {
         ("late, then gone", vec![fault(Put, Unanswered, ALWAYS), fault(AfterWriting, busy, ALWAYS)], Ends::Unusable),
         ("flipped", vec![fault(Put, FlippedUpload, 1)], Ends::Differs),
         ("flipped, and compared", vec![fault(Any, Checksums, ALWAYS), fault(Put, FlippedUpload, 1)], Ends::Failed),
-        ("flipped on the way back", vec![fault(Get, FlippedAnswer, ALWAYS)], Ends::Differs),
-        ("cut on the way back, once", vec![fault(Get, CutAnswer, 1)], Ends::Verified),
+        ("flipped on the way back", vec![fault(Range, FlippedAnswer, ALWAYS)], Ends::Differs),
+        ("cut on the way back, once", vec![fault(Range, CutAnswer, 1)], Ends::Verified),
     ] {
         check(&site, name, SMALL, &faults, expected);
     }
@@ -196,11 +196,11 @@ fn a_copy_that_does_not_come_back_whole_is_an_error() {
         site.between.breaks(&[]);
         put_all(&archive, &at, &content).unwrap();
         for (faults, expected) in [
-            (vec![fault(Get, CutAnswer, 1)], Ends::Verified),
-            (vec![fault(Get, CutAnswer, ALWAYS)], Ends::Unusable),
-            (vec![fault(Get, FlippedAnswer, 1)], Ends::Differs),
-            (vec![fault(Get, Refused(503, "SlowDown"), 2)], Ends::Verified),
-            (vec![fault(Get, Refused(403, "AccessDenied"), ALWAYS)], Ends::Unusable),
+            (vec![fault(Range, CutAnswer, 1)], Ends::Verified),
+            (vec![fault(Range, CutAnswer, ALWAYS)], Ends::Unusable),
+            (vec![fault(Range, FlippedAnswer, 1)], Ends::Differs),
+            (vec![fault(Range, Refused(503, "SlowDown"), 2)], Ends::Verified),
+            (vec![fault(Range, Refused(403, "AccessDenied"), ALWAYS)], Ends::Unusable),
         ] {
             site.between.breaks(&faults);
             match get(&archive, &at) {

@@ -97,7 +97,7 @@ fn nothing_is_written_over() {
     }
     assert_eq!((site.between.seen("PUT", ""), site.between.seen("POST", "")), (0, 0));
     assert_eq!(site.content("live/a.mp4"), Some(first));
-    // Somebody else's object with the very content is as good as a copy; one that comes between the look and the PUT stays too.
+    // Somebody else's object with the very content is as good as a copy; with another it stays.
     for (key, theirs, fine) in [("b", &other, true), ("c", &content(7, SMALL), false)] {
         site.moto.put(&format!("/cold/guard/site-1/{key}"), theirs);
         assert_eq!(put_all(&archive, &path(key), &other).is_ok(), fine, "{key}");
