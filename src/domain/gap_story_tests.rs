@@ -28,6 +28,7 @@ fn intent(path: RelPath, stream: &str, run: u64) -> Entry {
         rule: RuleKind::MaxAge,
         trigger: Trigger::Retention,
         reason: "old".to_owned(),
+        recorded: None,
     };
     Entry::Intent(Intent { target, who: "guard".to_owned(), job: None, run, retry_of: None })
 }

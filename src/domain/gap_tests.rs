@@ -46,6 +46,7 @@ fn intended(seq: u64, rule: RuleKind, trigger: Trigger) -> Deed {
         rule,
         trigger,
         reason: "older than 30d".to_owned(),
+        recorded: None,
     };
     let intent = Intent { target, who: "guard".to_owned(), job: None, run: 7, retry_of: None };
     Deed { seq: Seq(seq), at: at(2_000_000), act: Act::Intended(Box::new(intent)) }

@@ -377,6 +377,7 @@ mod tests {
                 rule: RuleKind::MaxAge,
                 trigger: Trigger::Retention,
                 reason: String::new(),
+                recorded: None,
             };
             Entry::Intent(Intent { target, who: "guard".to_owned(), job: None, run: 1, retry_of: None })
         };
