@@ -73,7 +73,7 @@ impl Candidate {
     }
 
     /// It as one that is to be copied first.
-    pub(super) fn to_archive(&self, urgent: bool) -> ToArchive {
+    pub(super) fn to_archive(self, urgent: bool) -> ToArchive {
         ToArchive { tree: self.tree, file: self.file, urgent }
     }
 

@@ -1,4 +1,5 @@
 //! The cold tier on a second disk: what is old is copied, verified, and only then goes; whatever fails on the way, the source stays.
+#![expect(clippy::disallowed_methods, reason = "it makes and changes the test's own files")]
 
 mod troubled;
 
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::reclaim::Bed;
 use crate::support::asking::{ask, items, until};
-use crate::support::{Daemon, Mounted, guard, json as printed, pause, recording, run, wait_for};
+use crate::support::{Daemon, Mounted, guard, json as printed, now, pause, recording, run, wait_for};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -23,7 +24,6 @@ pub(crate) struct Cold {
 }
 
 impl Cold {
-    #[expect(clippy::disallowed_methods, reason = "it makes the test's own recordings")]
     pub(crate) fn new(hot: Mounted, disk: Mounted, count: u32) -> Self {
         let bed = Bed::new(hot, count);
         let mut content = BTreeMap::new();
@@ -107,10 +107,10 @@ fn what_is_old_moves_to_the_second_disk_and_comes_back_the_same() {
     assert_eq!(cold.copies(), 20);
     assert!(cold.bed.tree().join(&young).exists(), "what is young stays");
     let of_cold = std::fs::metadata(cold.copy(3)).unwrap().modified().unwrap();
-    let age = std::time::SystemTime::now().duration_since(of_cold).unwrap();
+    let age = now().duration_since(of_cold).unwrap();
     assert!(age > 50 * HOUR, "the copy bears the time of its source");
     let count =
-        || metric(&daemon, "storage_guard_deletions_total{tree=\"live\",trigger=\"archive\",outcome=\"verified\"}");
+        || metric(&daemon, "storage_guard_deletions_total{outcome=\"verified\",tree=\"live\",trigger=\"archive\"}");
     wait_for("the metric says so", || count() == Some(20.0));
     assert!(metric(&daemon, "storage_guard_last_success_timestamp_seconds{task=\"archive\"}").unwrap() > 1e9);
     // The journal keeps where it went, and what it was.

@@ -131,6 +131,7 @@ fn policy(tree: usize) -> TreePolicy {
         catalogues: Vec::new(),
         orphans: OrphanPolicy::default(),
         leftovers: LeftoverPolicy::default(),
+        archive: None,
     }
 }
 
@@ -226,6 +227,8 @@ impl Year {
             favourites: Arc::default(),
             live: Arc::default(),
             writing: Arc::default(),
+            archived: Arc::default(),
+            copies_stay: false,
         }
     }
 
@@ -259,7 +262,8 @@ impl Year {
             allowances: (0..TREES.len()).map(|tree| self.cap(tree).allowance()).collect(),
             skew: Skew::NONE,
             retention: true,
-            window: vec![true; TREES.len()],
+            window: None,
+            open: vec![true; TREES.len()],
         };
         let (plan, over) = basis.plan(&VolumeId::new("disk"), now);
         assert!(over.is_empty(), "day {}: a cap tripped", self.day());

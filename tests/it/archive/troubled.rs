@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Cold, archive_of};
 use crate::support::{Daemon, Mounted, pause, run, wait_for};
 
-const SLOW: &str = "after: 1d, max_bytes_per_second: 4MiB";
+const SLOW: &str = "after: 1d, max_bytes_per_second: 2MiB";
 
 fn problem(daemon: &Daemon) -> String {
     archive_of(daemon)["problem"].as_str().unwrap_or_default().to_owned()
@@ -39,7 +39,7 @@ fn a_second_disk_that_is_full_keeps_the_sources_and_takes_them_once_it_has_room(
 #[ignore = "needs root and two loop devices"]
 fn a_second_disk_that_goes_away_keeps_the_sources_and_takes_them_once_it_is_back() {
     let cold = Cold::new(Mounted::ext4(100), Mounted::ext4(100), 30);
-    let daemon = Daemon::start(&cold.config(SLOW, ""), &cold.bed.state());
+    let daemon = Daemon::start(&cold.config(SLOW, "scan_interval: 1s\n"), &cold.bed.state());
     wait_for("some have moved", || cold.bed.gone() > 2);
     run("umount", &["-l", cold.disk.path().to_str().unwrap()]);
     wait_for("it is said", || !problem(&daemon).is_empty());
@@ -56,7 +56,7 @@ fn a_second_disk_that_goes_away_keeps_the_sources_and_takes_them_once_it_is_back
 #[ignore = "needs root and two loop devices"]
 fn a_second_disk_that_turns_read_only_keeps_the_sources() {
     let cold = Cold::new(Mounted::ext4(100), Mounted::ext4(100), 30);
-    let daemon = Daemon::start(&cold.config(SLOW, ""), &cold.bed.state());
+    let daemon = Daemon::start(&cold.config(SLOW, "scan_interval: 1s\n"), &cold.bed.state());
     wait_for("some have moved", || cold.bed.gone() > 2);
     let mount = |how: &str| run("mount", &["-o", how, cold.disk.path().to_str().unwrap()]);
     mount("remount,ro");
@@ -83,7 +83,7 @@ fn killed_in_the_middle_again_and_again_it_loses_nothing_and_goes_on() {
         cold.nothing_is_lost();
         cold.copies();
     }
-    let text = std::fs::read_to_string(&config).unwrap().replace("4MiB", "400MiB");
+    let text = std::fs::read_to_string(&config).unwrap().replace("2MiB", "400MiB");
     std::fs::write(&config, text).unwrap();
     let _daemon = Daemon::start(&config, &cold.bed.state());
     wait_for("all have moved", || cold.bed.gone() == 30);
