@@ -167,6 +167,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "it makes the test's own file")]
     fn no_other_file_is_replaced_and_what_did_not_come_in_is_swept() {
         let top = tempfile::tempdir().unwrap();
         let tree = GuardedTree::open(top.path()).unwrap();
