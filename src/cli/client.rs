@@ -238,6 +238,7 @@ mod tests {
                 volumes: vec![],
                 trees: vec![],
                 catalogues: vec![],
+                archives: vec![],
                 media_servers: vec![],
             }
         }

@@ -12,6 +12,7 @@ use super::records::word;
 use crate::domain::path::show_bytes;
 use crate::domain::settings::Severity;
 use crate::domain::units::{Bytes, show_duration};
+use crate::server::archive::Archive;
 use crate::server::relays::Relay;
 use crate::server::shapes::{Catalogue, Channel, Plan, PlanItem, Status, Tally, Tree, Volume};
 
@@ -114,6 +115,9 @@ pub(super) fn status(status: &Status, firing: Option<&[Value]>, channels: &[Chan
     }
     for server in &status.media_servers {
         media::describe(&mut out, server)?;
+    }
+    for archive in &status.archives {
+        describe_archive(&mut out, archive)?;
     }
     for relay in &status.relays {
         describe_relay(&mut out, relay)?;
@@ -321,6 +325,24 @@ fn describe_orphans(out: &mut String, tree: &Tree, indent: &str) -> fmt::Result 
             "{indent}{} MISSING: rows without a file that nobody here deleted; see `storage-guard missing list {name}`",
             tree.missing
         )?;
+    }
+    Ok(())
+}
+
+/// How far an archive is, and what keeps it.
+fn describe_archive(out: &mut String, archive: &Archive) -> fmt::Result {
+    write!(out, "archive {}: ", archive.name)?;
+    match archive.waiting_files {
+        0 => write!(out, "nothing waits to be copied")?,
+        files => write!(out, "{files} recordings, {}, wait to be copied", Bytes(archive.waiting_bytes))?,
+    }
+    match &archive.copied_at {
+        Some(at) => writeln!(out, "; {} since the guard was started, the last at {at}", archive.copied_files)?,
+        None => writeln!(out, "; none since the guard was started")?,
+    }
+    if let Some(problem) = &archive.problem {
+        let since = archive.problem_since.as_deref().unwrap_or("a while ago");
+        writeln!(out, "  NOT COPIED since {since}: {}", show_bytes(problem.as_bytes()).0)?;
     }
     Ok(())
 }

@@ -56,6 +56,7 @@ fn that_nothing_is_delivered_stands_on_the_first_line_and_why_with_each_channel(
         volumes: vec![],
         trees: vec![],
         catalogues: vec![],
+        archives: vec![],
         media_servers: vec![],
     };
     for (since, channels, expected) in [

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::hub::{Hub, lock};
 use crate::domain::alert::{AlertName, Case, Condition, Subject};
 use crate::domain::alert_book::{Active, AlertBook, AlertState, Change};
+use crate::domain::archive_failing::{archive_untold, archives_failing};
 use crate::domain::conditions::{condition, conditions, untold};
 use crate::domain::deletion::Seq;
 use crate::domain::event::Event;
@@ -97,9 +98,16 @@ impl Alerts {
         let views = self.hub.views();
         let (catalogues, media) = (self.hub.catalogue_views(), self.hub.live.views());
         let mut found = self.hub.with_history(|history| conditions(&views, &catalogues, &media, history, now));
+        let archives = self.hub.archives();
+        found.extend(self.hub.with_history(|history| archives_failing(&archives, &views, history, now)));
         found.extend(self.undelivered());
-        let untold =
-            |active: &Active, restored| untold(active.alert(), active.subject(), restored, &views, &catalogues, &media);
+        let untold = |active: &Active, restored| match active.subject() {
+            Subject::Tree(tree) if active.alert() == AlertName::ArchiveFailing && restored => {
+                archive_untold(tree, &archives, &views)
+                    || untold(active.alert(), active.subject(), restored, &views, &catalogues, &media)
+            }
+            subject => untold(active.alert(), subject, restored, &views, &catalogues, &media),
+        };
         let changes = lock(&self.book).step(&found, untold, &lock(&self.tuning), now);
         if !changes.is_empty() {
             self.remember(&changes, now);

@@ -101,6 +101,10 @@ impl Archiver {
                 self.clock.sleep(TICK);
                 continue;
             };
+            // It was offered by a plan that did not know of the copy yet. Reading it now would stand in the way of its deletion.
+            if self.catalogues.archived.of(&wanted.policy.tree).has(wanted.source) {
+                continue;
+            }
             let copied = self.opened(&mut store).and_then(|store| {
                 let stop = || self.stop.load(Ordering::Relaxed);
                 let mut copying =

@@ -7,6 +7,7 @@ use super::tree::TreeWatch;
 use super::volume::VolumeWorker;
 use crate::archive::Wanted;
 use crate::domain::cause::chain;
+use crate::domain::deletion::RuleKind;
 use crate::domain::event::Event;
 use crate::domain::layout::LayoutKind;
 use crate::domain::names::ArchiveId;
@@ -36,9 +37,12 @@ impl VolumeWorker {
                 continue;
             }
             let seen = facts.inventory.get(item.file);
+            if !(item.urgent || self.in_window(watch)) {
+                continue;
+            }
             let (wanted, all) = offers.entry(terms.archive.clone()).or_default();
             all.add(seen.bytes);
-            if wanted.len() >= OFFERED || !(item.urgent || self.in_window(watch)) {
+            if wanted.len() >= OFFERED {
                 continue;
             }
             wanted.push(Wanted {
@@ -55,6 +59,20 @@ impl VolumeWorker {
         }
         for (archive, (wanted, all)) in offers {
             desk.hub.cold.offer(&archive, &self.name, wanted, all, now);
+        }
+    }
+
+    /// Says so where a plan takes what no archive holds.
+    pub(super) fn tell_unarchived(&self, plan: &Plan) {
+        let mut all = Tally::default();
+        let items = plan.items.iter().filter(|item| item.rule == RuleKind::Unarchived);
+        items.for_each(|item| all.merge(plan.recording(item).tally()));
+        if all.files > 0 {
+            let text = format!(
+                "volume {} is beyond its critical mark, and nothing that has a copy is left: {} recordings ({}) go that no archive holds",
+                self.name, all.files, all.bytes
+            );
+            self.emit(Event::Remark { text, urgent: true });
         }
     }
 

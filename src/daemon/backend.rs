@@ -55,7 +55,13 @@ impl Backend for Daemon {
     fn status(&self) -> Status {
         let delivery_failing_since = self.alerts.notifier.failing_since().map(|at| at.to_string());
         let relays = self.media.relays_and_abandoned().iter().map(Relay::from).collect();
-        Status { delivery_failing_since, relays, alerts: Some(self.alerts.counts()), ..self.hub.status() }
+        Status {
+            delivery_failing_since,
+            relays,
+            archives: self.archives(),
+            alerts: Some(self.alerts.counts()),
+            ..self.hub.status()
+        }
     }
 
     fn plans(&self, volume: Option<&str>) -> Result<Plans, Refusal> {

@@ -580,6 +580,7 @@ impl VolumeWorker {
         if plan.items.is_empty() {
             return Ok(());
         }
+        self.tell_unarchived(&plan);
         let run = self.next_run();
         self.carry_out(&plan, &Wish { who: GUARD, run, job: None, exactly: false }, stop, publish)?;
         Ok(())

@@ -91,6 +91,10 @@ words! {
         Probe = "probe",
         /// `SpaceNotReclaimed`: deleted recordings are still open.
         Open = "open",
+        /// `ArchiveFailing`: recordings wait, and none is copied.
+        Waiting = "waiting",
+        /// `ArchiveFailing`: recordings went without a copy.
+        Lost = "lost",
     }
 }
 

@@ -160,6 +160,12 @@ impl ArchivedOf {
         self.0.get(&(seen.inode, seen.fingerprint)).map(Arc::as_ref)
     }
 
+    /// A recording with this inode and fingerprint has one.
+    #[must_use]
+    pub fn has(&self, source: (u64, u64)) -> bool {
+        self.0.contains_key(&source)
+    }
+
     /// Notes a copy.
     pub fn insert(&mut self, copy: Arc<ArchivedCopy>) {
         self.0.insert(copy.source, copy);

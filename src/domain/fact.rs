@@ -114,6 +114,8 @@ words! {
         Promised = "promised",
         /// How far back it reaches.
         Achieved = "achieved",
+        /// An archive.
+        Archive = "archive",
         /// How long everything that is promised can be kept, where that is shorter.
         Fits = "fits",
     }

@@ -123,6 +123,8 @@ pub struct History {
     /// What was deleted of streams, by the guard's own decision, though their `keep` promised it: by tree and stream. It is outlived by what
     /// is recorded after it, so that nobody needs to end it.
     pub lost: BTreeMap<(TreeId, String), Loss>,
+    /// What went without a copy though its tree has an archive, at most a day apart, and when it last did.
+    pub unarchived: BTreeMap<TreeId, (Tally, Timestamp)>,
     /// Streams that are not recorded because of us.
     pub stopped: BTreeMap<StreamOf, Stopped>,
     /// Failures that persons closed.
@@ -327,8 +329,16 @@ impl History {
         }
     }
 
-    /// Remembers what a stream lost of its promise.
+    /// Remembers what a stream lost of its promise, and what went without a copy.
     fn lose(&mut self, target: &Target, at: Timestamp) {
+        if target.rule == RuleKind::Unarchived {
+            let (tally, last) = self.unarchived.entry(target.tree.clone()).or_insert((Tally::default(), at));
+            if at.since(*last) > DAY {
+                *tally = Tally::default();
+            }
+            tally.add(target.bytes);
+            *last = at;
+        }
         let (RuleKind::BelowKeep, Some(recorded)) = (target.rule, target.recorded) else { return };
         let loss = self.lost.entry((target.tree.clone(), target.stream.clone())).or_insert(Loss { recorded, at });
         *loss = Loss { recorded: loss.recorded.max(recorded), at };

@@ -8,6 +8,7 @@ use super::tests::{HOUR, NOW, found, policy, rule};
 use super::*;
 use crate::domain::clock_watch::Skew;
 use crate::domain::layout::Layout;
+use crate::domain::limits::Allowance;
 use crate::domain::recording::{FileIdentity, InventoryBuilder, Sighting};
 use crate::domain::status::PlanBasis;
 use crate::domain::units::Timestamp;

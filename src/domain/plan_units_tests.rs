@@ -8,6 +8,7 @@ use crate::domain::deletion::Trigger;
 use crate::domain::explain::tests::planned;
 use crate::domain::history::History;
 use crate::domain::layout::Layout;
+use crate::domain::limits::Allowance;
 use crate::domain::path_set::DigestKey;
 use crate::domain::protection::{Hold, HoldScope, Pattern};
 use crate::domain::recording::{FileIdentity, InventoryBuilder, Sighting};

@@ -80,6 +80,16 @@ pub(super) fn samples() -> Vec<Condition> {
         tree(AlertName::CapTripped, Case::Only, cap(Cap::RunShare)),
         tree(AlertName::CapTripped, Case::Only, cap(Cap::OrphanShare)),
         tree(AlertName::RetentionBroken, Case::Only, broken()),
+        tree(
+            AlertName::ArchiveFailing,
+            Case::Waiting,
+            [archive(), vec![(FactName::Wanted, Fact::Bytes(Bytes::gib(37)))]].concat(),
+        ),
+        tree(
+            AlertName::ArchiveFailing,
+            Case::Lost,
+            [archive(), vec![(FactName::Deleted, Fact::Bytes(Bytes::gib(9)))]].concat(),
+        ),
         guard(AlertName::ClockSuspect, vec![(FactName::Since, Fact::Time(Timestamp::from_secs(1_700_000_000)))]),
         guard(AlertName::DeliveryFailing, vec![(FactName::Lasting, Fact::Span(Duration::from_secs(420)))]),
     ]
@@ -110,6 +120,15 @@ fn growth() -> Vec<Named> {
 fn uncatalogued() -> Vec<Named> {
     let bytes = (FactName::UncataloguedBytes, Fact::Bytes(Bytes::gib(23)));
     vec![(FactName::Uncatalogued, Fact::Count(1042)), bytes]
+}
+
+fn archive() -> Vec<Named> {
+    vec![
+        (FactName::Archive, Fact::Text("cold".to_owned())),
+        (FactName::Recordings, Fact::Count(412)),
+        (FactName::Since, Fact::Time(Timestamp::from_secs(1_700_000_000))),
+        (FactName::Detail, Fact::Text("the archive has no room: No space left on device (os error 28)".to_owned())),
+    ]
 }
 
 fn broken() -> Vec<Named> {

@@ -57,6 +57,7 @@ built_in! {
     "RecordingStopped.txt",
     "ClockSuspect.txt",
     "RetentionBroken.txt",
+    "ArchiveFailing.txt",
     "DeliveryFailing.txt",
     "Test.txt",
     "phrases.txt",

@@ -64,7 +64,7 @@ impl ArchivedCopy {
 }
 
 /// One of `GET /api/v1/archives`, and of `archives` in the status.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Archive {
     /// Its name.
     pub name: String,

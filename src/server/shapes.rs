@@ -8,6 +8,7 @@ pub use super::media::{MediaServer, NotRecorded};
 pub use super::plans::{Plan, PlanItem, Spared};
 pub use super::streams::{Promises, Stream as StreamStanding};
 
+use super::archive::Archive;
 use super::relays::Relay;
 use crate::domain::catalogue::{CatalogueView, Distrust};
 use crate::domain::history::History;
@@ -34,6 +35,9 @@ pub struct Status {
     /// The catalogues.
     #[serde(default)]
     pub catalogues: Vec<Catalogue>,
+    /// The archives.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub archives: Vec<Archive>,
     /// The media servers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub media_servers: Vec<MediaServer>,
@@ -354,6 +358,7 @@ impl Status {
             volumes: volumes.iter().map(Volume::of).collect(),
             trees: trees.collect(),
             catalogues: catalogues.iter().map(Catalogue::from).collect(),
+            archives: Vec::new(),
             media_servers: media.iter().map(|server| MediaServer::of(server, history)).collect(),
             relays: Vec::new(),
             alerts: None,

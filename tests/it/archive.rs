@@ -138,6 +138,7 @@ fn what_is_old_moves_to_the_second_disk_and_comes_back_the_same() {
     assert_eq!((0..20).filter(|at| cold.bed.exists(*at)).count(), 8);
     assert_eq!(cold.copies(), 20, "the copies stay");
     // Never over another file, and what is not there is said.
+    std::fs::create_dir_all(cold.bed.file(0).parent().unwrap()).unwrap();
     std::fs::write(cold.bed.file(0), "somebody else's").unwrap();
     let job = restore(
         &cold,

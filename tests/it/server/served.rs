@@ -135,6 +135,7 @@ impl Backend for Fake {
             volumes: vec![],
             trees: vec![],
             catalogues: vec![],
+            archives: vec![],
             media_servers: vec![],
         }
     }
