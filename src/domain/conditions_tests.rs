@@ -62,13 +62,8 @@ fn tree(mode: Mode) -> TreeView {
 /// The rules of a tree whose streams are kept for so many days, by pattern.
 pub(crate) fn kept(rules: &[(&str, u64)]) -> TreePolicy {
     let rule = |(stream, days): &(&str, u64)| Rule {
-        stream: Pattern::new(stream).unwrap(),
-        max_age: None,
-        max_bytes: None,
-        max_files: None,
         keep: Duration::from_secs(days * 86_400),
-        priority: 0,
-        stream_share: None,
+        ..crate::domain::plan::tests::rule(stream)
     };
     TreePolicy { retention: rules.iter().map(rule).collect(), ..tree(Mode::Enforce).policy.as_ref().clone() }
 }

@@ -218,19 +218,9 @@ pub fn plan(volume: &VolumeId, trees: Vec<TreeFacts>, target: Deficit, moment: &
         }
     }
     let id = identify(volume, &trees, &items);
+    let to_archive = urgent_first(to_archive, &items);
     let spared = spared.into_iter().map(|((tree, reason), tally)| Spared { tree, reason, tally }).collect();
-    Plan {
-        volume: volume.clone(),
-        id,
-        made: *moment,
-        target,
-        items,
-        next,
-        to_archive: urgent_first(to_archive, &going),
-        spared,
-        shortfall: still,
-        trees,
-    }
+    Plan { volume: volume.clone(), id, made: *moment, target, items, next, to_archive, spared, shortfall: still, trees }
 }
 
 type SparedTally = BTreeMap<(TreeId, SparedReason), Tally>;
@@ -245,10 +235,10 @@ struct Sorted {
 }
 
 /// What pressure or retention waits for is copied first; each once, and nothing that goes without a copy.
-fn urgent_first(mut all: Vec<ToArchive>, going: &Chosen) -> Vec<ToArchive> {
+fn urgent_first(mut all: Vec<ToArchive>, items: &[PlanItem]) -> Vec<ToArchive> {
     all.sort_by_key(|one| !one.urgent);
-    let mut seen = Chosen::new();
-    all.retain(|one| !going.contains(&(one.tree, one.file)) && seen.insert((one.tree, one.file)));
+    let mut seen: Chosen = items.iter().map(|item| (item.tree, item.file)).collect();
+    all.retain(|one| seen.insert((one.tree, one.file)));
     all
 }
 

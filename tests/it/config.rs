@@ -160,7 +160,7 @@ fn everything_in_the_contract_is_understood() {
     assert_eq!((host.as_str(), *port, *tls, username.as_deref()), ("mail", 587, MailTls::Required, Some("guard")));
     assert_eq!(password.as_ref().map(|p| p.reveal()), Some("not-a-real-secret"));
     assert_eq!((config.auth.tokens[0].role, config.auth.tokens[0].sha256[0]), (Role::Operator, 0x9f));
-    let names = ["`archives`", "`archive` of tree `live`", "`auth.users`", "`tls`", "`fleet`"];
+    let names = ["`auth.users`", "`tls`", "`fleet`"];
     let expected = names.map(|name| format!("{name} is checked, but this version does not act on it"));
     assert_eq!(config.dormant, expected);
     assert!(!format!("{config:?}").contains("not-a-real"), "secrets do not print");
@@ -359,8 +359,16 @@ fn the_packaged_example_is_read_with_all_that_is_commented_out() {
             None => text.push_str(&format!("{line}\n")),
         }
     }
-    let names =
-        ["mail.password", "hook.secret", "robot.secret", "redis.password", "wvp.password", "zlm.secret", "s3.key"];
+    let names = [
+        "mail.password",
+        "hook.secret",
+        "robot.secret",
+        "redis.password",
+        "wvp.password",
+        "zlm.secret",
+        "s3.key",
+        "s3.secret",
+    ];
     for name in names.into_iter().chain(["callback.secret"]) {
         put(&secrets.join(name), "not-a-real-secret\n", 0o600);
     }
@@ -371,7 +379,9 @@ fn the_packaged_example_is_read_with_all_that_is_commented_out() {
     let config = of(&text, 0o644).unwrap_or_else(|problems| panic!("{}{text}", lines(&problems)));
     assert_eq!((config.volumes.len(), config.notify.channels.len(), config.catalogues.len()), (1, 6, 4));
     assert_eq!(config.trees[0].policy.catalogues, [CatalogueId::new("wvp")]);
-    for section in ["`archives`", "`fleet`", "`tls`", "`auth.users`"] {
+    let archives: Vec<&str> = config.archives.iter().map(|archive| archive.name.as_str()).collect();
+    assert_eq!(archives, ["cold", "bucket"]);
+    for section in ["`fleet`", "`tls`", "`auth.users`"] {
         assert!(config.dormant.iter().any(|sentence| sentence.starts_with(section)), "{section}: {:?}", config.dormant);
     }
 }
