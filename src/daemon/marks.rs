@@ -3,12 +3,15 @@
 //!
 //! 1. Holds whose time is over end, by a clock that may be behind.
 //! 2. After each scan, and each change of holds: marks of ended holds are taken off, then files that are held get theirs.
-//! 3. Of a directory that goes as one, any one segment bears the mark: whoever would delete the directory looks at all of them.
+//! 3. What a platform marks as a favourite is held too, in the platform's name, as long as it says so: one hold a tree, made anew when
+//!    the favourites change. While the catalogue is not believed the last one stays.
+//! 4. Of a directory that goes as one, any one segment bears the mark: whoever would delete the directory looks at all of them.
 
 use std::io;
 
 use super::tree::TreeWatch;
 use super::volume::VolumeWorker;
+use crate::domain::cause::chain;
 use crate::domain::event::Event;
 use crate::domain::hold::{Holds, reach_of};
 use crate::domain::journal::{Entry, GUARD};
@@ -21,6 +24,12 @@ use crate::system::{Aside, DirEntry, HeldFile, any_segment, list_unit};
 
 /// Why a hold ended by itself.
 const OVER: &str = "its time is over";
+/// Who holds what a platform marks as a favourite. No person bears a name with a space.
+const PLATFORM: &str = "the platform";
+/// Why.
+const FAVOURITES: &str = "favourites of the platform (`collect`)";
+/// Why the hold of earlier favourites ended.
+const OTHERS: &str = "the platform's favourites are others now";
 
 impl VolumeWorker {
     /// Ends the holds whose time is over.
@@ -45,11 +54,58 @@ impl VolumeWorker {
         Ok(())
     }
 
+    /// Holds what platforms mark as favourites, where that changed.
+    ///
+    /// # Errors
+    /// If the journal cannot be written: then the earlier hold stays.
+    fn hold_favourites(&mut self) -> Result<(), JournalError> {
+        let (now, book) = (self.now(), self.catalogues.holds.clone());
+        for index in 0..self.trees.len() {
+            let tree = &self.trees[index];
+            let usable = tree.policy.mode == Mode::Enforce && tree.fault.is_none() && tree.inventory().complete();
+            let Some(said) = tree.favourites_of.clone().filter(|_| usable && tree.scanned()) else { continue };
+            let as_of = (tree.inventory().started, said);
+            if tree.mirrored_as_of.as_ref() == Some(&as_of) {
+                continue;
+            }
+            let name = tree.policy.tree.clone();
+            let held = book.of(&name).iter().find(|hold| hold.who == PLATFORM).cloned();
+            let wanted = tree.favourites_there();
+            let known = held.as_ref().is_some_and(|hold| hold.scope == HoldScope::Paths(wanted.clone()));
+            if !known && !wanted.is_empty() {
+                let hold = Hold {
+                    id: book.next(),
+                    tree: name,
+                    scope: HoldScope::Paths(wanted.clone()),
+                    reason: FAVOURITES.to_owned(),
+                    who: PLATFORM.to_owned(),
+                    made: now,
+                    until: None,
+                };
+                self.journal().append_synced(vec![Entry::hold(&hold, GUARD, None)], now)?;
+                book.add(hold.clone());
+                self.emit(Event::Held { hold, ended: None, who: GUARD.to_owned() });
+            }
+            if let Some(hold) = held.filter(|_| !known) {
+                self.journal().append_synced(vec![Entry::hold(&hold, GUARD, Some(OTHERS))], now)?;
+                book.end(hold.id, now);
+                self.emit(Event::Held { hold, ended: Some(OTHERS.to_owned()), who: GUARD.to_owned() });
+            }
+            self.trees[index].mirrored_as_of = Some(as_of);
+        }
+        Ok(())
+    }
+
     /// Lets files bear the marks of what persons hold now, where that is new.
     pub(super) fn mark_holds(&mut self, stop: Stop<'_>) {
         let whole = self.reading.as_ref().is_ok_and(|reading| !reading.readonly);
         if !self.writes || !whole {
             return;
+        }
+        if let Err(error) = self.hold_favourites() {
+            let text =
+                format!("{}; favourites are protected as their catalogue says, and by no hold yet", chain(&error));
+            self.emit(Event::Remark { text, urgent: false });
         }
         let journal = self.engine.journal.clone();
         let mut said = Vec::new();
@@ -97,6 +153,19 @@ impl Marking {
 }
 
 impl TreeWatch {
+    /// The recordings that are there and that persons want kept, as the tree's catalogues say, in order.
+    fn favourites_there(&self) -> Vec<RelPath> {
+        if self.favourites.is_empty() {
+            return Vec::new();
+        }
+        let inventory = self.inventory();
+        let there = inventory.files().filter(|seen| !self.gone().contains(seen.index));
+        let paths = there.map(|seen| inventory.path(seen.index));
+        let mut out: Vec<RelPath> = paths.filter(|path| self.favourites.contains(path)).collect();
+        out.sort();
+        out
+    }
+
     /// Takes marks off and sets them. Gives what could not be done, in words; nothing if it was told to stop.
     fn mark(&self, journal: &Journal, stop: Stop<'_>) -> Option<Option<String>> {
         let holds = self.holds.of(&self.policy.tree);

@@ -87,6 +87,8 @@ pub(super) struct TreeWatch {
     pub(super) holds: Arc<HoldBook>,
     /// Verified copies of its recordings.
     archived: Arc<ArchiveBook>,
+    /// The platform's favourites are held as they were at this scan, as its catalogues said then.
+    pub(super) mirrored_as_of: Option<(Timestamp, FavouritesOf)>,
     /// Files bear the marks of the holds as they were at this scan and this revision.
     pub(super) held_as_of: Option<(Timestamp, u64)>,
     /// What was last said of marks that could not be set or taken off.
@@ -142,6 +144,7 @@ impl TreeWatch {
             favourites_of: None,
             holds,
             archived,
+            mirrored_as_of: None,
             held_as_of: None,
             unmarked: None,
             live: Arc::default(),

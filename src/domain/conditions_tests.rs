@@ -13,7 +13,6 @@ use super::super::names::{CatalogueId, MediaServerId, TreeId, VolumeId};
 use super::super::orphan::{LeftoverPolicy, OrphanPolicy, OrphanTally};
 use super::super::path::RelPath;
 use super::super::plan::Spared;
-use super::super::protection::Pattern;
 use super::super::recording::{Inventory, InventoryBuilder};
 use super::super::retention::{Rule, TreePolicy, WhenOpen};
 use super::super::status::{Foreign, RunSummary, Stall};

@@ -23,7 +23,7 @@ fn full(count: u32) -> Bed {
 }
 
 /// The mark that a file bears, if it does.
-fn mark(path: &Path) -> Option<Value> {
+pub(crate) fn mark(path: &Path) -> Option<Value> {
     let mut value = [0; 4096];
     let length = rustix::fs::getxattr(path, NAME, &mut value[..]).ok()?;
     Some(serde_json::from_slice(&value[..length]).unwrap())

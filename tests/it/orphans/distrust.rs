@@ -88,6 +88,12 @@ impl<'a> Trial<'a> {
         let daemon = Daemon::start(&config, &site.state());
         let trial = Self { site, daemon };
         trial.believed();
+        // What the platform marks as a favourite bears a hold, which outlives the state and the platform's word.
+        let first = trial.site.tree().join(&trial.site.clips[0].path);
+        wait_for("favourites are held", || {
+            crate::holds::mark(&first).is_some_and(|mark| mark["who"] == "the platform")
+        });
+        assert!(crate::holds::mark(&trial.site.tree().join(&trial.site.clips[COLLECTED].path)).is_none());
         trial.site.sql("create table kept as select * from wvp_cloud_record;");
         trial
     }
