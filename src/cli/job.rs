@@ -121,7 +121,7 @@ impl Ended {
             "adopt" => "recordings have their row".to_owned(),
             // They are there still, so nothing is expected back.
             "quarantine" => "files are set aside".to_owned(),
-            "restore" => "files are back under their names".to_owned(),
+            "restore" | "archive_restore" => "files are back under their names".to_owned(),
             "remove_rows" => "rows are gone".to_owned(),
             _ => format!(
                 "files deleted and looked for, {} expected back, {} came back",

@@ -101,12 +101,10 @@ impl Alerts {
         let archives = self.hub.archives();
         found.extend(self.hub.with_history(|history| archives_failing(&archives, &views, history, now)));
         found.extend(self.undelivered());
-        let untold = |active: &Active, restored| match active.subject() {
-            Subject::Tree(tree) if active.alert() == AlertName::ArchiveFailing && restored => {
-                archive_untold(tree, &archives, &views)
-                    || untold(active.alert(), active.subject(), restored, &views, &catalogues, &media)
-            }
-            subject => untold(active.alert(), subject, restored, &views, &catalogues, &media),
+        let untold = |active: &Active, restored| {
+            let of_archive = active.alert() == AlertName::ArchiveFailing && restored;
+            untold(active.alert(), active.subject(), restored, &views, &catalogues, &media)
+                || (of_archive && archive_untold(active.subject(), &archives, &views))
         };
         let changes = lock(&self.book).step(&found, untold, &lock(&self.tuning), now);
         if !changes.is_empty() {

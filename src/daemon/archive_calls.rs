@@ -299,6 +299,7 @@ impl Archiver {
                     number: task.job,
                     text: format!("{path} from archive {}, SHA-256 {digest}", self.settings.name),
                 };
+                self.hub.cold.note_came(&task.tree);
                 // It is back whether or not that can be put on record.
                 let _ = self.hub.append(note);
                 let _ = self.catalogues.archived.enter(copy);

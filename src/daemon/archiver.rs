@@ -118,8 +118,15 @@ impl Archiver {
                         let text = format!("{}; after a restart the copy is looked for again", chain(&error));
                         self.hub.record(&Event::Remark { text, urgent: false });
                     }
-                    self.hub.cold.copied(name, &wanted, self.hub.now());
+                    self.hub.cold.note_came(&TreeId::new(name.as_str()));
                     self.hub.record(&event);
+                    if let Some(all) = self.hub.cold.copied(name, &wanted, self.hub.now()) {
+                        let text = format!(
+                            "archive {name}: all that waited is copied, {} recordings, {}",
+                            all.files, all.bytes
+                        );
+                        self.hub.record(&Event::Remark { text, urgent: false });
+                    }
                 }
                 Err(_) if self.stop.load(Ordering::Relaxed) => {}
                 Err(error) => {

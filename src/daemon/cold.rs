@@ -63,18 +63,24 @@ struct Desk {
     waiting_since: Option<Timestamp>,
     copied_at: Option<Timestamp>,
     copied: Tally,
+    /// What was copied since it was last said.
+    untold: Tally,
     problem: Option<ArchiveProblem>,
 }
 
 /// The desks of all archives. They outlive a reload.
 #[derive(Default)]
-pub(super) struct Desks(Mutex<BTreeMap<ArchiveId, Desk>>);
+pub(super) struct Desks {
+    desks: Mutex<BTreeMap<ArchiveId, Desk>>,
+    /// How many files came into each tree: copies, and what was brought back.
+    came: Mutex<BTreeMap<TreeId, u64>>,
+}
 
 impl Desks {
     /// Another configuration is in force: what was offered is offered again, and archives that are not in it any more are forgotten, with
     /// what was to be brought back from them.
     pub(super) fn begin(&self, archives: &[ArchiveId]) -> Vec<RestoreTask> {
-        let mut desks = lock(&self.0);
+        let mut desks = lock(&self.desks);
         for name in archives {
             let desk = desks.entry(name.clone()).or_default();
             (desk.wanted, desk.offered, desk.failed, desk.rests) = Default::default();
@@ -92,7 +98,7 @@ impl Desks {
         all: Tally,
         now: Timestamp,
     ) {
-        let mut desks = lock(&self.0);
+        let mut desks = lock(&self.desks);
         let Some(desk) = desks.get_mut(archive) else { return };
         desk.wanted.insert(volume.clone(), wanted.into());
         desk.offered.insert(volume.clone(), all);
@@ -101,7 +107,7 @@ impl Desks {
 
     /// The next to be copied, urgent ones first; nothing while the archive rests.
     pub(super) fn next(&self, archive: &ArchiveId, boot: Duration) -> Option<Wanted> {
-        let mut desks = lock(&self.0);
+        let mut desks = lock(&self.desks);
         let desk = desks.get_mut(archive).filter(|desk| desk.rests.0 <= boot)?;
         let Desk { wanted, failed, .. } = desk;
         failed.retain(|_, (until, count)| *until + LONGEST > boot && *count > 0);
@@ -119,11 +125,12 @@ impl Desks {
         wanted.get_mut(&volume)?.remove(at)
     }
 
-    /// A recording was copied.
-    pub(super) fn copied(&self, archive: &ArchiveId, wanted: &Wanted, now: Timestamp) {
-        let mut desks = lock(&self.0);
-        let Some(desk) = desks.get_mut(archive) else { return };
+    /// A recording was copied. Once nothing waits any more it gives what was copied since that was said last.
+    pub(super) fn copied(&self, archive: &ArchiveId, wanted: &Wanted, now: Timestamp) -> Option<Tally> {
+        let mut desks = lock(&self.desks);
+        let desk = desks.get_mut(archive)?;
         desk.copied.add(wanted.bytes);
+        desk.untold.add(wanted.bytes);
         (desk.copied_at, desk.problem, desk.rests) = (Some(now), None, Default::default());
         desk.failed.remove(&(wanted.policy.tree.clone(), wanted.source));
         for all in desk.offered.values_mut().filter(|all| all.files > 0).take(1) {
@@ -132,6 +139,7 @@ impl Desks {
         }
         desk.waiting_since = Some(now);
         desk.note_waiting(now);
+        (desk.waiting().files == 0).then(|| std::mem::take(&mut desk.untold))
     }
 
     /// A recording could not be copied, and perhaps no other can be now. Says whether that is news.
@@ -144,7 +152,7 @@ impl Desks {
         at: (Timestamp, Duration),
     ) -> bool {
         let (now, boot) = at;
-        let mut desks = lock(&self.0);
+        let mut desks = lock(&self.desks);
         let Some(desk) = desks.get_mut(archive) else { return false };
         let later = |count: u32, first: Duration, most: Duration| first.saturating_mul(1 << count.min(10)).min(most);
         if let Some(wanted) = wanted {
@@ -160,9 +168,19 @@ impl Desks {
         news
     }
 
+    /// A file came into a tree.
+    pub(super) fn note_came(&self, tree: &TreeId) {
+        *lock(&self.came).entry(tree.clone()).or_default() += 1;
+    }
+
+    /// How many files came into a tree, so that it is scanned before its time.
+    pub(super) fn came(&self, tree: &TreeId) -> u64 {
+        lock(&self.came).get(tree).copied().unwrap_or(0)
+    }
+
     /// Lets a request wait; `false` if there are too many.
     pub(super) fn ask(&self, archive: &ArchiveId, task: RestoreTask) -> bool {
-        let mut desks = lock(&self.0);
+        let mut desks = lock(&self.desks);
         let Some(desk) = desks.get_mut(archive).filter(|desk| desk.restores.len() < RESTORES) else { return false };
         desk.restores.push_back(task);
         true
@@ -170,19 +188,19 @@ impl Desks {
 
     /// The next request.
     pub(super) fn next_restore(&self, archive: &ArchiveId) -> Option<RestoreTask> {
-        lock(&self.0).get_mut(archive)?.restores.pop_front()
+        lock(&self.desks).get_mut(archive)?.restores.pop_front()
     }
 
     /// A request that was interrupted comes first again.
     pub(super) fn return_restore(&self, archive: &ArchiveId, task: RestoreTask) {
-        if let Some(desk) = lock(&self.0).get_mut(archive) {
+        if let Some(desk) = lock(&self.desks).get_mut(archive) {
             desk.restores.push_front(task);
         }
     }
 
     /// How each archive stands.
     pub(super) fn views(&self) -> Vec<ArchiveView> {
-        let desks = lock(&self.0);
+        let desks = lock(&self.desks);
         let view = |(name, desk): (&ArchiveId, &Desk)| ArchiveView {
             name: name.clone(),
             waiting: desk.waiting(),

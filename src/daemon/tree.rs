@@ -1,9 +1,11 @@
 //! One tree that is watched: its handle, what the last scan found, and whether it can be trusted.
 
 mod handle;
+mod marking;
+
+pub(super) use marking::wanted;
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,24 +15,22 @@ use super::volume::VolumeWorker;
 use crate::domain::deletion::{Attempt, NOT_BEGUN, Seq};
 use crate::domain::event::Event;
 use crate::domain::history::History;
-use crate::domain::journal::{Entry, GUARD, NoteKind};
 use crate::domain::layout::{LayoutKind, Pick};
 use crate::domain::live::{LiveStreams, being_written, grown};
-use crate::domain::marker::{Marker, MarkerFault};
 use crate::domain::orphan::{Orphan, OrphanTally};
 use crate::domain::path::RelPath;
 use crate::domain::path_set::PathSet;
 use crate::domain::plan::TreeFacts;
 use crate::domain::recording::{FileIndex, Gone, Inventory, InventoryBuilder, Tally};
-use crate::domain::retention::{Mode, TreePolicy};
+use crate::domain::retention::TreePolicy;
 use crate::domain::sightings::Sightings;
 use crate::domain::survey::{Survey, survey};
 use crate::domain::units::{Bytes, Timestamp};
-use crate::domain::volume::{FilesystemTraits, Unusable};
+use crate::domain::volume::Unusable;
 use crate::reclaim::{Settled, held};
 use crate::scan::Progress;
-use crate::store::{ArchiveBook, HoldBook, Journal, JournalError};
-use crate::system::{Clock, DirEntry, Lease, LeaseKind, WritableDir, any_segment, is_full, list_unit};
+use crate::store::{ArchiveBook, HoldBook};
+use crate::system::{Clock, DirEntry, Lease, LeaseKind, WritableDir, any_segment, list_unit};
 
 /// A scan takes at most a twentieth of the time.
 const REST_FACTOR: u32 = 19;
@@ -87,6 +87,8 @@ pub(super) struct TreeWatch {
     pub(super) holds: Arc<HoldBook>,
     /// Verified copies of its recordings.
     archived: Arc<ArchiveBook>,
+    /// How many files had come into it, copied or brought back, when its last scan began.
+    pub(super) came: u64,
     /// The platform's favourites are held as they were at this scan, as its catalogues said then.
     pub(super) mirrored_as_of: Option<(Timestamp, FavouritesOf)>,
     /// Files bear the marks of the holds as they were at this scan and this revision.
@@ -144,6 +146,7 @@ impl TreeWatch {
             favourites_of: None,
             holds,
             archived,
+            came: 0,
             mirrored_as_of: None,
             held_as_of: None,
             unmarked: None,
@@ -312,88 +315,6 @@ impl TreeWatch {
     /// What is recorded in a second.
     pub(super) fn inflow(&self) -> Bytes {
         self.survey.inflow
-    }
-
-    /// Looks whether this is still the tree that it was (promise 6). Only the guard that may write, marks it.
-    pub(super) fn check(
-        &mut self,
-        journal: &Journal,
-        state: &str,
-        traits: &FilesystemTraits,
-        writes: bool,
-        now: Timestamp,
-    ) -> Result<(), JournalError> {
-        self.fault = match self.dir.still_there() {
-            Err(why) => Some(why),
-            Ok(()) if self.policy.mode == Mode::Observe => None,
-            Ok(()) => self.check_marker(journal, state, traits, writes, now)?,
-        };
-        Ok(())
-    }
-
-    fn check_marker(
-        &mut self,
-        journal: &Journal,
-        state: &str,
-        traits: &FilesystemTraits,
-        writes: bool,
-        now: Timestamp,
-    ) -> Result<Option<Unusable>, JournalError> {
-        let tree = self.policy.tree.to_string();
-        let marker = |fault| Some(Unusable::Marker { tree: tree.clone(), fault });
-        let wanted = match wanted(self.dir.as_ref(), &self.policy, state) {
-            Ok(wanted) => wanted,
-            Err(error) => return Ok(Some(Unusable::Failed(error.to_string()))),
-        };
-        let found = match self.dir.read_marker() {
-            Ok(found) => found,
-            Err(error) => return Ok(marker(MarkerFault::Unreadable(error.to_string()))),
-        };
-        let known = self.marked || journal.with_history(|history| history.marked.contains(&self.policy.tree));
-        match wanted.fault(found.as_deref()) {
-            None => {
-                if !known && writes {
-                    journal.append_synced(vec![note(&self.policy, "seen")], now)?;
-                }
-                self.marked = true;
-                // If it cannot be written, the next look tries again; what it already says holds.
-                if writes
-                    && found.is_some_and(|text| wanted.completes(&text))
-                    && self.dir.write_marker(&wanted.show()).is_ok()
-                {
-                    journal.append_synced(vec![note(&self.policy, "completed with the filesystem's UUID")], now)?;
-                }
-                Ok(None)
-            }
-            // First contact.
-            Some(_) if found.is_none() && !known => {
-                if traits.mount_point == "/" {
-                    return Ok(marker(MarkerFault::OnRoot));
-                }
-                // An archive is empty at first. A disk that is mounted for it and nothing else is meant; a directory may lie below one that is
-                // not mounted now.
-                let for_copies = self.policy.layout.kind() == LayoutKind::Archive
-                    && self.dir.path() == std::path::Path::new(&traits.mount_point);
-                if self.survey.recordings.files == 0 && !for_copies {
-                    return Ok(marker(MarkerFault::Empty));
-                }
-                if !writes {
-                    return Ok(None);
-                }
-                match self.dir.write_marker(&wanted.show()) {
-                    Ok(()) => {}
-                    // It is written once there is room; on first contact there is nothing to compare it with anyway.
-                    Err(error) if is_full(&error) => {
-                        return Ok(None);
-                    }
-                    Err(error) => return Ok(marker(MarkerFault::Unwritable(error.to_string()))),
-                }
-                journal.append_synced(vec![note(&self.policy, "written at first contact")], now)?;
-                self.marked = true;
-                Ok(None)
-            }
-            Some(fault) => Ok(marker(fault)),
-        }
     }
 
     /// What the planner needs of it.
@@ -589,31 +510,5 @@ impl TreeWatch {
     /// Whether it is known what a file shares.
     pub(super) fn asked(&self, file: FileIndex) -> bool {
         self.shared.contains_key(&file)
-    }
-}
-
-/// The marker that this state would write into a tree.
-pub(super) fn wanted(dir: &dyn WritableDir, policy: &TreePolicy, state: &str) -> io::Result<Marker> {
-    // A marker without it, or one that differs in it, would outlast an error of a moment.
-    let filesystem = dir.filesystem_uuid().map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot read the filesystem UUID of tree `{}`: {error}", policy.tree))
-    })?;
-    Ok(Marker {
-        tree: policy.tree.clone(),
-        state: state.to_owned(),
-        filesystem: filesystem.unwrap_or_default(),
-        top: dir.top()?.inode,
-    })
-}
-
-fn note(policy: &TreePolicy, text: &str) -> Entry {
-    Entry::Note {
-        kind: NoteKind::Marker,
-        volume: None,
-        tree: Some(policy.tree.clone()),
-        who: GUARD.to_owned(),
-        bytes: Bytes::ZERO,
-        number: 0,
-        text: text.to_owned(),
     }
 }

@@ -35,6 +35,8 @@ use crate::zlmediakit::Live;
 const RESETTLE: Duration = Duration::from_secs(60);
 /// So long nothing is deleted while catalogues were not asked yet.
 pub(super) const ASKING: Duration = Duration::from_secs(90);
+/// A tree into which files came is scanned after so long.
+const SEEN: Duration = Duration::from_secs(5);
 /// How long a volume may take to answer.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -296,9 +298,13 @@ impl VolumeWorker {
         let interval = if tripped { Duration::ZERO } else { self.scan_interval };
         let begun = self.engine.journal.with_history(|history| history.last);
         for index in 0..self.trees.len() {
+            // What was copied or brought back is to be seen soon.
+            let came = self.desk.as_ref().map_or(0, |desk| desk.hub.cold.came(&self.trees[index].policy.tree));
+            let interval = if came == self.trees[index].came { interval } else { interval.min(SEEN) };
             if !all && !self.trees[index].due(interval, boot) {
                 continue;
             }
+            self.trees[index].came = came;
             let began = clock.boottime();
             let tree = &mut self.trees[index];
             let (dir, policy) = (tree.dir.clone(), tree.policy.clone());

@@ -7,7 +7,6 @@ use super::archive::ArchiveView;
 use super::conditions::condition;
 use super::fact::{Fact, FactName, Facts};
 use super::history::History;
-use super::names::TreeId;
 use super::status::VolumeView;
 use super::units::Timestamp;
 
@@ -57,9 +56,11 @@ pub fn archives_failing(
 /// Whether nobody can tell yet that an alert about a tree's archive is over: it was restored, something waits, and nothing was copied since
 /// the start.
 #[must_use]
-pub fn archive_untold(tree: &TreeId, archives: &[ArchiveView], volumes: &[VolumeView]) -> bool {
+pub fn archive_untold(subject: &Subject, archives: &[ArchiveView], volumes: &[VolumeView]) -> bool {
     let trees = volumes.iter().flat_map(|volume| &volume.trees);
-    let terms = trees.filter(|view| view.policy.tree == *tree).find_map(|view| view.policy.archive.as_ref());
+    let terms = trees
+        .filter(|view| *subject == Subject::Tree(view.policy.tree.clone()))
+        .find_map(|view| view.policy.archive.as_ref());
     terms.is_some_and(|terms| {
         let mut own = archives.iter().filter(|archive| archive.name == terms.archive);
         own.any(|archive| archive.waiting.files > 0 && archive.copied_at.is_none())
@@ -118,7 +119,7 @@ mod tests {
         let found = archives_failing(std::slice::from_ref(&view), std::slice::from_ref(&volume), &history, at(0));
         let cases: Vec<Case> = found.iter().map(|one| one.case).collect();
         assert_eq!(cases, expected.into_iter().collect::<Vec<_>>(), "{files} {waits:?} {copied:?} {lost:?}");
-        let untold = archive_untold(&tree, &[view], &[volume]);
+        let untold = archive_untold(&Subject::Tree(tree), &[view], &[volume]);
         assert_eq!(untold, files > 0 && copied.is_none());
     }
 

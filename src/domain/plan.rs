@@ -533,8 +533,14 @@ impl Plan {
                 ),
                 None => format!("{age} old; copied to its archive"),
             },
+            RuleKind::Unarchived if !self.target.critical => {
+                format!("{age} old, and in no archive yet; it goes without a copy only beyond the critical mark")
+            }
             RuleKind::Unarchived => {
                 format!("{age} old and in no archive; the volume is critical and nothing that has a copy is left")
+            }
+            RuleKind::BelowKeep if !self.target.critical => {
+                format!("{age} old, within what rule `{pattern}` keeps; it goes only beyond the critical mark")
             }
             RuleKind::BelowKeep => format!("{age} old; the volume is critical and nothing beyond `keep` is left"),
             // No plan chooses by these: they are verdicts and requests of their own.
