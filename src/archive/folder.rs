@@ -115,6 +115,7 @@ impl ColdFolder {
             modified: identity.modified_at().unwrap_or_default(),
             digest: mark.and_then(|mark| Digest::parse(std::str::from_utf8(&mark).ok()?)),
             tag: None,
+            marked: true,
         })
     }
 }

@@ -32,6 +32,8 @@ pub struct ColdObject {
     pub digest: Option<Digest>,
     /// How the archive itself tells this content of the key from any other, if it does (S3: the `ETag`).
     pub tag: Option<String>,
+    /// It bears what is written with every copy, so that it is nobody else's. A bucket's list does not tell, and [`ColdStore::look`] does.
+    pub marked: bool,
 }
 
 /// Why something could not be copied, looked at or brought back.

@@ -33,6 +33,11 @@ pub(super) fn check(place: &Place, environment: bool) -> Result<(), Failure> {
         problems.extend(config::check_environment(&config));
         let advice = daemon::examine_media_servers(&config);
         advice.notes.iter().try_for_each(|note| print(&format!("{note}\n")))?;
+        let machine = Isolating::new(None, Arc::new(SystemClock));
+        let archives = daemon::examine_archives(&config, &machine, StateDir::id_of(&config.state).ok().as_deref());
+        archives.notes.iter().try_for_each(|note| print(&format!("{note}\n")))?;
+        archives.warnings.iter().for_each(|text| complain(text));
+        problems.extend(archives.problems);
         // The guard runs all the same, and keeps what it can: no reason to refuse the configuration.
         promises::unfit(&config).iter().for_each(|text| complain(text));
         problems.extend(advice.problems);

@@ -198,6 +198,7 @@ impl Local {
         let database = database(state.as_deref(), access)?;
         let catalogues = catalogues(config, state.as_deref(), &database, &journal, clock.clone(), events.as_ref())?;
         hub.set_catalogues(&catalogues);
+        hub.set_archives(&config.archives);
         let parts = Parts {
             machine: Arc::new(Isolating::new(state.as_ref().map(|state| state.path()), clock.clone())),
             clock,

@@ -22,10 +22,9 @@ use crate::domain::protection::HoldScope;
 use crate::domain::recording::Tally;
 use crate::domain::retention::Mode;
 use crate::domain::units::Bytes;
+use crate::server::Refusal;
 use crate::server::archive::{ArchivedCopy as CopyShape, CopiesWanted, RestoreRequest};
 use crate::server::records::Problem;
-use crate::server::shapes::Page;
-use crate::server::{PageQuery, Refusal};
 use crate::system::WritableDir;
 
 /// A job's problem.
@@ -40,10 +39,7 @@ impl Hub {
     }
 
     /// What directories of copies hold, as their last scans found it.
-    ///
-    /// # Errors
-    /// 400 for a cursor that is none.
-    pub fn copies(&self, wanted: &CopiesWanted, page: &PageQuery) -> Result<Page<CopyShape>, Refusal> {
+    pub(super) fn copies_in_directories(&self, wanted: &CopiesWanted) -> Vec<CopyShape> {
         let fits = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
         let mut out = Vec::new();
         self.of_all_trees(|view| {
@@ -72,7 +68,7 @@ impl Hub {
         })
         .into_iter()
         .for_each(|found| out.extend(found));
-        page.slice(out)
+        out
     }
 
     /// Accepts a request to bring something back; gives the job.
@@ -138,6 +134,7 @@ pub fn restore_here(
     let archiver = Archiver {
         settings: settings.clone(),
         trees: config.trees.clone(),
+        window: config.cleanup.window,
         machine: parts.machine.clone(),
         clock: parts.clock.clone(),
         state: parts.state.clone(),

@@ -1,5 +1,6 @@
 //! The threads of the archives: each copies what the volumes' workers offer, one recording after the other, and brings back what persons
-//! want. None deletes: a verified copy is entered into the book, and the worker of its volume does the rest.
+//! want. None deletes a recording: a verified copy is entered into the book, and the worker of its volume does the rest. Of a bucket they
+//! also remove the copies that have come to their end (`expiring`).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use super::archive_calls::problem;
 use super::catalogues::Catalogues;
+use super::expiring::Expiry;
 use super::guard::Parts;
 use super::hub::Hub;
 use super::tree::wanted as marker_of;
@@ -19,7 +21,7 @@ use crate::domain::cause::chain;
 use crate::domain::event::Event;
 use crate::domain::marker::MarkerFault;
 use crate::domain::names::TreeId;
-use crate::domain::settings::TreeSettings;
+use crate::domain::settings::{TreeSettings, Window};
 use crate::system::{Clock, Volumes, WritableDir};
 
 /// Between two looks whether something is to be done.
@@ -37,6 +39,7 @@ pub(super) struct Archivers {
 impl Archivers {
     /// Another configuration is in force: its workers will offer what is to be copied.
     pub(super) fn clear(config: &Config, hub: &Hub) {
+        hub.set_archives(&config.archives);
         let names: Vec<_> = config.archives.iter().map(|archive| archive.name.clone()).collect();
         for task in hub.cold.begin(&names) {
             let text = format!("archive of tree `{}` is not configured any more", task.tree);
@@ -52,6 +55,7 @@ impl Archivers {
             let archiver = Archiver {
                 settings: settings.clone(),
                 trees: config.trees.clone(),
+                window: config.cleanup.window,
                 machine: parts.machine.clone(),
                 clock: parts.clock.clone(),
                 state: parts.state.clone(),
@@ -79,6 +83,8 @@ impl Archivers {
 pub(super) struct Archiver {
     pub(super) settings: ArchiveSettings,
     pub(super) trees: Vec<TreeSettings>,
+    /// Copies are removed within it.
+    pub(super) window: Option<Window>,
     pub(super) machine: Arc<dyn Volumes>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) state: Arc<str>,
@@ -92,11 +98,13 @@ impl Archiver {
         let name = &self.settings.name;
         let mut throttle = Throttle::new(self.settings.rate, self.clock.clone());
         let mut store = None;
+        let mut expiry = Expiry::default();
         while !self.stop.load(Ordering::Relaxed) {
             if let Some(task) = self.hub.cold.next_restore(name) {
                 self.restore(&mut store, task);
                 continue;
             }
+            self.expire(&mut store, &mut expiry);
             let Some(wanted) = self.hub.cold.next(name, self.clock.boottime()) else {
                 self.clock.sleep(TICK);
                 continue;

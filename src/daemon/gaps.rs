@@ -143,11 +143,19 @@ impl Hub {
                     let of_hooks = hooks.iter().any(|name| what.contains(&format!(" of catalogue {name} was removed")));
                     of_hooks.then(|| deed.at.min(begin.plus(slice)))
                 }
-                Act::Intended(_) | Act::Ended { .. } | Act::Restored { .. } | Act::Closed { .. } => None,
+                Act::Intended(_)
+                | Act::Ended { .. }
+                | Act::Restored { .. }
+                | Act::Closed { .. }
+                | Act::CopyRemoved { .. } => None,
             });
             let bytes = deeds.iter().find_map(|deed| match &deed.act {
                 Act::Intended(intent) => Some(intent.target.bytes),
-                Act::Ended { .. } | Act::Restored { .. } | Act::Closed { .. } | Act::Row { .. } => None,
+                Act::Ended { .. }
+                | Act::Restored { .. }
+                | Act::Closed { .. }
+                | Act::Row { .. }
+                | Act::CopyRemoved { .. } => None,
             });
             let trace = site.trace(&path, begin);
             (trace.deeds, trace.heard) = (deeds, heard);
@@ -329,7 +337,9 @@ fn told(sites: &[Site], story: &Story<'_>) -> Told {
     let deeds = sites.iter().flat_map(|site| site.traces.values()).flat_map(|trace| &trace.deeds);
     let numbers = deeds.filter_map(|deed| match &deed.act {
         Act::Intended(intent) => Some(intent.run),
-        Act::Ended { .. } | Act::Restored { .. } | Act::Closed { .. } | Act::Row { .. } => None,
+        Act::Ended { .. } | Act::Restored { .. } | Act::Closed { .. } | Act::Row { .. } | Act::CopyRemoved { .. } => {
+            None
+        }
     });
     let runs = numbers.filter_map(|number| Some((number, story.run(number)?.clone()))).collect();
     Told { starts: story.starts.clone(), runs }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
+use super::buckets::Buckets;
 use super::catalogues::Catalogues;
 use super::cold::Desks;
 use super::demand_task::Task;
@@ -125,6 +126,8 @@ pub struct Hub {
     pub(super) switch: Switch,
     /// What is to be copied to archives, and brought back.
     pub(super) cold: Desks,
+    /// The archives that are asked what they hold.
+    pub(super) buckets: Buckets,
     /// Where the states of jobs may be told to.
     callbacks: ArcSwapOption<AuthSettings>,
     reopen: AtomicBool,
@@ -156,6 +159,7 @@ impl Hub {
             live,
             switch: Switch::default(),
             cold: Desks::default(),
+            buckets: Buckets::default(),
             callbacks: ArcSwapOption::empty(),
             reopen: AtomicBool::new(false),
             reserved: AtomicU64::new(0),

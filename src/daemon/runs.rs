@@ -74,7 +74,7 @@ impl VolumeWorker {
                 available: reading.space.available.saturating_add(going),
                 since: now,
             };
-            self.journal().append_synced(vec![trip.entry(&self.name)], now)?;
+            self.journal().append_synced(vec![trip.entry(Some(&self.name))], now)?;
             self.emit(Event::CapTripped { tree, cap: Cap::RunShare, wanted: *wanted, allowed });
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! The cold tier: where recordings are copied to before they go, and what is known of the copies.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -182,6 +182,12 @@ impl ArchivedOf {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.0.values().filter(|copy| copy.restored.is_none()).count()
+    }
+
+    /// The paths of the recordings, those that were brought back among them.
+    #[must_use]
+    pub fn paths(&self) -> HashSet<RelPath> {
+        self.0.values().map(|copy| copy.path.clone()).collect()
     }
 
     /// Nothing is known.

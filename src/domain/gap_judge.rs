@@ -106,14 +106,22 @@ fn judge(evidence: &Evidence, trace: &Trace) -> (GapVerdict, Option<Done>, Strin
     let intent_of = |wanted: Seq| {
         trace.deeds.iter().find_map(|deed| match &deed.act {
             Act::Intended(intent) if deed.seq == wanted => Some(intent.as_ref()),
-            Act::Intended(_) | Act::Ended { .. } | Act::Restored { .. } | Act::Closed { .. } | Act::Row { .. } => None,
+            Act::Intended(_)
+            | Act::Ended { .. }
+            | Act::Restored { .. }
+            | Act::Closed { .. }
+            | Act::Row { .. }
+            | Act::CopyRemoved { .. } => None,
         })
     };
     let failed = trace.deeds.iter().any(|deed| matches!(&deed.act, Act::Ended { attempt: Attempt::Failed { .. }, .. }));
-    // What was done last counts; rows and closed failures do not touch the file.
+    // Of what was archived nothing is left once its copy was removed too.
+    let mut copy: Option<&Deed> = None;
+    // What was done last counts; rows, copies and closed failures do not touch the file.
     for deed in trace.deeds.iter().rev() {
         match &deed.act {
             Act::Row { .. } | Act::Closed { .. } => {}
+            Act::CopyRemoved { .. } => copy = copy.or(Some(deed)),
             Act::Intended(_) => {
                 let text = format!("is not there, and its deletion was begun at {} and has no outcome yet", deed.at);
                 return (GapVerdict::Unknown, None, text);
@@ -130,7 +138,13 @@ fn judge(evidence: &Evidence, trace: &Trace) -> (GapVerdict, Option<Done>, Strin
                     let intended = intended.clone();
                     let done = Done { outcome: deed.seq, at: deed.at, intent: *intent, intended, run };
                     return match done.intended.target.trigger {
-                        Trigger::Archive => (GapVerdict::Archived, Some(done.clone()), archived("was", &done)),
+                        Trigger::Archive => match copy {
+                            Some(copy) => {
+                                let text = format!("{}; {}, at {}", archived("was", &done), words_of(copy), copy.at);
+                                (GapVerdict::Deleted, Some(done), text)
+                            }
+                            None => (GapVerdict::Archived, Some(done.clone()), archived("was", &done)),
+                        },
                         Trigger::Pressure
                         | Trigger::Retention
                         | Trigger::Orphan
@@ -207,6 +221,7 @@ fn words_of(deed: &Deed) -> String {
         Act::Restored { who, how } => format!("it is in quarantine no more: {how}, by {who}"),
         Act::Closed { who, why } => format!("its deletion is not tried again: {why}, by {who}"),
         Act::Row { who, what } => format!("{what}, by {who}"),
+        Act::CopyRemoved { what } => format!("its copy was removed {what}"),
     }
 }
 
@@ -313,20 +328,25 @@ fn hole(evidence: &Evidence, extents: &[Extent<'_>], from: Timestamp, to: Timest
     }
 }
 
+/// It is about something beside the file itself.
+fn beside(deed: &Deed) -> bool {
+    matches!(deed.act, Act::Row { .. } | Act::CopyRemoved { .. })
+}
+
 /// The recording beside a hole, and by whom it is known.
 fn neighbour(extent: &Extent<'_>, side: &str) -> Vec<Proof> {
     let trace = extent.trace;
     let path = shown(Some(&trace.path));
     let until = if trace.end.is_some() { "to" } else { "to, at the latest," };
     let what = format!("{side}: {path}, from {} {until} {}", trace.begin, extent.end);
-    let last = trace.deeds.iter().rev().find(|deed| !matches!(deed.act, Act::Row { .. }));
+    let last = trace.deeds.iter().rev().find(|deed| !beside(deed));
     let mut out = match (&trace.presence, last) {
         (Presence::There { .. }, _) => vec![Proof::new(ProofSource::Disk, None, format!("{what}, which is there"))],
         (_, Some(deed)) => vec![Proof::entry(deed.seq, deed.at, format!("{what}: {}", words_of(deed)))],
         (_, None) => vec![Proof::new(ProofSource::Guard, None, format!("{what}, which is not there"))],
     };
     out.extend(trace.witnesses.iter().cloned());
-    let rows = trace.deeds.iter().filter(|deed| matches!(deed.act, Act::Row { .. }));
+    let rows = trace.deeds.iter().filter(|deed| beside(deed));
     out.extend(rows.map(|deed| Proof::entry(deed.seq, deed.at, words_of(deed))));
     out
 }

@@ -62,6 +62,11 @@ pub enum Act {
         /// Which, and what was done.
         what: String,
     },
+    /// Its copy was removed from an archive.
+    CopyRemoved {
+        /// From which, and why.
+        what: String,
+    },
 }
 
 /// A span in which a stream was not recorded because of us.
@@ -194,6 +199,14 @@ impl<'a> Story<'a> {
                     let Some((path, what)) = text.split_once('\n') else { return };
                     self.row(Deed { seq, at, act: Act::Row { who, what: what.to_owned() } }, tree.as_ref(), path);
                 }
+                NoteKind::ArchiveRemoved => {
+                    let mut lines = text.split('\n');
+                    let (Some(path), Some(archive), Some(why)) = (lines.next(), lines.next(), lines.next()) else {
+                        return;
+                    };
+                    let what = format!("from archive `{archive}` ({why})");
+                    self.row(Deed { seq, at, act: Act::CopyRemoved { what } }, tree.as_ref(), path);
+                }
                 NoteKind::RunStarted
                 | NoteKind::JobOver
                 | NoteKind::Ledger
@@ -208,7 +221,9 @@ impl<'a> Story<'a> {
                 | NoteKind::CatalogueAccepted
                 | NoteKind::HoldMade
                 | NoteKind::HoldEnded
-                | NoteKind::ArchiveRestored => {}
+                | NoteKind::ArchiveRestored
+                | NoteKind::ArchiveRemoving
+                | NoteKind::ArchiveKept => {}
             },
         }
     }

@@ -8,7 +8,8 @@ use super::deletion::{Attempt, Cap, Failure, Holder, RuleKind, Seq, Target, Trig
 use super::journal::{Entry, GUARD, Intent, NoteKind, OpenIntent, Recorded};
 use super::limits::Grant;
 use super::live::StreamTuple;
-use super::names::{MediaServerId, TreeId, VolumeId};
+use super::names::{ArchiveId, MediaServerId, TreeId, VolumeId};
+use super::path::RelPath;
 use super::recording::Tally;
 use super::units::{Bytes, Timestamp};
 
@@ -149,12 +150,12 @@ pub struct History {
 }
 
 impl CapTrip {
-    /// The note that keeps it.
+    /// The note that keeps it; a bucket lies on no volume.
     #[must_use]
-    pub fn entry(&self, volume: &VolumeId) -> Entry {
+    pub fn entry(&self, volume: Option<&VolumeId>) -> Entry {
         Entry::Note {
             kind: NoteKind::CapTripped,
-            volume: Some(volume.clone()),
+            volume: volume.cloned(),
             tree: Some(self.tree.clone()),
             who: GUARD.to_owned(),
             bytes: self.wanted,
@@ -186,6 +187,18 @@ pub(super) fn stream_of(text: &str) -> Option<StreamOf> {
     let server = MediaServerId::new(lines.next()?);
     let mut word = || lines.next().map(str::to_owned);
     Some((server, StreamTuple { vhost: word()?, app: word()?, stream: word()? }))
+}
+
+/// The text of the notes about a copy that comes to its end in an archive, `rest` in words.
+#[must_use]
+pub fn removal_text(path: &RelPath, archive: &ArchiveId, rest: &str) -> String {
+    // A path that is shown has no line of its own, and neither has a name.
+    format!("{}\n{archive}\n{rest}", path.show().0)
+}
+
+/// The archive that such a note is about.
+fn removed_from(text: &str) -> Option<ArchiveId> {
+    text.split('\n').nth(1).map(ArchiveId::new)
 }
 
 /// The text of a note that the clock is not trusted.
@@ -356,11 +369,16 @@ impl History {
             Trigger::Orphan | Trigger::Leftover if intent.who != GUARD => return,
             Trigger::Pressure | Trigger::Retention | Trigger::Orphan | Trigger::Leftover | Trigger::Archive => {}
         }
+        self.count_of(&intent.target.tree, freed, at);
+    }
+
+    /// Counts what went by the guard's own decision: of a tree, or, under its name, of a bucket.
+    fn count_of(&mut self, tree: &TreeId, freed: Bytes, at: Timestamp) {
         // A permit is used up by what it permits.
-        if let Some(permit) = self.permits.get_mut(&(intent.target.tree.clone(), Cap::RunShare)) {
+        if let Some(permit) = self.permits.get_mut(&(tree.clone(), Cap::RunShare)) {
             permit.bytes = permit.bytes.saturating_sub(freed);
         }
-        let slots = self.deleted.entry(intent.target.tree.clone()).or_default();
+        let slots = self.deleted.entry(tree.clone()).or_default();
         match slots.back_mut() {
             Some((start, bytes)) if at.since(*start) < SLOT => *bytes = bytes.saturating_add(freed),
             Some(_) | None => slots.push_back((at, freed)),
@@ -379,6 +397,11 @@ impl History {
         } else if kind == NoteKind::Restored {
             self.quarantined.remove(&Seq(number));
             self.failures.remove(&number);
+        }
+        if kind == NoteKind::ArchiveRemoved
+            && let Some(archive) = removed_from(text)
+        {
+            self.count_of(&TreeId::new(archive.as_str()), bytes, at);
         }
         if kind == NoteKind::Started {
             self.starts.push_back(at);

@@ -315,3 +315,17 @@ fn what_a_stream_lost_below_its_keep_is_remembered_by_its_newest_recording() {
         Some((12, 61)),
     );
 }
+
+#[test]
+fn copies_that_come_to_their_end_count_against_the_cap_of_their_archive() {
+    let archive = ArchiveId::new("bucket `7`: x");
+    let path = RelPath::new(b"live/a\n`: .mp4").unwrap();
+    let text = removal_text(&path, &archive, "max_age, recorded then");
+    let found = history(vec![
+        (1, note(NoteKind::ArchiveRemoving, &text)),
+        (2, note(NoteKind::ArchiveRemoved, &text)),
+        (3, note(NoteKind::ArchiveKept, &text)),
+    ]);
+    let of = |name: &str| found.deleted_within_a_day(&TreeId::new(name), Timestamp::from_secs(5));
+    assert_eq!((of("bucket `7`: x"), of("t")), (Bytes(7), Bytes::ZERO));
+}

@@ -48,6 +48,12 @@ words! {
         RecordingReleased = "recording_released",
         /// A recording was brought back from an archive.
         ArchiveRestored = "archive_restored",
+        /// A copy is about to be removed from a bucket, where it has come to its end.
+        ArchiveRemoving = "archive_removing",
+        /// It was removed, looked for and not found; the number is that of the note before.
+        ArchiveRemoved = "archive_removed",
+        /// It was not removed, or nobody knows; the number is that of the note before.
+        ArchiveKept = "archive_kept",
         /// A file is in quarantine no more: it was put back, or found to be there, or found nowhere.
         Restored = "restored",
         /// A person's hold was made; the number is the hold's.

@@ -13,6 +13,7 @@ mod candidates;
 pub mod catalogue;
 pub mod cause;
 pub mod clock_watch;
+pub mod cold_retention;
 pub mod conditions;
 pub mod deletion;
 pub mod demand;

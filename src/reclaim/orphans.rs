@@ -55,7 +55,7 @@ impl Engine {
             available: wish.available,
             since: now,
         };
-        self.journal.append_synced(vec![trip.entry(&wish.volume)], now)?;
+        self.journal.append_synced(vec![trip.entry(Some(&wish.volume))], now)?;
         (self.events)(Event::CapTripped { tree: trip.tree, cap: trip.cap, wanted: trip.wanted, allowed: trip.allowed });
         Ok(false)
     }

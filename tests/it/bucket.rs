@@ -3,6 +3,7 @@
 
 mod between;
 mod faults;
+mod guarded;
 mod keeping;
 
 use std::io;

@@ -137,17 +137,21 @@ impl Bucket {
         Err((Trouble::Refused { status, body }, passes))
     }
 
-    /// Lists the copies, a page at a time.
+    /// Lists the copies, a page at a time, from the first after `after` on.
     pub(super) fn list_pages(
         &self,
         under: Option<&RelPath>,
+        after: Option<&RelPath>,
         each: &mut dyn FnMut(ColdObject) -> ControlFlow<()>,
     ) -> Result<(), ColdError> {
         let prefix = self.keys.under(under);
         let failed = |trouble: &Trouble| trouble.said("list", &prefix, &self.secrets);
+        let start =
+            after.map(|after| self.keys.of(after)).transpose().map_err(|why| failed(&Trouble::Nonsense(why)))?;
         let mut token: Option<String> = None;
         loop {
             let mut query = vec![("list-type", "2"), ("prefix", prefix.as_str())];
+            query.extend(start.as_ref().map(|start| ("start-after", start.as_ref())));
             query.extend(token.as_deref().map(|token| ("continuation-token", token)));
             let page: Objects = self.ask(&query).and_then(|page| parsed(&page)).map_err(|error| failed(&error))?;
             for object in page.contents {
@@ -157,7 +161,8 @@ impl Bucket {
                     let wrong = format!("`{}` has no time of its own", object.key);
                     return Err(failed(&Trouble::Nonsense(wrong)));
                 };
-                let found = ColdObject { key, size: object.size, modified, digest: None, tag: object.tag };
+                let found =
+                    ColdObject { key, size: object.size, modified, digest: None, tag: object.tag, marked: false };
                 if each(found).is_break() {
                     return Ok(());
                 }

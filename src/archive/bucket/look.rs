@@ -29,6 +29,8 @@ pub(super) struct Found {
     pub(super) tag: Option<String>,
     /// When the source last changed, or else when the object was made.
     pub(super) modified: Timestamp,
+    /// It says when its source last changed, as all copies do.
+    pub(super) marked: bool,
     pub(super) digest: Option<Digest>,
     pub(super) part: Option<u64>,
     pub(super) mark: Option<String>,
@@ -70,6 +72,7 @@ impl Bucket {
         Ok(Some(Found {
             size: got.meta.size,
             tag: got.meta.e_tag.clone(),
+            marked: modified.is_some(),
             modified: modified.map_or(made, |nanos| Timestamp::from_millis(nanos.div_euclid(1_000_000))),
             digest: attribute(DIGEST).and_then(Digest::parse),
             part: attribute(PART).and_then(|part| part.parse().ok()).filter(|part| *part > 0),

@@ -129,6 +129,27 @@ impl Bucket {
         })
     }
 
+    /// Lists the copies below `under`, or all, in the order of their keys, from the first after `after` on; `Break` ends it.
+    ///
+    /// # Errors
+    /// Why it is not known whether that is all.
+    pub fn list_after(
+        &self,
+        under: Option<&RelPath>,
+        after: Option<&RelPath>,
+        each: &mut dyn FnMut(ColdObject) -> ControlFlow<()>,
+    ) -> Result<(), ColdError> {
+        self.list_pages(under, after, each)
+    }
+
+    /// Asks for the first copy of a list: whether the bucket is there, answers, and lets this key list it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn probe(&self) -> Result<(), ColdError> {
+        self.list_pages(None, None, &mut |_| ControlFlow::Break(()))
+    }
+
     pub(super) fn runtime(&self) -> &Runtime {
         self.runtime.as_ref().expect("it is there until the bucket is dropped")
     }
@@ -304,6 +325,7 @@ impl ColdStore for Bucket {
             modified: found.modified,
             digest: found.digest,
             tag: found.tag,
+            marked: found.marked,
         }))
     }
 
@@ -312,7 +334,7 @@ impl ColdStore for Bucket {
         under: Option<&RelPath>,
         each: &mut dyn FnMut(ColdObject) -> ControlFlow<()>,
     ) -> Result<(), ColdError> {
-        self.list_pages(under, each)
+        self.list_pages(under, None, each)
     }
 
     fn tidy(&self) -> Result<u64, ColdError> {

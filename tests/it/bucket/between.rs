@@ -32,6 +32,8 @@ pub(super) enum What {
     Refused(u16, &'static str),
     /// Passed on, and the answer is kept back.
     Unanswered,
+    /// Passed on, and the connection ends without an answer.
+    Unheard,
     /// The second half of the request does not arrive.
     CutUpload,
     /// The second half of the answer does not arrive.
@@ -175,6 +177,9 @@ fn serve(connection: &mut Connection, request: &Request, store: u16, state: &Mut
     let mut answer = caller.call_for(&request.method, &head_of(request, body.len()), &body).unwrap();
     if is(What::Unanswered) {
         connection.stay(PATIENCE);
+        return false;
+    }
+    if is(What::Unheard) {
         return false;
     }
     if is(What::Checksums) && request.method == "HEAD" && answer.header("x-amz-checksum-sha256").is_empty() {
