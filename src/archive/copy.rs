@@ -21,6 +21,8 @@ use crate::domain::retention::TreePolicy;
 use crate::domain::units::{Bytes, Timestamp};
 use crate::system::{Clock, HeldFile, WritableDir, list_unit};
 
+const CHANGED: &str = "it changed since it was scanned";
+
 /// A recording that is to be copied.
 #[derive(Clone)]
 pub struct Wanted {
@@ -156,7 +158,7 @@ impl Copying<'_> {
             return Err(changed());
         }
         let key = key_of(&wanted.policy.tree, path);
-        let mut content = Content { held: held.as_ref(), at: 0, throttle: self.throttle, stop: self.stop };
+        let mut content = Content { held: held.as_ref(), at: 0, same, throttle: self.throttle, stop: self.stop };
         let parcel = Parcel { key: &key, size: before.size, modified: before.modified, content: &mut content };
         let copied = self.store.put(parcel)?;
         // Nobody plays it soon, and what is recorded now needs the memory.
@@ -173,6 +175,8 @@ impl Copying<'_> {
 struct Content<'a> {
     held: &'a dyn HeldFile,
     at: u64,
+    /// It is still what was scanned.
+    same: &'a dyn Fn(&FileIdentity) -> bool,
     throttle: &'a mut Throttle,
     stop: &'a dyn Fn() -> bool,
 }
@@ -183,6 +187,9 @@ impl io::Read for Content<'_> {
             return Err(io::Error::other("copying was stopped; it goes on later"));
         }
         let read = self.held.read_at(self.at, buffer)?;
+        if read == 0 && !(self.same)(&self.held.identity()?) {
+            return Err(io::Error::other(CHANGED));
+        }
         self.throttle.pass(read);
         self.at += read as u64;
         Ok(read)
@@ -194,5 +201,5 @@ fn gone() -> ColdError {
 }
 
 fn changed() -> ColdError {
-    ColdError::Source(io::Error::other("it changed since it was scanned"))
+    ColdError::Source(io::Error::other(CHANGED))
 }

@@ -3,6 +3,7 @@
 mod bucket;
 mod copy;
 mod folder;
+mod hashing;
 mod restore;
 mod store;
 

@@ -21,7 +21,7 @@ use crate::domain::path::RelPath;
 use crate::domain::protection::HoldScope;
 use crate::domain::recording::Tally;
 use crate::domain::retention::Mode;
-use crate::domain::units::Bytes;
+use crate::domain::units::{Bytes, Timestamp};
 use crate::server::archive::{ArchivedCopy as CopyShape, CopiesWanted, RestoreRequest};
 use crate::server::records::Problem;
 use crate::server::shapes::Page;
@@ -179,9 +179,16 @@ impl Archiver {
             self.trees.iter().find(|tree| tree.name == task.tree).ok_or("the tree is not guarded any more")?;
         let layout = &settings.policy.layout;
         let mut number = fastrand::u64(1..1 << 40);
+        let mut brought = Vec::new();
         let mut one = |object: &ColdObject| {
+            let Some(path) = path_of(&task.tree, &object.key) else { return };
+            let bytes = Bytes(object.size);
+            if let Some(why) = self.too_full(&task.tree, bytes, &mut brought) {
+                return self.tell(task, &path, bytes, Outcome::Failed, Some(why));
+            }
             number += 1;
             self.one(store, object, task, dir.as_ref(), number, stop);
+            brought.push((self.hub.now(), bytes));
         };
         match &task.back {
             Back::Paths(paths) => {
@@ -263,9 +270,6 @@ impl Archiver {
     ) {
         let Some(path) = path_of(&task.tree, &object.key) else { return };
         let bytes = Bytes(object.size);
-        if let Some(why) = self.too_full(&task.tree, bytes) {
-            return self.tell(task, &path, bytes, Outcome::Failed, Some(why));
-        }
         match bring_back(store, object, &task.tree, dir, number, stop) {
             Ok(back) => {
                 let (digest, identity, detail) = match back {
@@ -313,15 +317,18 @@ impl Archiver {
         }
     }
 
-    /// What is brought back must not bring its volume beyond the critical mark.
-    fn too_full(&self, tree: &TreeId, bytes: Bytes) -> Option<String> {
+    /// What is brought back must not bring its volume beyond the critical mark. What was `brought` since its last reading is not in that yet.
+    fn too_full(&self, tree: &TreeId, bytes: Bytes, brought: &mut Vec<(Timestamp, Bytes)>) -> Option<String> {
         self.hub.with_tree(tree, |volume, _| {
-            let space = volume.reading.as_ref().ok()?.space;
-            let left = space.available.saturating_sub(bytes);
+            let reading = volume.reading.as_ref().ok()?;
+            let space = reading.space;
+            brought.retain(|(at, _)| *at >= reading.at);
+            let available = brought.iter().fold(space.available, |left, (_, bytes)| left.saturating_sub(*bytes));
+            let left = available.saturating_sub(bytes);
             (left < volume.marks.thresholds(&space).critical).then(|| {
                 format!(
-                    "volume {} has {} available, and with it would be beyond its critical mark",
-                    volume.name, space.available
+                    "volume {} has {available} available, and with it would be beyond its critical mark",
+                    volume.name
                 )
             })
         })?
