@@ -133,17 +133,15 @@ impl Copying<'_> {
         let mut files = Vec::new();
         list(&mut files)?;
         files.sort_by(|a, b| a.0.cmp(&b.0));
-        let (mut hash, mut size) = (Sha256::new(), 0_u64);
+        let (mut digests, mut size) = (Vec::new(), 0_u64);
         for (path, seen) in &files {
             let same = |now: &FileIdentity| (now.inode, now.fingerprint()) == (seen.inode, seen.fingerprint());
             let (digest, length) = self.file(wanted, path, &same)?;
-            hash.update(path.as_bytes());
-            hash.update([0]);
-            hash.update(digest.0);
+            digests.push(digest);
             size = size.saturating_add(length);
         }
         list(&mut Vec::new())?;
-        Ok((Digest(hash.finalize().into()), size))
+        Ok((digest_of_unit(files.iter().map(|(path, _)| path).zip(digests)), size))
     }
 
     fn file(
@@ -169,6 +167,18 @@ impl Copying<'_> {
         }
         Ok(copied)
     }
+}
+
+/// The digest of a directory that goes as one: that of the list of its files, in the order of their paths, and of their digests.
+#[must_use]
+pub fn digest_of_unit<'a>(files: impl IntoIterator<Item = (&'a RelPath, Digest)>) -> Digest {
+    let mut hash = Sha256::new();
+    for (path, digest) in files {
+        hash.update(path.as_bytes());
+        hash.update([0]);
+        hash.update(digest.0);
+    }
+    Digest(hash.finalize().into())
 }
 
 /// Reads a file from its begin, as fast as it may.
