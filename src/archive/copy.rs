@@ -21,6 +21,8 @@ use crate::domain::retention::TreePolicy;
 use crate::domain::units::{Bytes, Timestamp};
 use crate::system::{Clock, HeldFile, WritableDir, list_unit};
 
+const CHANGED: &str = "it changed since it was scanned";
+
 /// A recording that is to be copied.
 #[derive(Clone)]
 pub struct Wanted {
@@ -131,17 +133,15 @@ impl Copying<'_> {
         let mut files = Vec::new();
         list(&mut files)?;
         files.sort_by(|a, b| a.0.cmp(&b.0));
-        let (mut hash, mut size) = (Sha256::new(), 0_u64);
+        let (mut digests, mut size) = (Vec::new(), 0_u64);
         for (path, seen) in &files {
             let same = |now: &FileIdentity| (now.inode, now.fingerprint()) == (seen.inode, seen.fingerprint());
             let (digest, length) = self.file(wanted, path, &same)?;
-            hash.update(path.as_bytes());
-            hash.update([0]);
-            hash.update(digest.0);
+            digests.push(digest);
             size = size.saturating_add(length);
         }
         list(&mut Vec::new())?;
-        Ok((Digest(hash.finalize().into()), size))
+        Ok((digest_of_unit(files.iter().map(|(path, _)| path).zip(digests)), size))
     }
 
     fn file(
@@ -156,7 +156,7 @@ impl Copying<'_> {
             return Err(changed());
         }
         let key = key_of(&wanted.policy.tree, path);
-        let mut content = Content { held: held.as_ref(), at: 0, throttle: self.throttle, stop: self.stop };
+        let mut content = Content { held: held.as_ref(), at: 0, same, throttle: self.throttle, stop: self.stop };
         let parcel = Parcel { key: &key, size: before.size, modified: before.modified, content: &mut content };
         let copied = self.store.put(parcel)?;
         // Nobody plays it soon, and what is recorded now needs the memory.
@@ -169,10 +169,24 @@ impl Copying<'_> {
     }
 }
 
+/// The digest of a directory that goes as one: that of the list of its files, in the order of their paths, and of their digests.
+#[must_use]
+pub fn digest_of_unit<'a>(files: impl IntoIterator<Item = (&'a RelPath, Digest)>) -> Digest {
+    let mut hash = Sha256::new();
+    for (path, digest) in files {
+        hash.update(path.as_bytes());
+        hash.update([0]);
+        hash.update(digest.0);
+    }
+    Digest(hash.finalize().into())
+}
+
 /// Reads a file from its begin, as fast as it may.
 struct Content<'a> {
     held: &'a dyn HeldFile,
     at: u64,
+    /// It is still what was scanned.
+    same: &'a dyn Fn(&FileIdentity) -> bool,
     throttle: &'a mut Throttle,
     stop: &'a dyn Fn() -> bool,
 }
@@ -183,6 +197,9 @@ impl io::Read for Content<'_> {
             return Err(io::Error::other("copying was stopped; it goes on later"));
         }
         let read = self.held.read_at(self.at, buffer)?;
+        if read == 0 && !(self.same)(&self.held.identity()?) {
+            return Err(io::Error::other(CHANGED));
+        }
         self.throttle.pass(read);
         self.at += read as u64;
         Ok(read)
@@ -194,5 +211,5 @@ fn gone() -> ColdError {
 }
 
 fn changed() -> ColdError {
-    ColdError::Source(io::Error::other("it changed since it was scanned"))
+    ColdError::Source(io::Error::other(CHANGED))
 }

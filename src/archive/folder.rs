@@ -8,16 +8,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sha2::{Digest as _, Sha256};
-
+use super::hashing::hashed;
 use super::store::{ColdError, ColdObject, ColdStore, Parcel};
 use crate::domain::archive::{DIGEST_ATTRIBUTE, Digest};
 use crate::domain::path::RelPath;
 use crate::domain::recording::FileIdentity;
 use crate::system::{DirEntry, EntryType, HeldFile, WritableDir, is_full};
-
-/// How much is read and written at once.
-const PIECE: usize = 1 << 20;
 
 /// Whether the directory may be written to now: it is the disk that it was, and bears the marker.
 pub type Ready = Arc<dyn Fn(&dyn WritableDir) -> Result<(), String> + Send + Sync>;
@@ -40,22 +36,15 @@ impl ColdFolder {
     fn write(&self, number: u64, parcel: Parcel<'_>) -> Result<(Digest, u64), ColdError> {
         let key = parcel.key;
         let mut file = self.dir.receive(number).map_err(|error| failed("begin a copy for", key, error))?;
-        let (mut hash, mut length) = (Sha256::new(), 0_u64);
-        let mut piece = vec![0; PIECE];
-        loop {
-            let read = parcel.content.read(&mut piece).map_err(ColdError::Source)?;
-            if read == 0 {
-                break;
-            }
-            hash.update(&piece[..read]);
-            length += read as u64;
+        let (digest, length) = hashed(|piece| {
+            let read = parcel.content.read(piece).map_err(ColdError::Source)?;
             file.write(&piece[..read]).map_err(|error| failed("write", key, error))?;
-        }
+            Ok(read)
+        })?;
         if length != parcel.size {
             let text = format!("it had {} bytes when it was looked at, and {length} came", parcel.size);
             return Err(ColdError::Source(io::Error::new(io::ErrorKind::UnexpectedEof, text)));
         }
-        let digest = Digest(hash.finalize().into());
         let mark = digest.to_string();
         file.finish(parcel.modified, &[(DIGEST_ATTRIBUTE, mark.as_bytes())])
             .map_err(|error| failed("sync", key, error))?;
@@ -64,12 +53,25 @@ impl ColdFolder {
             return Err(differs(key, format!("{length} bytes {digest} were written, {back_length} bytes {back} read")));
         }
         drop(file);
+        // The source may have grown, or changed, since its end was read.
+        if parcel.content.read(&mut [0]).map_err(ColdError::Source)? > 0 {
+            return Err(ColdError::Source(io::Error::other("it grew while it was copied")));
+        }
         match self.dir.admit(number, key) {
-            Ok(()) => Ok((digest, length)),
+            Ok(()) => self.found(key, (digest, length)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(ColdError::Taken { key: key.to_string(), found: "it came while the copy was made".to_owned() })
             }
             Err(error) => Err(failed("name", key, error)),
+        }
+    }
+
+    /// What is verified must also be under its name: not every filesystem does what it says.
+    fn found(&self, key: &RelPath, copied: (Digest, u64)) -> Result<(Digest, u64), ColdError> {
+        let there = self.dir.look(key).map_err(|error| failed("look for", key, error))?;
+        match there.is_some_and(|there| there.size == copied.1) {
+            true => Ok(copied),
+            false => Err(differs(key, "it was given its name, and is not there".to_owned())),
         }
     }
 
@@ -86,24 +88,17 @@ impl ColdFolder {
             return taken(format!("{} bytes instead of {}", there.size, parcel.size));
         }
         let found = read_whole(held, key, &mut io::sink())?;
-        let mut hash = Sha256::new();
-        let mut piece = vec![0; PIECE];
-        let mut length = 0;
-        loop {
-            let read = parcel.content.read(&mut piece).map_err(ColdError::Source)?;
-            if read == 0 {
-                break;
-            }
-            length += read as u64;
-            hash.update(&piece[..read]);
-        }
-        let wanted = (Digest(hash.finalize().into()), length);
+        let wanted = hashed(|piece| parcel.content.read(piece).map_err(ColdError::Source))?;
         if found != wanted {
             return taken(format!("its SHA-256 is {} instead of {}", found.0, wanted.0));
         }
-        // Its name may be younger than the last sync of its directory.
-        self.dir.sync_dir(key.split().0.as_ref()).map_err(|error| failed("sync", key, error))?;
-        Ok(found)
+        // Its name may be younger than the last sync of its directory, and so may be the directories above.
+        let mut dir = key.split().0;
+        loop {
+            self.dir.sync_dir(dir.as_ref()).map_err(|error| failed("sync", key, error))?;
+            let Some(here) = dir else { return Ok(found) };
+            dir = here.split().0;
+        }
     }
 
     fn object(&self, key: &RelPath, identity: &FileIdentity) -> Result<ColdObject, ColdError> {
@@ -146,9 +141,15 @@ impl ColdStore for ColdFolder {
     }
 
     fn look(&self, key: &RelPath) -> Result<Option<ColdObject>, ColdError> {
-        match self.dir.look(key).map_err(|error| failed("look at", key, error))? {
-            Some(identity) => self.object(key, &identity).map(Some),
-            None => Ok(None),
+        match self.dir.open(key) {
+            Ok(Some(held)) => {
+                let identity = held.identity().map_err(|error| failed("look at", key, error))?;
+                self.object(key, &identity).map(Some)
+            }
+            // What is no file is no copy: a directory that goes as one is many.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
+            Ok(None) => Ok(None),
+            Err(error) => Err(failed("look at", key, error)),
         }
     }
 
@@ -215,20 +216,16 @@ pub(super) fn read_whole(
     sink: &mut dyn io::Write,
 ) -> Result<(Digest, u64), ColdError> {
     held.forget().map_err(|error| failed("read back", key, error))?;
-    let (mut hash, mut length) = (Sha256::new(), 0_u64);
-    let mut piece = vec![0; PIECE];
-    loop {
-        let read = held.read_at(length, &mut piece).map_err(|error| failed("read back", key, error))?;
-        if read == 0 {
-            break;
-        }
-        hash.update(&piece[..read]);
+    let mut at = 0;
+    let found = hashed(|piece| {
+        let read = held.read_at(at, piece).map_err(|error| failed("read back", key, error))?;
         sink.write_all(&piece[..read]).map_err(ColdError::Source)?;
-        length += read as u64;
-    }
+        at += read as u64;
+        Ok(read)
+    })?;
     // Nobody plays it soon, and what is recorded now needs the memory.
     let _ = held.forget();
-    Ok((Digest(hash.finalize().into()), length))
+    Ok(found)
 }
 
 fn differs(key: &RelPath, wrong: String) -> ColdError {
@@ -244,6 +241,7 @@ fn failed(action: &'static str, key: &RelPath, source: io::Error) -> ColdError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hashing::PIECE;
     use super::*;
     use crate::system::GuardedTree;
 
@@ -282,6 +280,7 @@ mod tests {
         .unwrap();
         assert_eq!(seen, ["live/cam/a.mp4"]);
         cold.list(Some(&key("live/none")), &mut |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!(cold.look(&key("live/cam")).unwrap(), None, "a directory is no copy");
     }
 
     #[test]

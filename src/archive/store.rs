@@ -15,7 +15,8 @@ pub struct Parcel<'a> {
     pub size: u64,
     /// When its content last changed, in nanoseconds since the epoch: the copy bears the same time, where the archive can keep it.
     pub modified: i64,
-    /// Its content, from the first byte on. An error of it is [`ColdError::Source`].
+    /// Its content, from the first byte on. An error of it is [`ColdError::Source`]. Each reading at its end looks whether it is still what it
+    /// was, so whoever reads once more before the copy gets its name knows that it is one of the whole.
     pub content: &'a mut dyn io::Read,
 }
 

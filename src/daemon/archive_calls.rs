@@ -1,5 +1,6 @@
 //! What is asked about the cold tier: what it holds, how it stands, and what is to be brought back.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,23 +10,23 @@ use super::cold::{Back, RestoreTask};
 use super::guard::Parts;
 use super::hub::Hub;
 use super::job_items::ItemDone;
-use crate::archive::{self, ColdError, ColdObject, ColdStore, bring_back};
+use crate::archive::{self, ColdError, ColdObject, ColdStore, bring_back, digest_of_unit};
 use crate::config::Config;
 use crate::domain::archive::{ArchiveView, ArchivedCopy, key_of, path_of};
 use crate::domain::cause::chain;
 use crate::domain::deletion::Outcome;
 use crate::domain::journal::{Entry, NoteKind};
-use crate::domain::layout::LayoutKind;
+use crate::domain::layout::{Layout, LayoutKind};
 use crate::domain::names::{ArchiveId, TreeId};
 use crate::domain::path::RelPath;
 use crate::domain::protection::HoldScope;
 use crate::domain::recording::Tally;
 use crate::domain::retention::Mode;
-use crate::domain::units::Bytes;
+use crate::domain::units::{Bytes, Timestamp};
 use crate::server::Refusal;
 use crate::server::archive::{ArchivedCopy as CopyShape, CopiesWanted, RestoreRequest};
 use crate::server::records::Problem;
-use crate::system::WritableDir;
+use crate::system::{DirEntry, WritableDir, list_unit};
 
 /// A job's problem.
 pub(super) fn problem(code: &'static str, message: String) -> Problem {
@@ -176,11 +177,20 @@ impl Archiver {
             self.trees.iter().find(|tree| tree.name == task.tree).ok_or("the tree is not guarded any more")?;
         let layout = &settings.policy.layout;
         let mut number = fastrand::u64(1..1 << 40);
+        let mut brought = Vec::new();
+        let mut parts = BTreeMap::new();
         let mut one = |object: &ColdObject| {
+            let Some(path) = path_of(&task.tree, &object.key) else { return };
+            let bytes = Bytes(object.size);
+            if let Some(why) = self.too_full(&task.tree, bytes, &mut brought) {
+                return self.tell(task, &path, bytes, Outcome::Failed, Some(why));
+            }
             number += 1;
-            self.one(store, object, task, dir.as_ref(), number, stop);
+            let copy = self.one(store, object, task, dir.as_ref(), number, stop);
+            brought.push((self.hub.now(), bytes));
+            parts.extend(copy.filter(|_| layout.unit_of(&path).is_some()).map(|copy| (path, copy)));
         };
-        match &task.back {
+        let done = match &task.back {
             Back::Paths(paths) => {
                 for path in paths {
                     if stop() {
@@ -246,7 +256,38 @@ impl Archiver {
                 wanted.iter().take_while(|_| !stop()).for_each(one);
                 Ok(())
             }
-        }
+        };
+        let units: BTreeSet<RelPath> = parts.keys().filter_map(|path| layout.unit_of(path)).collect();
+        units.iter().for_each(|unit| self.enter_unit(dir.as_ref(), layout, unit, &parts));
+        done
+    }
+
+    /// A directory that goes as one counts as brought back if all that is in it was; else it is compared with its copies, as any other.
+    fn enter_unit(
+        &self,
+        dir: &dyn WritableDir,
+        layout: &Layout,
+        unit: &RelPath,
+        parts: &BTreeMap<RelPath, ArchivedCopy>,
+    ) {
+        let mut paths = BTreeSet::new();
+        let mut each = |hour: &RelPath, entry: &DirEntry, _| {
+            paths.insert(hour.join(&entry.name));
+        };
+        let Ok(listing) = list_unit(dir, layout, unit, self.hub.now(), &mut each) else { return };
+        paths.extend(listing.beside.into_iter().map(|one| one.path));
+        let copies: Option<Vec<&ArchivedCopy>> = paths.iter().map(|path| parts.get(path)).collect();
+        let (Some(copies), Ok(Some(there))) = (copies, dir.look(unit)) else { return };
+        let Some(first) = copies.iter().min_by_key(|copy| copy.recorded) else { return };
+        let copy = ArchivedCopy {
+            path: unit.clone(),
+            stream: layout.stream_of_unit(unit).unwrap_or_default(),
+            size: copies.iter().map(|copy| copy.size).sum(),
+            digest: digest_of_unit(copies.iter().map(|copy| (&copy.path, copy.digest))),
+            source: (there.inode, listing.sum.fingerprint()),
+            ..ArchivedCopy::clone(first)
+        };
+        let _ = self.catalogues.archived.enter(copy);
     }
 
     fn one(
@@ -257,12 +298,9 @@ impl Archiver {
         dir: &dyn WritableDir,
         number: u64,
         stop: &dyn Fn() -> bool,
-    ) {
-        let Some(path) = path_of(&task.tree, &object.key) else { return };
+    ) -> Option<ArchivedCopy> {
+        let path = path_of(&task.tree, &object.key)?;
         let bytes = Bytes(object.size);
-        if let Some(why) = self.too_full(&task.tree, bytes) {
-            return self.tell(task, &path, bytes, Outcome::Failed, Some(why));
-        }
         match bring_back(store, object, &task.tree, dir, number, stop) {
             Ok(back) => {
                 let (digest, identity, detail) = match back {
@@ -299,8 +337,11 @@ impl Archiver {
                 self.hub.cold.note_came(&task.tree);
                 // It is back whether or not that can be put on record.
                 let _ = self.hub.append(note);
-                let _ = self.catalogues.archived.enter(copy);
+                if layout.is_none_or(|layout| layout.unit_of(&path).is_none()) {
+                    let _ = self.catalogues.archived.enter(copy.clone());
+                }
                 self.tell(task, &path, bytes, Outcome::Verified, detail);
+                return Some(copy);
             }
             Err(ColdError::Taken { found, .. }) => {
                 let detail = format!("another file bears the name ({found}); it is not overwritten");
@@ -309,17 +350,21 @@ impl Archiver {
             Err(_) if stop() => {}
             Err(error) => self.tell(task, &path, bytes, Outcome::Failed, Some(chain(&error))),
         }
+        None
     }
 
-    /// What is brought back must not bring its volume beyond the critical mark.
-    fn too_full(&self, tree: &TreeId, bytes: Bytes) -> Option<String> {
+    /// What is brought back must not bring its volume beyond the critical mark. What was `brought` since its last reading is not in that yet.
+    fn too_full(&self, tree: &TreeId, bytes: Bytes, brought: &mut Vec<(Timestamp, Bytes)>) -> Option<String> {
         self.hub.with_tree(tree, |volume, _| {
-            let space = volume.reading.as_ref().ok()?.space;
-            let left = space.available.saturating_sub(bytes);
+            let reading = volume.reading.as_ref().ok()?;
+            let space = reading.space;
+            brought.retain(|(at, _)| *at >= reading.at);
+            let available = brought.iter().fold(space.available, |left, (_, bytes)| left.saturating_sub(*bytes));
+            let left = available.saturating_sub(bytes);
             (left < volume.marks.thresholds(&space).critical).then(|| {
                 format!(
-                    "volume {} has {} available, and with it would be beyond its critical mark",
-                    volume.name, space.available
+                    "volume {} has {available} available, and with it would be beyond its critical mark",
+                    volume.name
                 )
             })
         })?

@@ -1,6 +1,8 @@
 //! The cold tier on a second disk: what is old is copied, verified, and only then goes; whatever fails on the way, the source stays.
 #![expect(clippy::disallowed_methods, reason = "it makes and changes the test's own files")]
 
+mod days;
+pub(crate) mod lying;
 mod troubled;
 
 use std::collections::BTreeMap;

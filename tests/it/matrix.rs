@@ -3,6 +3,7 @@
 //!
 //! The state is an ext4 in an image: a copy of it has the same inodes, so that identities, markers and open intents stay what they were.
 
+mod cold;
 mod operation;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -75,6 +75,8 @@ pub(crate) enum Trouble {
     Hangs,
     /// It says that it was done, and is not.
     Lies,
+    /// A bit of what is read or written is another.
+    Flips,
 }
 
 #[derive(Default)]

@@ -20,26 +20,26 @@ const SEGMENTS: usize = 8;
 const PLAYLISTS: [&str; 2] = ["day.m3u8", "10/hour.m3u8"];
 
 /// A tree of HLS on a volume of its own.
-struct Hls {
-    volume: Mounted,
+pub(crate) struct Hls {
+    pub(crate) volume: Mounted,
     home: tempfile::TempDir,
 }
 
 impl Hls {
-    fn new(megabytes: u64) -> Self {
+    pub(crate) fn new(megabytes: u64) -> Self {
         Self { volume: Mounted::ext4(megabytes), home: tempfile::tempdir().unwrap() }
     }
 
-    fn tree(&self) -> PathBuf {
+    pub(crate) fn tree(&self) -> PathBuf {
         self.volume.path().join("hls")
     }
 
-    fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.home.path().join("state")
     }
 
     /// Makes a day of a stream, so many days ago, and what names its segments; returns its path below the tree.
-    fn day(&self, stream: &str, ago: u64) -> String {
+    pub(crate) fn day(&self, stream: &str, ago: u64) -> String {
         let day = format!("{stream}/{}", at(ago, 10).0);
         for segment in 0..SEGMENTS {
             let (hour, minute) = (10 + segment / (SEGMENTS / 2), segment % (SEGMENTS / 2));
@@ -53,16 +53,22 @@ impl Hls {
 
     /// Writes a file that is as old as `modified` says.
     #[expect(clippy::disallowed_methods, reason = "it makes the test's own file")]
-    fn write(&self, path: &str, modified: SystemTime, bytes: usize) {
+    pub(crate) fn write(&self, path: &str, modified: SystemTime, bytes: usize) {
         let file = self.tree().join(path);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(&file, vec![7; bytes]).unwrap();
+        // No two are the same.
+        let mut film = vec![0; bytes];
+        fastrand::Rng::with_seed(
+            path.bytes().fold(7, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte))),
+        )
+        .fill(&mut film);
+        std::fs::write(&file, film).unwrap();
         std::fs::File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
     }
 
     /// Writes the configuration.
     #[expect(clippy::disallowed_methods, reason = "it makes the test's own file")]
-    fn config(&self, marks: &str, cleanup: &str, tree: &str) -> String {
+    pub(crate) fn config(&self, marks: &str, cleanup: &str, tree: &str) -> String {
         let path = self.home.path().join("guard.yaml");
         let text = format!(
             "mode: enforce\nlisten: 127.0.0.1:0\nstate: {{ path: {} }}\nprobe_interval: 1s\nwatermarks: {{ {marks} }}\n\
@@ -75,24 +81,24 @@ impl Hls {
         path.to_str().unwrap().to_owned()
     }
 
-    fn exists(&self, path: &str) -> bool {
+    pub(crate) fn exists(&self, path: &str) -> bool {
         std::fs::symlink_metadata(self.tree().join(path)).is_ok()
     }
 
     /// How many segments of a day are there.
-    fn segments(&self, day: &str) -> usize {
+    pub(crate) fn segments(&self, day: &str) -> usize {
         let hours = ["10", "11"].map(|hour| std::fs::read_dir(self.tree().join(day).join(hour)));
         let names = hours.into_iter().flatten().flatten().map(|entry| entry.unwrap().file_name());
         names.filter(|name| name.as_encoded_bytes().ends_with(b".ts")).count()
     }
 
-    fn whole(&self, day: &str) -> bool {
+    pub(crate) fn whole(&self, day: &str) -> bool {
         self.segments(day) == SEGMENTS && PLAYLISTS.iter().all(|name| self.exists(&format!("{day}/{name}")))
     }
 }
 
 /// A date, and a moment of it.
-fn at(ago: u64, hour: usize) -> (String, SystemTime) {
+pub(crate) fn at(ago: u64, hour: usize) -> (String, SystemTime) {
     let zone = jiff::tz::TimeZone::system();
     let then =
         jiff::Timestamp::try_from(now()).unwrap().to_zoned(zone) - jiff::Span::new().days(i64::try_from(ago).unwrap());
@@ -102,7 +108,7 @@ fn at(ago: u64, hour: usize) -> (String, SystemTime) {
 }
 
 /// Deletions of a journal by path: the number of the intent, the outcome, and what is said of it.
-fn deletions(config: &str) -> BTreeMap<String, (u64, String, Value)> {
+pub(crate) fn deletions(config: &str) -> BTreeMap<String, (u64, String, Value)> {
     let listed = printed(&["journal", "list", "-c", config]);
     let all = listed["items"].as_array().unwrap().iter().filter(|entry| entry["kind"] == "deletion");
     all.map(|entry| {
@@ -114,7 +120,7 @@ fn deletions(config: &str) -> BTreeMap<String, (u64, String, Value)> {
 }
 
 /// What names the segments of a day was on record, and gone, before any of them.
-fn playlists_first(of: &BTreeMap<String, (u64, String, Value)>, day: &str) {
+pub(crate) fn playlists_first(of: &BTreeMap<String, (u64, String, Value)>, day: &str) {
     let inside = of.iter().filter(|(path, _)| path.starts_with(&format!("{day}/")));
     let (names, segments): (Vec<_>, Vec<_>) = inside.partition(|(path, _)| path.ends_with(".m3u8"));
     assert_eq!((names.len(), segments.len()), (PLAYLISTS.len(), SEGMENTS), "{day}");

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Cold, archive_of};
+use serde_json::json;
+
+use super::{Cold, archive_of, restore};
+use crate::support::asking::{items, until};
 use crate::support::{Daemon, Mounted, guard, pause, run, wait_for};
 
 const SLOW: &str = "after: 1d, max_bytes_per_second: 2MiB";
@@ -92,4 +95,38 @@ fn killed_in_the_middle_again_and_again_it_loses_nothing_and_goes_on() {
     let left = || std::fs::read_dir(cold.disk.path().join(".storage-guard")).unwrap().count();
     wait_for("only the marker is left there", || left() == 1);
     cold.nothing_is_lost();
+}
+
+/// The last reading of the volume may be older than what was brought back since.
+#[test]
+#[ignore = "needs root and two loop devices"]
+fn nothing_is_brought_back_that_would_bring_its_volume_beyond_the_critical_mark() {
+    let cold = Cold::new(Mounted::ext4(64), Mounted::ext4(64), 20);
+    let config = cold.config("after: 1d", "");
+    let daemon = Daemon::start(&config, &cold.bed.state());
+    wait_for("all have moved", || cold.bed.gone() == 20);
+    // About eight of them have room below the critical mark.
+    let text = std::fs::read_to_string(&config).unwrap();
+    let marks = "high: 22MiB free, low: 24MiB free, critical: 20MiB free";
+    std::fs::write(&config, text.replace("high: 70%, low: 50%, critical: 99%", marks)).unwrap();
+    let stat = rustix::fs::statvfs(cold.bed.volume.path()).unwrap();
+    let available = usize::try_from(stat.f_bavail * stat.f_frsize).unwrap();
+    std::fs::write(cold.bed.volume.path().join("ballast"), vec![1; available - (28 << 20)]).unwrap();
+    run("sync", &["-f", cold.bed.volume.path().to_str().unwrap()]);
+    run("kill", &["-HUP", &daemon.pid().to_string()]);
+    pause(Duration::from_secs(4));
+    let job = restore(&cold, &json!({"tree": "live", "paths": cold.bed.made}));
+    let over = until(&daemon, job, "done");
+    let [back, refused] = ["verified", "failed"].map(|outcome| over[outcome].as_u64().unwrap());
+    assert!((5..=8).contains(&back) && back + refused == 20, "{over}");
+    let told = items(&daemon, job);
+    let refused: Vec<_> = told.iter().filter(|item| item["outcome"] == "failed").collect();
+    assert!(
+        refused.iter().all(|item| item["detail"].as_str().unwrap().contains("beyond its critical mark")),
+        "{refused:?}"
+    );
+    let left = std::fs::read_dir(cold.bed.tree().join(".storage-guard")).unwrap().count();
+    assert_eq!(left, 1, "only the marker");
+    cold.nothing_is_lost();
+    assert_eq!(cold.copies(), 20);
 }

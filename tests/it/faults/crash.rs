@@ -166,6 +166,34 @@ fn a_restore_survives_each_of_its_calls_failing_or_being_its_last() {
     check(&quarantined(), &Scenario { after: AFTER, ..plain("restore", RESTORE) }, 30, 400);
 }
 
+const COPY: &[&str] = &["operation", "cold copy"];
+const BRING: &[&str] = &["operation", "cold bring"];
+/// What bears its own name is whole at any time.
+const WHOLE: &[&str] = &["operation", "cold whole"];
+const BOTH: &[&str] = &["operation", "cold both"];
+
+/// Faults 51, 55, 59, 66: a copy for the archive is whole, or has no name; the sources stay.
+#[test]
+#[ignore = "needs root, loop devices and strace"]
+fn a_copy_survives_each_of_its_calls_failing_or_being_its_last() {
+    const AFTER: &[(&[&str], &[i32])] = &[(WHOLE, &[0]), (COPY, &[0]), (WHOLE, &[0]), (BOTH, &[0])];
+    let template = Template::new().then(|bench, _| bench.write_config("", ""));
+    check(&template, &Scenario { after: AFTER, stay: |_| true, ..plain("copy", COPY) }, 60, 600);
+}
+
+/// Faults 51, 55, 59, 66: what comes back from the archive is whole, or has no name; the copies stay.
+#[test]
+#[ignore = "needs root, loop devices and strace"]
+fn bringing_back_survives_each_of_its_calls_failing_or_being_its_last() {
+    const AFTER: &[(&[&str], &[i32])] = &[(WHOLE, &[0]), (BRING, &[0]), (WHOLE, &[0]), (BOTH, &[0])];
+    let template = Template::new().then(|bench, _| {
+        bench.write_config("", "");
+        bench.must(COPY);
+        run("rm", &["-r", bench.tree().join("live/a").to_str().unwrap()]);
+    });
+    check(&template, &Scenario { after: AFTER, stay: |_| true, ..plain("bring back", BRING) }, 60, 600);
+}
+
 /// Promise 10: what became of an orphan can be told by its path, from the first time that it was set aside to its end.
 #[test]
 #[ignore = "needs root, loop devices and strace"]

@@ -60,6 +60,9 @@ fn process() {
 /// Settles, and then does it with all that there is; whether nothing is left to do.
 fn operate(what: &str, top: &Path, state: &Path) -> Result<bool, Box<dyn Error>> {
     survive_lease_breaks();
+    if let Some(what) = what.strip_prefix("cold ") {
+        return super::cold::operate(what, top);
+    }
     let tree = TreeId::new("live");
     let policy = TreePolicy {
         tree: tree.clone(),

@@ -125,6 +125,14 @@ impl Backing {
         Ok(())
     }
 
+    /// Turns a bit over, if that is what goes wrong.
+    fn flip(&self, op: Op, inode: u64, bytes: &mut [u8]) {
+        let middle = bytes.len() / 2;
+        if let (Some(Trouble::Flips), Some(byte)) = (self.switches.of(op, inode), bytes.get_mut(middle)) {
+            *byte ^= 1;
+        }
+    }
+
     /// Blocks that all files below take.
     fn used(&self) -> u64 {
         let mut pending = vec![self.root.clone()];
@@ -214,7 +222,7 @@ impl PassThrough {
                 waiting.switches.wait(op);
                 doing();
             })),
-            Some(Trouble::Fails(_) | Trouble::Halfway(_) | Trouble::Lies) | None => doing(),
+            Some(Trouble::Fails(_) | Trouble::Halfway(_) | Trouble::Lies | Trouble::Flips) | None => doing(),
         }
     }
 
@@ -291,9 +299,8 @@ impl fuser::Filesystem for PassThrough {
         let name = name.to_owned();
         let work = move |fs: &Backing| match fs.switches.of(Op::Unlink, inode) {
             Some(Trouble::Lies) => Ok(()),
-            Some(Trouble::Fails(_) | Trouble::Halfway(_) | Trouble::Slow(_) | Trouble::Hangs) | None => {
-                std::fs::remove_file(fs.path(parent.0)?.join(name))
-            }
+            Some(Trouble::Fails(_) | Trouble::Halfway(_) | Trouble::Slow(_) | Trouble::Hangs | Trouble::Flips)
+            | None => std::fs::remove_file(fs.path(parent.0)?.join(name)),
         };
         self.act(Op::Unlink, inode, reply, work, |reply, ()| reply.ok());
     }
@@ -317,9 +324,14 @@ impl fuser::Filesystem for PassThrough {
     ) {
         let inode = self.inode_of(parent, name);
         let (name, new) = (name.to_owned(), newname.to_owned());
-        let work = move |fs: &Backing| fs.rename(fs.path(parent.0)?.join(name), fs.path(newparent.0)?.join(new), flags);
         let private = self.0.path(parent.0).is_ok_and(|dir| dir.ends_with(".storage-guard"));
         let op = if private { Op::PutBack } else { Op::Rename };
+        let work = move |fs: &Backing| {
+            if fs.switches.of(op, inode) == Some(Trouble::Lies) {
+                return Ok(());
+            }
+            fs.rename(fs.path(parent.0)?.join(name), fs.path(newparent.0)?.join(new), flags)
+        };
         self.act(op, inode, reply, work, |reply, ()| reply.ok());
     }
 
@@ -348,6 +360,7 @@ impl fuser::Filesystem for PassThrough {
             let mut bytes = vec![0; size as usize];
             let read = fs.opened(fh)?.file.read_at(&mut bytes, offset)?;
             bytes.truncate(read);
+            fs.flip(Op::Read, ino.0, &mut bytes);
             Ok(bytes)
         };
         self.act(Op::Read, ino.0, reply, work, |reply, bytes| reply.data(&bytes));
@@ -365,8 +378,14 @@ impl fuser::Filesystem for PassThrough {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let bytes = data.to_vec();
-        let work = move |fs: &Backing| fs.opened(fh)?.file.write_at(&bytes, offset);
+        let mut bytes = data.to_vec();
+        let work = move |fs: &Backing| {
+            fs.flip(Op::Write, ino.0, &mut bytes);
+            match fs.switches.of(Op::Write, ino.0) == Some(Trouble::Lies) {
+                true => Ok(bytes.len()),
+                false => fs.opened(fh)?.file.write_at(&bytes, offset),
+            }
+        };
         self.act(Op::Write, ino.0, reply, work, |reply, written| reply.written(u32::try_from(written).unwrap_or(0)));
     }
 
@@ -406,7 +425,7 @@ impl fuser::Filesystem for PassThrough {
         // Half of the entries, and then the error.
         let halfway = match self.0.switches.of(Op::Readdir, ino.0) {
             Some(Trouble::Halfway(error)) => Some(error),
-            Some(Trouble::Fails(_) | Trouble::Slow(_) | Trouble::Hangs | Trouble::Lies) | None => None,
+            Some(Trouble::Fails(_) | Trouble::Slow(_) | Trouble::Hangs | Trouble::Lies | Trouble::Flips) | None => None,
         };
         if let (Some(error), true) = (halfway, offset > 0) {
             return reply.error(Errno::from_i32(error));
