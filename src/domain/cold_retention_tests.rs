@@ -82,12 +82,12 @@ fn what_does_not_tell_its_time_is_as_young_as_its_copy() {
 #[test]
 fn a_day_of_segments_is_held_and_protected_as_one() {
     let hls = layout("hls");
-    let (list, day) = ("cam/2026-11-20/08/index.m3u8", "cam/2026-11-20");
+    let (list, day) = ("live/cam/2026-11-20/08/index.m3u8", "live/cam/2026-11-20");
     let unit = hls.layout.unit_of(&path(list));
     assert_eq!(unit, Some(path(day)), "else this tests nothing");
     check(&hls, vec![], list, None, Ok("2026-11-20T12:00:00Z"));
     check(&hls, vec![hold(HoldScope::Paths(vec![path(day)]))], list, None, Err(Stays::Held));
-    let segment = path("cam/2026-11-20/08/00-00_1.ts");
+    let segment = path("live/cam/2026-11-20/08/00-00_1.ts");
     check(&hls, vec![hold(HoldScope::Paths(vec![segment]))], list, None, Err(Stays::Held));
     let protect = vec![Pattern::new(day).unwrap()];
     check(&TreePolicy { protect, ..hls }, vec![], list, None, Err(Stays::Protected));

@@ -169,15 +169,12 @@ fn what_is_old_moves_to_the_bucket_and_comes_back_the_same() {
 #[test]
 #[ignore = "needs root, a loop device and moto"]
 fn whatever_the_store_does_the_sources_stay_until_their_copies_are_proven() {
-    let place = Guarded::new(16);
+    let place = Guarded::new(18);
     place.site.between.breaks(&[fault(Any, Refused(403, "AccessDenied"), ALWAYS)]);
-    let config = place.config("after: 1d, max_bytes_per_second: 2MiB", "scan_interval: 1s\n");
+    let config = place.config("after: 1d, max_bytes_per_second: 1MiB", "scan_interval: 1s\n");
     let daemon = Daemon::start(&config, &place.bed.state());
     wait_for("it is said", || problem(&daemon).contains("403"));
     assert_eq!(place.bed.gone(), 0);
-    place.under("busy for a while", &[fault(Any, Refused(503, "SlowDown"), 4)], 2);
-    place.under("cut on the way", &[fault(Put, CutUpload, 2)], 2);
-    place.under("taken, and no answer came", &[fault(Put, Unheard, 2)], 2);
     // What is wrong is taken back, and made again later.
     for (name, faults) in [
         ("another bit arrives", fault(Put, FlippedUpload, 1)),
@@ -188,7 +185,10 @@ fn whatever_the_store_does_the_sources_stay_until_their_copies_are_proven() {
         place.nothing_is_lost();
         place.under("others move meanwhile", &[], 1);
     }
-    wait_for("all have moved", || place.bed.gone() == 16);
+    place.under("busy for a while", &[fault(Any, Refused(503, "SlowDown"), 4)], 2);
+    place.under("cut on the way", &[fault(Put, CutUpload, 2)], 2);
+    place.under("taken, and no answer came", &[fault(Put, Unheard, 2)], 2);
+    wait_for("all have moved", || place.bed.gone() == 18);
     place.nothing_is_lost();
     assert_eq!((problem(&daemon), place.site.moto.uploads("cold")), (String::new(), 0));
 }
