@@ -301,6 +301,8 @@ impl Archiver {
     ) -> Option<ArchivedCopy> {
         let path = path_of(&task.tree, &object.key)?;
         let bytes = Bytes(object.size);
+        // What was known of an earlier file of that name must not let this one go.
+        let _ = self.catalogues.archived.forget(&task.tree, |copy| copy.path != path);
         match bring_back(store, object, &task.tree, dir, number, stop) {
             Ok(back) => {
                 let (digest, identity, detail) = match back {

@@ -2,6 +2,7 @@
 //! want. None deletes a recording: a verified copy is entered into the book, and the worker of its volume does the rest. Of a bucket they
 //! also remove the copies that have come to their end (`expiring`).
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +17,7 @@ use super::hub::Hub;
 use super::tree::wanted as marker_of;
 use crate::archive::{Bucket, ColdError, ColdFolder, ColdStore, Copying, Patience, Ready, Throttle};
 use crate::config::Config;
-use crate::domain::archive::{ArchiveSettings, ColdPlace};
+use crate::domain::archive::{ArchiveSettings, ArchivedCopy, ColdPlace, key_of};
 use crate::domain::cause::chain;
 use crate::domain::event::Event;
 use crate::domain::marker::MarkerFault;
@@ -79,6 +80,21 @@ impl Archivers {
     }
 }
 
+/// Whether a copy that was verified a while ago is still there, as long as it was, and with the same digest where that is kept with it.
+fn still_there(store: &dyn ColdStore, copy: &ArchivedCopy) -> Result<bool, ColdError> {
+    let key = key_of(&copy.tree, &copy.path);
+    if let Some(object) = store.look(&key)? {
+        return Ok(object.size == copy.size && object.digest.is_none_or(|digest| digest == copy.digest));
+    }
+    // A directory that goes as one is many copies.
+    let mut size = 0_u64;
+    store.list(Some(&key), &mut |object| {
+        size = size.saturating_add(object.size);
+        ControlFlow::Continue(())
+    })?;
+    Ok(size > 0 && size == copy.size)
+}
+
 /// What one thread has.
 pub(super) struct Archiver {
     pub(super) settings: ArchiveSettings,
@@ -109,11 +125,17 @@ impl Archiver {
                 self.clock.sleep(TICK);
                 continue;
             };
+            let known = self.catalogues.archived.of(&wanted.policy.tree).get(wanted.source).cloned();
             // It was offered by a plan that did not know of the copy yet. Reading it now would stand in the way of its deletion.
-            if self.catalogues.archived.of(&wanted.policy.tree).has(wanted.source) {
+            if known.as_ref().is_some_and(|copy| copy.sure(self.hub.now())) {
                 continue;
             }
             let copied = self.opened(&mut store).and_then(|store| {
+                if let Some(copy) = known
+                    && still_there(store, &copy)?
+                {
+                    return Ok(ArchivedCopy { verified: self.hub.now(), ..copy });
+                }
                 let stop = || self.stop.load(Ordering::Relaxed);
                 let mut copying =
                     Copying { archive: name, store, throttle: &mut throttle, stop: &stop, clock: self.clock.as_ref() };

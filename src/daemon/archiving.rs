@@ -6,14 +6,17 @@ use std::time::Duration;
 use super::tree::TreeWatch;
 use super::volume::VolumeWorker;
 use crate::archive::Wanted;
+use crate::domain::archive::{ArchivedCopy, key_of};
 use crate::domain::cause::chain;
-use crate::domain::deletion::RuleKind;
+use crate::domain::deletion::{Attempt, RuleKind};
 use crate::domain::event::Event;
 use crate::domain::layout::LayoutKind;
-use crate::domain::names::ArchiveId;
+use crate::domain::names::{ArchiveId, TreeId};
+use crate::domain::path::RelPath;
 use crate::domain::plan::Plan;
 use crate::domain::recording::Tally;
 use crate::domain::retention::Mode;
+use crate::reclaim::Settled;
 
 /// So many recordings of a volume are offered to an archive at once; more follow once these are through.
 const OFFERED: usize = 5000;
@@ -93,6 +96,30 @@ impl VolumeWorker {
             self.moved_at = boot;
         }
         due
+    }
+
+    /// A copy that went from a directory of copies is none any more: where its source is still there, it needs another.
+    pub(super) fn forget_expired_copies(&self, settled: &[Settled]) {
+        let of_archive = |tree: &TreeId| {
+            self.trees.iter().any(|one| one.policy.tree == *tree && one.policy.layout.kind() == LayoutKind::Archive)
+        };
+        let mut gone: BTreeMap<TreeId, HashSet<&RelPath>> = BTreeMap::new();
+        for one in settled.iter().filter(|one| of_archive(&one.intent.target.tree)) {
+            let key = &one.intent.target.path;
+            let tree = key.components().next().and_then(|name| std::str::from_utf8(name).ok()).map(TreeId::new);
+            if let (Some(tree), Attempt::Verified { .. } | Attempt::AlreadyGone) = (tree, &one.attempt) {
+                gone.entry(tree).or_default().insert(key);
+            }
+        }
+        for (tree, keys) in gone {
+            let kept = |copy: &ArchivedCopy| {
+                let key = key_of(&copy.tree, &copy.path);
+                !keys.iter().any(|gone| **gone == key || gone.lies_in(&key))
+            };
+            if let Err(error) = self.catalogues.archived.forget(&tree, kept) {
+                self.emit(Event::Remark { text: chain(&error), urgent: false });
+            }
+        }
     }
 
     /// Forgets the copies whose recordings a new scan did not find any more, or found changed.

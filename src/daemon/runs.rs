@@ -42,6 +42,7 @@ impl VolumeWorker {
     /// Lets trees, catalogues and findings know what became of intents.
     pub(super) fn note_settled(&mut self, settled: &[Settled]) {
         self.trees.iter_mut().for_each(|tree| tree.settled(settled));
+        self.forget_expired_copies(settled);
         self.catalogues.settled(settled.iter().map(|one| (&one.intent, &one.attempt)), self.now());
     }
 

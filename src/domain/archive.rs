@@ -129,12 +129,23 @@ pub struct ArchivedCopy {
     pub size: u64,
     /// Its content.
     pub digest: Digest,
-    /// When it was verified.
+    /// When it was verified, or last found to be there.
     pub verified: Timestamp,
     /// Inode and fingerprint of the source as it was copied.
     pub source: (u64, u64),
     /// When it was last brought back.
     pub restored: Option<Timestamp>,
+}
+
+/// A copy that was verified, or looked at, longer ago may be gone: by the archive's own retention, a person, or with its disk.
+const SURE: Duration = Duration::from_secs(3600);
+
+impl ArchivedCopy {
+    /// It was there a while ago at most, so that its source may go.
+    #[must_use]
+    pub fn sure(&self, now: Timestamp) -> bool {
+        now.since(self.verified) < SURE
+    }
 }
 
 /// What a tree's policy says of its archive.
@@ -160,10 +171,10 @@ impl ArchivedOf {
         self.0.get(&(seen.inode, seen.fingerprint)).map(Arc::as_ref)
     }
 
-    /// A recording with this inode and fingerprint has one.
+    /// The copy of a recording by inode and fingerprint.
     #[must_use]
-    pub fn has(&self, source: (u64, u64)) -> bool {
-        self.0.contains_key(&source)
+    pub fn get(&self, source: (u64, u64)) -> Option<&ArchivedCopy> {
+        self.0.get(&source).map(Arc::as_ref)
     }
 
     /// Notes a copy.
@@ -232,6 +243,8 @@ pub enum Cold {
     Copied,
     /// It was brought back a while ago at most: only pressure takes it.
     Restored,
+    /// Likewise, and its copy was not looked at for long: whoever wants it gone has that looked for first.
+    RestoredUnsure,
     /// It is to be copied now.
     Due,
     /// It has no copy, and needs none yet.
@@ -244,7 +257,13 @@ impl ArchiveTerms {
     pub fn stand(&self, seen: &Recording, archived: &ArchivedOf, moment: &Moment) -> Cold {
         if let Some(copy) = archived.of(seen) {
             let lately = copy.restored.is_some_and(|at| !moment.trusted || moment.now.since(at) < self.after);
-            return if lately { Cold::Restored } else { Cold::Copied };
+            match (lately, copy.sure(moment.now)) {
+                (true, true) => return Cold::Restored,
+                (true, false) => return Cold::RestoredUnsure,
+                (false, true) => return Cold::Copied,
+                // It is as good as none until somebody looked.
+                (false, false) => {}
+            }
         }
         let aged = moment.trusted && !seen.ages_disagree();
         let age = moment.now.since(seen.recorded());

@@ -195,7 +195,7 @@ impl Told<'_> {
         Some(match tree.cold(seen, &self.moment) {
             Cold::Unneeded => format!("Archive `{archive}` would not keep it any more, so it needs no copy"),
             Cold::Copied => format!("A verified copy of it is in archive `{archive}`"),
-            Cold::Restored => format!(
+            Cold::Restored | Cold::RestoredUnsure => format!(
                 "It was brought back from archive `{archive}`, and stays for {} unless pressure takes it",
                 show_duration(terms.after)
             ),

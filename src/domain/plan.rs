@@ -267,7 +267,10 @@ fn consider(index: usize, tree: &TreeFacts, moment: &Moment, sorted: &mut Sorted
         recordings.sort_unstable_by_key(|r| (r.recorded(), r.index));
         let rule = rules[stream];
         // Who had something brought back wants to see it: only pressure takes it.
-        let aged = recordings.iter().filter(|seen| tree.cold(seen, moment) != Cold::Restored).copied();
+        let aged = recordings
+            .iter()
+            .filter(|seen| !matches!(tree.cold(seen, moment), Cold::Restored | Cold::RestoredUnsure))
+            .copied();
         let past: HashMap<FileIndex, RuleKind> =
             rule.map(|rule| past_retention(rule, &aged.collect::<Vec<_>>(), moment)).unwrap_or_default();
         for seen in &recordings {
@@ -282,14 +285,17 @@ fn consider(index: usize, tree: &TreeFacts, moment: &Moment, sorted: &mut Sorted
                     sorted.items.push(PlanItem { tree: index, file: seen.index, rule: RuleKind::Archived });
                     continue;
                 }
-                (Some(rule), Cold::Unneeded | Cold::Copied | Cold::Restored) => {
+                (Some(rule), Cold::Unneeded | Cold::Copied | Cold::Restored | Cold::RestoredUnsure) => {
                     sorted.items.push(PlanItem { tree: index, file: seen.index, rule: *rule });
                     continue;
                 }
                 (None, Cold::Due) if !newest => {
                     sorted.to_archive.push(ToArchive { tree: index, file: seen.index, urgent: false });
                 }
-                (None, Cold::Unneeded | Cold::Copied | Cold::Restored | Cold::Due | Cold::Young) => {}
+                (
+                    None,
+                    Cold::Unneeded | Cold::Copied | Cold::Restored | Cold::RestoredUnsure | Cold::Due | Cold::Young,
+                ) => {}
             }
             if newest {
                 spare(&mut sorted.spared, tree, SparedReason::Newest, seen.tally());
@@ -307,7 +313,7 @@ fn consider(index: usize, tree: &TreeFacts, moment: &Moment, sorted: &mut Sorted
                 priority: rule.map_or(0, |rule| rule.priority),
                 beyond: age.saturating_sub(keep),
                 below_keep: age < keep,
-                unarchived: matches!(cold, Cold::Due | Cold::Young),
+                unarchived: matches!(cold, Cold::Due | Cold::Young | Cold::RestoredUnsure),
                 due: cold == Cold::Due && past.is_none(),
                 duplicate: false,
                 loud: false,

@@ -16,10 +16,12 @@ use crate::domain::units::Timestamp;
 enum Copied {
     No,
     Yes,
+    /// It was verified hours ago, and not looked at since.
+    Unsure,
     /// It was brought back so many hours ago.
     Back(i64),
 }
-use Copied::{Back, No, Yes};
+use Copied::{Back, No, Unsure, Yes};
 
 /// Recordings of one GiB of one stream, by their ages in hours; copies are due after ten hours.
 fn facts(files: &[(i64, Copied)], mut policy: TreePolicy) -> TreeFacts {
@@ -54,7 +56,7 @@ fn facts(files: &[(i64, Copied)], mut policy: TreePolicy) -> TreeFacts {
     for (seen, (age, copied)) in facts.inventory.files().zip(files) {
         let restored = match copied {
             No => continue,
-            Yes => None,
+            Yes | Unsure => None,
             Back(hours) => Some(at(*hours)),
         };
         archived.insert(Arc::new(ArchivedCopy {
@@ -65,7 +67,7 @@ fn facts(files: &[(i64, Copied)], mut policy: TreePolicy) -> TreeFacts {
             recorded: at(*age),
             size: 1,
             digest: Digest([0; 32]),
-            verified: at(0),
+            verified: if *copied == Unsure { at(2) } else { at(0) },
             source: (seen.inode, seen.fingerprint),
             restored,
         }));
@@ -116,6 +118,8 @@ fn what_is_due_is_copied_and_what_has_a_copy_goes() {
     check(&[(8, No), (7, No), (6, No), (3, No)], plain(), 2, false, (&[], &[(8, true), (7, true)], 2));
     // Beyond the critical mark it goes without.
     check(&[(30, Yes), (20, No), (5, No), (3, No)], plain(), 2, true, (&[(30, Archived), (20, Unarchived)], &[], 0));
+    // A copy that nobody looked at for long is as good as none until somebody did.
+    check(&[(30, Unsure), (20, Yes), (3, No)], plain(), 1, false, (&[(20, Archived)], &[(30, false)], 1));
     // What was brought back lately goes only for its space, and before what has no copy.
     check(&[(30, Back(2)), (20, No), (3, No)], plain(), 0, false, (&[], &[(20, false)], 1));
     check(&[(30, Back(2)), (20, No), (3, No)], plain(), 1, false, (&[(30, Pressure)], &[(20, false)], 1));
@@ -171,7 +175,7 @@ proptest! {
     /// Whatever is copied, wanted and promised.
     #[test]
     fn nothing_goes_without_a_copy_before_the_volume_is_critical(
-        files in prop::collection::vec((0_i64..60, prop_oneof![Just(No), Just(Yes), (0_i64..20).prop_map(Back)]), 1..40),
+        files in prop::collection::vec((0_i64..60, prop_oneof![Just(No), Just(Yes), Just(Unsure), (0_i64..20).prop_map(Back)]), 1..40),
         gib in 0_u64..40,
         critical: bool,
         max_age in prop::option::of(1_u64..50),
@@ -191,7 +195,7 @@ proptest! {
         }
         for one in &plan.to_archive {
             prop_assert!(seen.insert(one.file), "it goes, or is to be copied twice");
-            prop_assert!(matches!(plan.trees[0].cold(&plan.trees[0].inventory.get(one.file), &moment), Cold::Due | Cold::Young));
+            prop_assert!(matches!(plan.trees[0].cold(&plan.trees[0].inventory.get(one.file), &moment), Cold::Due | Cold::Young | Cold::RestoredUnsure));
         }
     }
 }
