@@ -5,11 +5,10 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Write as _};
-use std::num::NonZeroU64;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
-use rustix::fs::{Advice, AtFlags, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::held::RealFile;
@@ -20,8 +19,6 @@ use crate::domain::path::RelPath;
 
 /// How the name of a file begins that is coming in.
 const INCOMING: &str = "incoming-";
-/// So much of a file is brought to the disk at once.
-const STRETCH: u64 = 8 << 20;
 /// Copies and what is brought back can be read by those who play recordings.
 const READABLE: Mode = Mode::from_raw_mode(0o644);
 
@@ -30,22 +27,11 @@ const READABLE: Mode = Mode::from_raw_mode(0o644);
 struct RealIncoming {
     file: std::fs::File,
     held: RealFile,
-    /// How much was written, and how much of it the kernel was told to bring to the disk.
-    written: u64,
-    begun: u64,
 }
 
 impl IncomingFile for RealIncoming {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)?;
-        self.written += bytes.len() as u64;
-        if self.written - self.begun >= STRETCH {
-            // The disk writes while more is read, instead of all at the end. It is a hint; `finish` makes sure.
-            let stretch = NonZeroU64::new(self.written - self.begun);
-            let _ = rustix::fs::fadvise(&self.file, self.begun, stretch, Advice::DontNeed);
-            self.begun = self.written;
-        }
-        Ok(())
+        self.file.write_all(bytes)
     }
 
     fn finish(&mut self, modified: i64, attributes: &[(&str, &[u8])]) -> io::Result<()> {
@@ -73,7 +59,7 @@ impl GuardedTree {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&folder, name(number), flags, READABLE)?;
         let held = RealFile(rustix::io::fcntl_dupfd_cloexec(&file, 0)?, self.kernel());
-        Ok(Box::new(RealIncoming { file: file.into(), held, written: 0, begun: 0 }))
+        Ok(Box::new(RealIncoming { file: file.into(), held }))
     }
 
     /// Gives a file its own name.

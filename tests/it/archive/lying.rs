@@ -205,9 +205,7 @@ fn a_source_that_changes_while_it_is_copied_is_copied_anew() {
         file.write_all(b"other").unwrap();
     };
     let cut = |path: PathBuf| std::fs::File::options().write(true).open(path).unwrap().set_len(MIB as u64).unwrap();
-    type Change = fn(PathBuf);
-    let changes: [(&str, Change); 3] = [("grows", append), ("changes", change), ("shrinks", cut)];
-    for (what, change) in changes {
+    for (what, change) in [("grows", append as fn(PathBuf)), ("changes", change), ("shrinks", cut)] {
         let site = Site::new();
         site.fails(what, "it changed", &|reading| {
             if reading == 2 {
