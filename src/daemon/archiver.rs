@@ -202,7 +202,7 @@ impl Archiver {
             ColdPlace::Directory { path, .. } => {
                 let dir = self
                     .machine
-                    .open_tree(path)
+                    .open_near(path)
                     .map_err(|error| ColdError::Unusable(format!("`{}` cannot be opened: {error}", path.display())))?;
                 Ok(Box::new(ColdFolder::new(dir, self.ready())))
             }
@@ -251,7 +251,7 @@ impl Archiver {
             return Err(format!("tree `{tree}` cannot be trusted now: nothing is written into it"));
         }
         let failed = |error: std::io::Error| format!("`{}` cannot be opened: {error}", settings.path.display());
-        let dir = self.machine.open_tree(Path::new(&settings.path)).map_err(failed)?;
+        let dir = self.machine.open_near(Path::new(&settings.path)).map_err(failed)?;
         let wanted = marker_of(dir.as_ref(), &settings.policy, &self.state).map_err(failed)?;
         match wanted.fault(dir.read_marker().map_err(failed)?.as_deref()) {
             None => Ok(dir),

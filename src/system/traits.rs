@@ -342,6 +342,14 @@ pub trait Volumes: Send + Sync {
     /// # Errors
     /// What the system says; `ENOTDIR` if it is no directory, `ELOOP` if the path is a symbolic link.
     fn open_tree(&self, path: &Path) -> io::Result<Arc<dyn WritableDir>>;
+    /// Opens the top of a tree for a thread that may hang with it, and that nothing else waits for: no process of its own is put between,
+    /// so that files can come in.
+    ///
+    /// # Errors
+    /// As [`Volumes::open_tree`].
+    fn open_near(&self, path: &Path) -> io::Result<Arc<dyn WritableDir>> {
+        self.open_tree(path)
+    }
     /// What kind of filesystem holds `path`, and a key that is the same for all paths on it.
     ///
     /// # Errors

@@ -92,8 +92,12 @@ fn metric(daemon: &Daemon, start: &str) -> Option<f64> {
     daemon.get("/metrics").lines().find_map(|line| line.strip_prefix(start)?.trim().parse().ok())
 }
 
-fn restore(cold: &Cold, body: &Value) -> u64 {
-    let answer = ask(&cold.bed.state(), "POST", "/api/v1/archive/restore", body);
+pub(crate) fn restore(cold: &Cold, body: &Value) -> u64 {
+    restore_from(&cold.bed, body)
+}
+
+fn restore_from(bed: &Bed, body: &Value) -> u64 {
+    let answer = ask(&bed.state(), "POST", "/api/v1/archive/restore", body);
     assert_eq!(answer.status, 202, "{}", answer.body);
     answer.body["job"].as_u64().unwrap()
 }

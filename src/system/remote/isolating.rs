@@ -261,6 +261,10 @@ impl Volumes for Isolating {
         opened
     }
 
+    fn open_near(&self, path: &Path) -> io::Result<Arc<dyn WritableDir>> {
+        Ok(Arc::new(GuardedTree::open(path)?))
+    }
+
     fn describe(&self, path: &Path) -> io::Result<(VolumeKey, FilesystemTraits)> {
         Ok(describe_mount(self.visit(path, || Ok(()))?.0.mount))
     }

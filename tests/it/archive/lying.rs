@@ -259,3 +259,26 @@ fn the_guard_copies_a_recording_anew_that_changed_while_it_was_copied() {
     wait_for("all have moved", || cold.bed.gone() == 3);
     assert_eq!(cold.copies(), 3, "each is what its source was in the end");
 }
+
+/// As on a network filesystem: the guard's trees there are worked by a child, and copies come in all the same.
+#[test]
+#[ignore = "needs root, a loop device and FUSE"]
+fn a_second_disk_that_a_process_of_its_own_works_takes_copies_and_gives_them_back() {
+    let disk = Misbehaving::new(64);
+    let bed = crate::reclaim::Bed::new(Mounted::ext4(64), 6);
+    let before: Vec<Vec<u8>> = (0..6).map(|at| std::fs::read(bed.file(at)).unwrap()).collect();
+    let archives = format!(
+        "scan_interval: 1s\narchives:\n  - {{ name: cold, kind: directory, path: {}, after: 1d }}\n",
+        disk.path().display()
+    );
+    let config = bed.config("    archive: cold\n", &archives);
+    let daemon = disk.daemon(&config, &bed.state());
+    wait_for("all have moved", || bed.gone() == 6);
+    for (path, film) in bed.made.iter().zip(&before) {
+        assert!(std::fs::read(disk.path().join("live").join(path)).unwrap() == *film, "{path}");
+    }
+    let job = super::restore_from(&bed, &serde_json::json!({"tree": "live", "paths": [bed.made[2]]}));
+    let over = crate::support::asking::until(&daemon, job, "done");
+    assert_eq!(over["verified"], 1, "{over}");
+    assert!(std::fs::read(bed.file(2)).unwrap() == before[2]);
+}
