@@ -229,6 +229,9 @@ impl Archiver {
             if let Some(wrong) = wanted.fault(found.as_deref()) {
                 return Err(match found {
                     Some(_) => fault(wrong),
+                    None if hub.with_history(|history| history.marked.contains(&name)) => format!(
+                        "the identity marker that it bore is not there: see that its disk is mounted; if this is right, run `storage-guard init --accept {name}`"
+                    ),
                     None => format!("it bears no identity marker yet; run `storage-guard init {name}`"),
                 });
             }

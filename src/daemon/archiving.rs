@@ -1,27 +1,92 @@
 //! What a volume's worker does for archives: it offers what is to be copied, and forgets copies whose recordings are gone.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::tree::TreeWatch;
+use super::tree::{TreeWatch, marker_for};
 use super::volume::VolumeWorker;
 use crate::archive::Wanted;
 use crate::domain::archive::{ArchivedCopy, key_of};
 use crate::domain::cause::chain;
-use crate::domain::deletion::{Attempt, RuleKind};
+use crate::domain::deletion::{Attempt, NO_COPY, RuleKind, Target};
 use crate::domain::event::Event;
 use crate::domain::layout::LayoutKind;
 use crate::domain::names::{ArchiveId, TreeId};
 use crate::domain::path::RelPath;
 use crate::domain::plan::Plan;
 use crate::domain::recording::Tally;
-use crate::domain::retention::Mode;
-use crate::reclaim::Settled;
+use crate::domain::retention::{Mode, TreePolicy};
+use crate::reclaim::{Proven, Settled};
+use crate::store::ArchiveBook;
+use crate::system::{Volumes, WritableDir};
 
 /// So many recordings of a volume are offered to an archive at once; more follow once these are through.
 const OFFERED: usize = 5000;
 /// Verified copies let their sources go so often, where no pressure asks for it sooner.
 const EVERY: Duration = Duration::from_secs(30);
+
+/// What looks for copies right before their sources go.
+pub(super) struct Proof {
+    pub(super) machine: Arc<dyn Volumes>,
+    /// Id of the state, as markers bear it.
+    pub(super) state: Arc<str>,
+}
+
+impl Proof {
+    /// Says of a target of a tree whether the copy that it goes for is there: in the directory of copies, which bears our marker, under its
+    /// name, and as long as the source. Of what goes for another reason nothing is asked; a bucket was asked an hour ago at most.
+    pub(super) fn of(&self, policy: &Arc<TreePolicy>, dir: &Arc<dyn WritableDir>, book: &Arc<ArchiveBook>) -> Proven {
+        let Some((terms, path)) = policy.archive.as_ref().and_then(|terms| Some((terms, terms.directory.clone()?)))
+        else {
+            return Arc::new(|_| Ok(()));
+        };
+        let archive = TreeId::new(terms.archive.as_str());
+        let (policy, dir, book) = (policy.clone(), dir.clone(), book.clone());
+        let (machine, state) = (self.machine.clone(), self.state.to_string());
+        Arc::new(move |target: &Target| {
+            let relies = match target.rule {
+                // What only speaks of a stream's days is no part of any, and has no copy.
+                RuleKind::Archived => {
+                    let layout = &policy.layout;
+                    layout.unit_of(&target.path).is_some() || layout.recognise(&target.path, 1).is_some()
+                }
+                RuleKind::Pressure
+                | RuleKind::StreamShare
+                | RuleKind::Duplicate
+                | RuleKind::Budget
+                | RuleKind::MaxAge
+                | RuleKind::MaxBytes
+                | RuleKind::MaxFiles => book.of(&policy.tree).get((target.inode, target.fingerprint)).is_some(),
+                RuleKind::Unarchived
+                | RuleKind::BelowKeep
+                | RuleKind::Requested
+                | RuleKind::Orphan
+                | RuleKind::Leftover
+                | RuleKind::Quarantine => false,
+            };
+            if !relies {
+                return Ok(());
+            }
+            let failed = |error: std::io::Error| format!("archive `{archive}`: {error}");
+            let cold = machine.open_tree(&path).map_err(failed)?;
+            let wanted = marker_for(cold.as_ref(), &archive, &state).map_err(failed)?;
+            if let Some(fault) = wanted.fault(cold.read_marker().map_err(failed)?.as_deref()) {
+                return Err(format!("the identity marker of archive `{archive}` {fault}"));
+            }
+            let key = key_of(&policy.tree, &target.path);
+            let Some(copy) = cold.look(&key).map_err(failed)? else {
+                return Err(format!("archive `{archive}` has nothing under `{key}`"));
+            };
+            match dir.look(&target.path).map_err(failed)? {
+                Some(source) if source.size != copy.size => {
+                    Err(format!("`{key}` has {} bytes, and the recording {}", copy.size, source.size))
+                }
+                Some(_) | None => Ok(()),
+            }
+        })
+    }
+}
 
 impl VolumeWorker {
     /// Offers the archives what the plan wants copied, the first ones first. What does not hurry waits for its window.
@@ -98,12 +163,22 @@ impl VolumeWorker {
         due
     }
 
-    /// A copy that went from a directory of copies is none any more: where its source is still there, it needs another.
+    /// A copy that went from a directory of copies, or could not be found, is none any more: its source needs another.
     pub(super) fn forget_expired_copies(&self, settled: &[Settled]) {
         let of_archive = |tree: &TreeId| {
             self.trees.iter().any(|one| one.policy.tree == *tree && one.policy.layout.kind() == LayoutKind::Archive)
         };
         let mut gone: BTreeMap<TreeId, HashSet<&RelPath>> = BTreeMap::new();
+        for one in settled {
+            let target = &one.intent.target;
+            let unproven = matches!(&one.attempt, Attempt::Kept { why } if why.starts_with(NO_COPY));
+            if unproven {
+                let unit = self.trees.iter().find(|tree| tree.policy.tree == target.tree);
+                let unit = unit.and_then(|tree| tree.policy.layout.unit_of(&target.path));
+                let kept = |copy: &ArchivedCopy| copy.path != target.path && Some(&copy.path) != unit.as_ref();
+                let _ = self.catalogues.archived.forget(&target.tree, kept);
+            }
+        }
         for one in settled.iter().filter(|one| of_archive(&one.intent.target.tree)) {
             let key = &one.intent.target.path;
             let tree = key.components().next().and_then(|name| std::str::from_utf8(name).ok()).map(TreeId::new);

@@ -27,7 +27,7 @@ use crate::domain::remedy::Remedy;
 use crate::domain::retention::Mode;
 use crate::domain::settings::AuthSettings;
 use crate::domain::status::{TreeView, VolumeView};
-use crate::domain::units::Timestamp;
+use crate::domain::units::{Bytes, Timestamp};
 use crate::domain::volume::Unusable;
 use crate::metrics::Counters;
 use crate::notify::Callback;
@@ -445,7 +445,7 @@ impl Hub {
             volume: None,
             tree: Some(tree.clone()),
             who: who.to_owned(),
-            bytes: trip.wanted,
+            bytes: trip.wanted.max(self.wanted_now(&tree, cap)),
             number: 0,
             text: cap.to_string(),
         };
@@ -453,6 +453,17 @@ impl Hub {
         self.record(&Event::CapAcknowledged { tree: tree.clone(), cap, who: who.to_owned() });
         self.nudge(&tree);
         Ok(())
+    }
+
+    /// What a plan of now wants of a tree beyond its cap: more may have been copied to its archive since it tripped.
+    fn wanted_now(&self, tree: &TreeId, cap: Cap) -> Bytes {
+        let wanted = |volume: &VolumeView| {
+            let basis = volume.basis.as_ref().filter(|_| cap == Cap::RunShare)?;
+            let index = basis.trees.iter().position(|facts| facts.policy.tree == *tree)?;
+            let (_, over) = basis.plan_unasked(&volume.name, self.now());
+            over.iter().find(|(over, _)| *over == index).map(|(_, bytes)| *bytes)
+        };
+        self.with_tree(tree, |volume, _| wanted(volume)).flatten().unwrap_or_default()
     }
 
     pub(super) fn append(&self, note: Entry) -> Result<(), Refusal> {

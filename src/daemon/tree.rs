@@ -3,7 +3,7 @@
 mod handle;
 mod marking;
 
-pub(super) use marking::wanted;
+pub(super) use marking::{marker_for, wanted};
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -388,6 +388,7 @@ impl TreeWatch {
             writing: self.writing.0.clone(),
             archived: self.archived.of(&self.policy.tree),
             copies_stay: false,
+            awaited: Arc::new(self.archived.awaited(&self.policy.layout)),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::archiving::Proof;
 use super::canary::Canary;
 use super::catalogues::Catalogues;
 use super::demands::Desk;
@@ -468,7 +469,8 @@ impl VolumeWorker {
     pub(super) fn handles(&self) -> Trees {
         let boot = self.engine.clock.boottime();
         let trusted = self.trees.iter().filter(|tree| tree.fault.is_none());
-        trusted.map(|tree| (tree.policy.tree.clone(), tree.handle(&self.traits, boot))).collect()
+        let proof = Proof { machine: self.machine.clone(), state: self.state.clone() };
+        trusted.map(|tree| (tree.policy.tree.clone(), tree.handle(&self.traits, boot, &proof))).collect()
     }
 
     /// A tree that could not be opened, or was mounted again, can be opened now; its marker will tell whether it is the right one.

@@ -68,7 +68,11 @@ impl ArchiveSettings {
     /// What it means for the trees that use it.
     #[must_use]
     pub fn terms(&self) -> ArchiveTerms {
-        ArchiveTerms { archive: self.name.clone(), after: self.after, max_age: self.max_age }
+        let directory = match &self.place {
+            ColdPlace::Directory { path, .. } => Some(path.clone()),
+            ColdPlace::Bucket(_) => None,
+        };
+        ArchiveTerms { archive: self.name.clone(), after: self.after, max_age: self.max_age, directory }
     }
 }
 
@@ -157,6 +161,8 @@ pub struct ArchiveTerms {
     pub after: Duration,
     /// The archive keeps them until they are so old: what is older when it would be copied needs no copy.
     pub max_age: Option<Duration>,
+    /// Where it is, if that is a directory: a copy there is looked for right before its source goes.
+    pub directory: Option<PathBuf>,
 }
 
 /// The verified copies of recordings that are still in their tree, by inode and fingerprint of the source. A recording that changed since
@@ -193,6 +199,11 @@ impl ArchivedOf {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.0.values().filter(|copy| copy.restored.is_none()).count()
+    }
+
+    /// The paths of recordings that are about to go for having a copy.
+    pub fn awaited(&self) -> impl Iterator<Item = &RelPath> {
+        self.0.values().filter(|copy| copy.restored.is_none()).map(|copy| &copy.path)
     }
 
     /// The paths of the recordings, those that were brought back among them.

@@ -103,7 +103,8 @@ mod tests {
         let tree = volume.trees[0].policy.tree.clone();
         let archive = ArchiveId::new("cold");
         let policy = Arc::make_mut(&mut volume.trees[0].policy);
-        policy.archive = Some(ArchiveTerms { archive: archive.clone(), after: Duration::ZERO, max_age: None });
+        policy.archive =
+            Some(ArchiveTerms { archive: archive.clone(), after: Duration::ZERO, max_age: None, directory: None });
         let view = ArchiveView {
             name: archive,
             waiting: Tally { files, bytes: Bytes(files) },

@@ -358,6 +358,8 @@ pub const NOT_BEGUN: &str = "the guard was stopped before it began";
 pub const REFUSED: &str = "its directory refuses deletions";
 /// It is in quarantine by the journal, or is to be set aside while its deletion is not ended.
 pub const UNSETTLED: &str = "what was begun with it before is not settled yet";
+/// How the reason begins for which a recording stays that was to go for having a copy.
+pub const NO_COPY: &str = "its copy cannot be found now: ";
 /// Its tree is not to be changed.
 pub const OBSERVED: &str = "the tree is only observed";
 

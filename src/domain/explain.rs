@@ -32,7 +32,7 @@ impl SparedReason {
             Self::Unrecognised => "the tree's layout does not know its name",
             Self::Quarantined => "it is in quarantine",
             Self::Shared => "snapshots or reflink copies share its blocks, so deleting it gives nothing back",
-            Self::ArchivePending => "it is not archived yet",
+            Self::ArchivePending => "it is not archived yet, or is the copy of a recording that has not gone yet",
         }
     }
 

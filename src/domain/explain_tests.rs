@@ -69,6 +69,7 @@ fn facts(files: &[(i64, i64)], policy: TreePolicy) -> TreeFacts {
         writing: Arc::default(),
         archived: Arc::default(),
         copies_stay: false,
+        awaited: Arc::default(),
     }
 }
 

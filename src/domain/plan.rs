@@ -62,6 +62,8 @@ pub struct TreeFacts {
     pub archived: Arc<ArchivedOf>,
     /// A cap does not let recordings go for having one.
     pub copies_stay: bool,
+    /// Of a directory of copies: those whose recordings are still where they were copied from.
+    pub awaited: Arc<HashSet<RelPath>>,
 }
 
 impl TreeFacts {
@@ -349,10 +351,14 @@ pub(super) fn spared_because(tree: &TreeFacts, seen: &Recording, moment: &Moment
     if unit.is_some_and(|unit| unit.protected) {
         return Some(SparedReason::Protected);
     }
-    if policy.protect.is_empty() && tree.favourites.is_empty() && tree.holds.is_empty() {
+    if policy.protect.is_empty() && tree.favourites.is_empty() && tree.holds.is_empty() && tree.awaited.is_empty() {
         return None;
     }
     let path = tree.inventory.path(seen.index);
+    // Its recording is about to go for having this copy.
+    if tree.awaited.contains(&path) {
+        return Some(SparedReason::ArchivePending);
+    }
     if policy.protects(&path, &tree.favourites) {
         return Some(SparedReason::Protected);
     }

@@ -50,7 +50,7 @@ fn facts(files: &[(i64, Copied)], mut policy: TreePolicy) -> TreeFacts {
     }
     let after = Duration::from_secs(10 * 3600);
     let max_age = policy.archive.as_ref().and_then(|terms| terms.max_age);
-    policy.archive = Some(ArchiveTerms { archive: ArchiveId::new("cold"), after, max_age });
+    policy.archive = Some(ArchiveTerms { archive: ArchiveId::new("cold"), after, max_age, directory: None });
     let mut facts = found(builder, policy);
     let mut archived = ArchivedOf::default();
     for (seen, (age, copied)) in facts.inventory.files().zip(files) {
@@ -140,7 +140,12 @@ fn retention_waits_for_the_copy_and_what_the_archive_would_not_keep_needs_none()
     );
     check(&[(30, Back(1)), (3, No)], by_age(), 0, false, (&[], &[], 0));
     let mut short = by_age();
-    short.archive = Some(ArchiveTerms { archive: ArchiveId::new("cold"), after: hours(10), max_age: Some(hours(25)) });
+    short.archive = Some(ArchiveTerms {
+        archive: ArchiveId::new("cold"),
+        after: hours(10),
+        max_age: Some(hours(25)),
+        directory: None,
+    });
     check(&[(30, No), (20, No), (3, No)], short, 0, false, (&[(30, MaxAge)], &[(20, true)], 1));
     // What is kept for its stream is copied when it is due, and not sooner for pressure.
     let kept = || policy(vec![Rule { keep: hours(25), ..rule("**") }]);

@@ -74,6 +74,7 @@ pub(in crate::domain) fn found(builder: InventoryBuilder, policy: TreePolicy) ->
         writing: Arc::default(),
         archived: Arc::default(),
         copies_stay: false,
+        awaited: Arc::default(),
     }
 }
 

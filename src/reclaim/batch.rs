@@ -22,7 +22,7 @@ use super::handle::{TreeHandle, Trees};
 use super::unit::{self, Unit};
 use super::{proof, prune, quarantine};
 use crate::domain::backoff;
-use crate::domain::deletion::{Attempt, Cause, Failure, NOT_BEGUN, REFUSED, RuleKind, Seq, Target, UNSETTLED};
+use crate::domain::deletion::{Attempt, Cause, Failure, NO_COPY, NOT_BEGUN, REFUSED, RuleKind, Seq, Target, UNSETTLED};
 use crate::domain::event::Event;
 use crate::domain::history::History;
 use crate::domain::journal::{Entry, GUARD, Intent, NoteKind};
@@ -520,6 +520,9 @@ fn stranded(error: &io::Error) -> Attempt {
 fn carry_out(tree: &TreeHandle, intent: &Intent, seq: Seq, rules: DoorRules, expiring: Option<Seq>) -> Attempt {
     if let Some(why) = tree.spares(&intent.target.path) {
         return kept(why);
+    }
+    if let Err(why) = (tree.proven)(&intent.target) {
+        return kept(&format!("{NO_COPY}{why}"));
     }
     if let Some(of) = expiring {
         return quarantine::delete(tree.dir.as_ref(), of, &intent.target, rules);

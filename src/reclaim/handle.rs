@@ -15,6 +15,9 @@ use crate::store::HoldBook;
 use crate::system::door::DoorRules;
 use crate::system::{Dir, WritableDir};
 
+/// Says of a target whether what it goes for is true now; in words, if not.
+pub type Proven = Arc<dyn Fn(&Target) -> Result<(), String> + Send + Sync>;
+
 /// A tree, as a deletion needs it.
 #[derive(Clone)]
 pub struct TreeHandle {
@@ -37,6 +40,8 @@ pub struct TreeHandle {
     pub favourites: Arc<PathSet>,
     /// What persons hold, at the moment at which it is asked.
     pub holds: Arc<HoldBook>,
+    /// Whether the copy that a target goes for is there now, in words if not.
+    pub proven: Proven,
 }
 
 impl TreeHandle {

@@ -13,7 +13,7 @@ mod unit;
 
 pub use batch::{Engine, Settled, Stop};
 pub use brake::Brake;
-pub use handle::{TreeHandle, Trees, bears_hold, held};
+pub use handle::{Proven, TreeHandle, Trees, bears_hold, held};
 pub use orphans::OrphanWish;
 pub use quarantine::{Expiries, WayBack};
 pub use run::{LAG, Order, Run, RunReport};

@@ -3,13 +3,14 @@
 //! It can be lost: then a recording is copied again, and the copy that is there already is found and compared. What has gone is not in
 //! here; the journal tells of it, and the archive holds it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Row, params};
 
 use super::database::{Database, DatabaseError};
-use crate::domain::archive::{ArchivedCopy, ArchivedOf, Digest};
+use crate::domain::archive::{ArchivedCopy, ArchivedOf, Digest, key_of};
+use crate::domain::layout::{Layout, LayoutKind};
 use crate::domain::names::{ArchiveId, TreeId};
 use crate::domain::path::RelPath;
 use crate::domain::units::Timestamp;
@@ -45,6 +46,16 @@ impl ArchiveBook {
     #[must_use]
     pub fn of(&self, tree: &TreeId) -> Arc<ArchivedOf> {
         self.lock().get(tree).cloned().unwrap_or_default()
+    }
+
+    /// Of an archive with this layout: the keys of copies whose recordings are still in their trees, and were not brought back.
+    #[must_use]
+    pub fn awaited(&self, layout: &Layout) -> HashSet<RelPath> {
+        if layout.kind() != LayoutKind::Archive {
+            return HashSet::new();
+        }
+        let kept = self.lock();
+        kept.iter().flat_map(|(tree, of)| of.awaited().map(|path| key_of(tree, path)).collect::<Vec<_>>()).collect()
     }
 
     /// Enters a copy that was verified, or brought back. What the database cannot keep counts until the guard ends.

@@ -117,6 +117,7 @@ impl Place {
             beside: found.passed_over.beside.clone(),
             favourites: self.favourites.clone(),
             holds: Arc::default(),
+            proven: Arc::new(|_| Ok(())),
         };
         Trees::from([(tree(), handle)])
     }

@@ -447,6 +447,7 @@ impl Guard {
             beside: found.passed_over.beside.clone(),
             favourites: Arc::default(),
             holds: Arc::default(),
+            proven: Arc::new(|_| Ok(())),
         };
         self.trees = Trees::from([(tree(), handle)]);
         Arc::new(found)
@@ -536,6 +537,7 @@ impl Guard {
             writing: Arc::default(),
             archived: Arc::default(),
             copies_stay: false,
+            awaited: Arc::default(),
         };
         let now = self.clock.shows();
         let Ok(reading) = self.volumes.read(self.dir.path(), now) else { return Ok(()) };

@@ -229,6 +229,7 @@ impl Year {
             writing: Arc::default(),
             archived: Arc::default(),
             copies_stay: false,
+            awaited: Arc::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::archiving::Proof;
 use super::TreeWatch;
 use crate::domain::path::show_bytes;
 use crate::domain::recording::FileIndex;
@@ -12,7 +13,7 @@ use crate::reclaim::TreeHandle;
 
 impl TreeWatch {
     /// What a deletion needs of it.
-    pub(in crate::daemon) fn handle(&self, traits: &FilesystemTraits, boot: Duration) -> TreeHandle {
+    pub(in crate::daemon) fn handle(&self, traits: &FilesystemTraits, boot: Duration, proof: &Proof) -> TreeHandle {
         // Two sightings, a scan's and the door's, at least `min_age` apart.
         let (sightings, apart) = (self.sightings.clone(), self.policy.min_age);
         let sighted = move |file| sightings.hold(file, boot, apart);
@@ -31,6 +32,7 @@ impl TreeWatch {
             beside: self.inventory.passed_over.beside.clone(),
             favourites: self.favourites.clone(),
             holds: self.holds.clone(),
+            proven: proof.of(&self.policy, &self.dir, &self.archived),
         }
     }
 

@@ -6,6 +6,7 @@ use super::TreeWatch;
 use crate::domain::journal::{Entry, GUARD, NoteKind};
 use crate::domain::layout::LayoutKind;
 use crate::domain::marker::{Marker, MarkerFault};
+use crate::domain::names::TreeId;
 use crate::domain::retention::{Mode, TreePolicy};
 use crate::domain::units::{Bytes, Timestamp};
 use crate::domain::volume::{FilesystemTraits, Unusable};
@@ -98,12 +99,17 @@ impl TreeWatch {
 
 /// The marker that this state would write into a tree.
 pub(in crate::daemon) fn wanted(dir: &dyn WritableDir, policy: &TreePolicy, state: &str) -> io::Result<Marker> {
+    marker_for(dir, &policy.tree, state)
+}
+
+/// The same, by the name of the tree alone.
+pub(in crate::daemon) fn marker_for(dir: &dyn WritableDir, tree: &TreeId, state: &str) -> io::Result<Marker> {
     // A marker without it, or one that differs in it, would outlast an error of a moment.
     let filesystem = dir.filesystem_uuid().map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot read the filesystem UUID of tree `{}`: {error}", policy.tree))
+        io::Error::new(error.kind(), format!("cannot read the filesystem UUID of tree `{tree}`: {error}"))
     })?;
     Ok(Marker {
-        tree: policy.tree.clone(),
+        tree: tree.clone(),
         state: state.to_owned(),
         filesystem: filesystem.unwrap_or_default(),
         top: dir.top()?.inode,
