@@ -14,7 +14,7 @@ const RECORDINGS: usize = 16_000;
 const NIGHTLY: usize = 5_000;
 /// Of these, files that it did not delete.
 const KEPT: usize = 1_000;
-const GRACE: Duration = Duration::from_secs(6);
+const GRACE: Duration = Duration::from_secs(10);
 
 fn instant() -> jiff::Timestamp {
     jiff::Timestamp::try_from(crate::support::now()).unwrap()
