@@ -22,13 +22,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use storage_guard::archive::{ColdFolder, Copying, Throttle, Wanted};
-use storage_guard::domain::layout::Layout;
-use storage_guard::domain::names::{ArchiveId, TreeId};
-use storage_guard::domain::orphan::{LeftoverPolicy, OrphanPolicy};
+use storage_guard::domain::names::ArchiveId;
 use storage_guard::domain::path::RelPath;
-use storage_guard::domain::retention::{Mode, TreePolicy, WhenOpen};
-use storage_guard::domain::units::{Bytes, Percent, Timestamp};
+use storage_guard::domain::retention::TreePolicy;
+use storage_guard::domain::units::{Bytes, Timestamp};
 use storage_guard::system::{Clock as _, Dir as _, GuardedTree, SystemClock};
+use storage_guard::testkit::policy;
 
 /// Sizes of the recordings, in MiB, again and again.
 const SIZES: [usize; 6] = [8, 64, 16, 48, 24, 32];
@@ -133,21 +132,7 @@ impl Site {
             std::fs::write(hot.join(name), film).unwrap();
         }
         sync(&hot);
-        let policy = TreePolicy {
-            tree: TreeId::new("live"),
-            mode: Mode::Enforce,
-            layout: Layout::parse("dated", &["mp4".to_owned()], jiff::tz::TimeZone::UTC).unwrap(),
-            min_age: Duration::ZERO,
-            when_open: WhenOpen::Wait,
-            protect: Vec::new(),
-            retention: Vec::new(),
-            budget: None,
-            max_share: Percent::WHOLE,
-            catalogues: Vec::new(),
-            orphans: OrphanPolicy::default(),
-            leftovers: LeftoverPolicy::default(),
-            archive: None,
-        };
+        let policy = policy("live", "dated");
         let tree = Arc::new(GuardedTree::open(&hot).unwrap());
         let digests = names.iter().map(|name| digest_of(&hot.join(name))).collect();
         Self { hot, cold, tree, policy: Arc::new(policy), names, digests }

@@ -7,18 +7,15 @@ use serde_json::{Value, json};
 
 use super::args::{Archive, CopiesArgs, Look, RestoreArgs};
 use super::exit::{Failure, print, print_json};
-use super::hold::instant;
+use super::hold::paths_or_span;
 use super::job;
-use super::orphans::one_path;
 use super::reclaim::who;
 use super::records::word;
 use super::source::{Access, Local, Source, call, escaped, failure};
 use crate::daemon::restore_here;
-use crate::domain::path::RelPath;
 use crate::domain::units::Bytes;
 use crate::server::PageQuery;
 use crate::server::archive::{CopiesWanted, RestoreRequest};
-use crate::server::orphans::NamedPath;
 
 /// `archive`.
 pub(super) fn archive(command: Archive) -> Result<(), Failure> {
@@ -40,7 +37,7 @@ fn list(args: &CopiesArgs) -> Result<(), Failure> {
         .filter_map(|(key, value)| value.as_ref().map(|value| format!("{key}={}&", escaped(value))))
         .collect();
     let of = |local: &Local, page: &PageQuery| {
-        let copies = local.copies(&wanted, page).map_err(|refusal| failure(refusal.status, refusal.message))?;
+        let copies = local.hub.copies(&wanted, page).map_err(|refusal| failure(refusal.status, refusal.message))?;
         Ok(serde_json::to_value(copies)?)
     };
     let (mut all, mut files, mut bytes) = (Vec::new(), 0_u64, 0_u64);
@@ -75,19 +72,9 @@ fn list(args: &CopiesArgs) -> Result<(), Failure> {
 }
 
 fn request(args: &RestoreArgs) -> Result<RestoreRequest, Failure> {
-    let paths = args.paths.iter().map(|path| one_path(path, args.encoded)).collect::<Result<Vec<RelPath>, _>>()?;
-    let span = args.stream.is_some();
-    if span != paths.is_empty() || span != args.from.is_some() || span != args.to.is_some() {
-        let sentence = "name paths, or a stream with the span that is wanted back: `--stream S --from T --to T`";
-        return Err(Failure::Usage(sentence.to_owned()));
-    }
-    Ok(RestoreRequest {
-        tree: args.name.clone(),
-        paths: (!span).then(|| paths.iter().map(NamedPath::from).collect()),
-        stream: args.stream.clone(),
-        from: args.from.as_deref().map(instant).transpose()?,
-        to: args.to.as_deref().map(instant).transpose()?,
-    })
+    let (paths, [from, to]) =
+        paths_or_span((&args.paths, args.encoded), args.stream.as_ref(), (&args.from, &args.to), "is wanted back")?;
+    Ok(RestoreRequest { tree: args.name.clone(), paths, stream: args.stream.clone(), from, to })
 }
 
 fn restore(look: &Look, args: &RestoreArgs) -> Result<(), Failure> {
@@ -101,23 +88,10 @@ fn restore(look: &Look, args: &RestoreArgs) -> Result<(), Failure> {
         Source::Local(mut local) => {
             local.look()?;
             local.guard.settle()?;
-            let id = local.restore(&request, &who()).map_err(|refusal| failure(refusal.status, refusal.message))?;
+            let id = restore_here(&local.config, local.parts(), &local.hub, &request, &who());
+            let id = id.map_err(|refusal| failure(refusal.status, refusal.message))?;
             job::ended(&local, id)?.tell(look.json)
         }
-    }
-}
-
-impl Local {
-    fn restore(&self, request: &RestoreRequest, who: &str) -> Result<u64, crate::server::Refusal> {
-        restore_here(&self.config, self.parts(), &self.hub, request, who)
-    }
-
-    fn copies(
-        &self,
-        wanted: &CopiesWanted,
-        page: &PageQuery,
-    ) -> Result<crate::server::shapes::Page<crate::server::archive::ArchivedCopy>, crate::server::Refusal> {
-        self.hub.copies(wanted, page)
     }
 }
 

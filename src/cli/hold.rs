@@ -1,5 +1,6 @@
 //! `hold`: what persons want kept, whatever happens.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 
 use http::Method;
@@ -27,24 +28,41 @@ pub(super) fn hold(command: Hold) -> Result<(), Failure> {
 
 /// What is asked for. `--until` may be a span, which counts from now on.
 fn request(args: &HoldArgs) -> Result<HoldRequest, Failure> {
-    let paths = args.paths.iter().map(|path| one_path(path, args.encoded)).collect::<Result<Vec<RelPath>, _>>()?;
-    let span = args.stream.is_some();
-    if span != paths.is_empty() || span != args.from.is_some() || span != args.to.is_some() {
-        let sentence = "name paths, or a stream with the span that is to be held: `--stream S --from T --to T`";
-        return Err(Failure::Usage(sentence.to_owned()));
-    }
+    let (paths, [from, to]) =
+        paths_or_span((&args.paths, args.encoded), args.stream.as_ref(), (&args.from, &args.to), "is to be held")?;
     Ok(HoldRequest {
         tree: args.name.clone(),
-        paths: (!span).then(|| paths.iter().map(NamedPath::from).collect()),
+        paths,
         stream: args.stream.clone(),
-        from: args.from.as_deref().map(instant).transpose()?,
-        to: args.to.as_deref().map(instant).transpose()?,
+        from,
+        to,
         reason: args.reason.clone(),
         until: args.until.as_deref().map(|text| moment(text).map(|until| until.to_string())).transpose()?,
     })
 }
 
-pub(super) fn instant(text: &str) -> Result<String, Failure> {
+/// Paths, or the two ends of a stream's span.
+type PathsOrSpan = (Option<Vec<NamedPath>>, [Option<String>; 2]);
+
+/// The paths that are named, or, where a stream is, the times of its span: one of the two, whole. `what` is done with that stands in the
+/// sentence that asks for it.
+pub(super) fn paths_or_span(
+    (paths, encoded): (&[OsString], bool),
+    stream: Option<&String>,
+    (from, to): (&Option<String>, &Option<String>),
+    what: &str,
+) -> Result<PathsOrSpan, Failure> {
+    let paths = paths.iter().map(|path| one_path(path, encoded)).collect::<Result<Vec<RelPath>, _>>()?;
+    let span = stream.is_some();
+    if span != paths.is_empty() || span != from.is_some() || span != to.is_some() {
+        let sentence = format!("name paths, or a stream with the span that {what}: `--stream S --from T --to T`");
+        return Err(Failure::Usage(sentence));
+    }
+    let [from, to] = [from, to].map(|text| text.as_deref().map(instant).transpose());
+    Ok(((!span).then(|| paths.iter().map(NamedPath::from).collect()), [from?, to?]))
+}
+
+fn instant(text: &str) -> Result<String, Failure> {
     let parsed: Result<jiff::Timestamp, _> = text.parse();
     parsed
         .map(|at| at.to_string())

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::archiver::Archiver;
-use super::cold::{Back, RestoreTask};
+use super::cold::RestoreTask;
 use super::guard::Parts;
 use super::hub::Hub;
 use super::job_items::ItemDone;
-use crate::archive::{self, ColdError, ColdObject, ColdStore, bring_back, digest_of_unit};
+use crate::archive::{Back, ColdError, ColdObject, ColdStore, bring_back, digest_of_unit};
 use crate::config::Config;
 use crate::domain::archive::{ArchiveView, ArchivedCopy, key_of, path_of};
 use crate::domain::cause::chain;
@@ -106,13 +106,9 @@ impl Hub {
             let message = format!("tree `{tree}` is only observed, so nothing is written into it; set `mode: enforce`");
             return Err(Refusal::conflict("observed", message));
         }
-        let back = match scope {
-            HoldScope::Paths(paths) => Back::Paths(paths),
-            HoldScope::Span { stream, from, to } => Back::Span { stream, from, to },
-        };
         let job = self.next_job();
         self.with_jobs(|jobs| jobs.add_restore(job));
-        Ok((terms.archive.clone(), RestoreTask { job, tree, back, who: who.to_owned() }))
+        Ok((terms.archive.clone(), RestoreTask { job, tree, scope, who: who.to_owned() }))
     }
 }
 
@@ -132,19 +128,8 @@ pub fn restore_here(
     let Some(settings) = settings else {
         return Err(Refusal::conflict("no_archive", format!("archive `{archive}` is not configured any more")));
     };
-    let archiver = Archiver {
-        settings: settings.clone(),
-        trees: config.trees.clone(),
-        window: config.cleanup.window,
-        machine: parts.machine.clone(),
-        clock: parts.clock.clone(),
-        state: parts.state.clone(),
-        catalogues: parts.catalogues.clone(),
-        hub: hub.clone(),
-        stop: Arc::new(AtomicBool::new(false)),
-    };
     let job = task.job;
-    archiver.restore(&mut None, task);
+    Archiver::new(settings, config, parts, hub, &Arc::default()).restore(&mut None, task);
     Ok(job)
 }
 
@@ -190,8 +175,8 @@ impl Archiver {
             brought.push((self.hub.now(), bytes));
             parts.extend(copy.filter(|_| layout.unit_of(&path).is_some()).map(|copy| (path, copy)));
         };
-        let done = match &task.back {
-            Back::Paths(paths) => {
+        let done = match &task.scope {
+            HoldScope::Paths(paths) => {
                 for path in paths {
                     if stop() {
                         break;
@@ -220,7 +205,7 @@ impl Archiver {
                 }
                 Ok(())
             }
-            Back::Span { stream, from, to } => {
+            HoldScope::Span { stream, from, to } => {
                 let top = RelPath::new(task.tree.as_str().as_bytes()).map_err(|error| error.to_string())?;
                 let roots = match layout.roots(stream) {
                     Some(roots) => roots.iter().map(|root| key_of(&task.tree, root)).collect(),
@@ -306,8 +291,8 @@ impl Archiver {
         match bring_back(store, object, &task.tree, dir, number, stop) {
             Ok(back) => {
                 let (digest, identity, detail) = match back {
-                    archive::Back::Restored(digest, identity) => (digest, identity, None),
-                    archive::Back::Already(digest, identity) => {
+                    Back::Restored(digest, identity) => (digest, identity, None),
+                    Back::Already(digest, identity) => {
                         (digest, identity, Some("it was there, with the same content".to_owned()))
                     }
                 };

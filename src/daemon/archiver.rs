@@ -14,7 +14,7 @@ use super::catalogues::Catalogues;
 use super::expiring::Expiry;
 use super::guard::Parts;
 use super::hub::Hub;
-use super::tree::wanted as marker_of;
+use super::tree::{marker_fault, marker_for};
 use crate::archive::{Bucket, ColdError, ColdFolder, ColdStore, Copying, Patience, Ready, Throttle};
 use crate::config::Config;
 use crate::domain::archive::{ArchiveSettings, ArchivedCopy, ColdPlace, key_of};
@@ -53,17 +53,7 @@ impl Archivers {
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
         for settings in &config.archives {
-            let archiver = Archiver {
-                settings: settings.clone(),
-                trees: config.trees.clone(),
-                window: config.cleanup.window,
-                machine: parts.machine.clone(),
-                clock: parts.clock.clone(),
-                state: parts.state.clone(),
-                catalogues: parts.catalogues.clone(),
-                hub: hub.clone(),
-                stop: stop.clone(),
-            };
+            let archiver = Archiver::new(settings, config, parts, hub, &stop);
             let thread = std::thread::Builder::new().name("archive".to_owned()).spawn(move || archiver.work());
             threads.push(thread?);
         }
@@ -110,6 +100,27 @@ pub(super) struct Archiver {
 }
 
 impl Archiver {
+    /// One for an archive of a configuration.
+    pub(super) fn new(
+        settings: &ArchiveSettings,
+        config: &Config,
+        parts: &Parts,
+        hub: &Arc<Hub>,
+        stop: &Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            settings: settings.clone(),
+            trees: config.trees.clone(),
+            window: config.cleanup.window,
+            machine: parts.machine.clone(),
+            clock: parts.clock.clone(),
+            state: parts.state.clone(),
+            catalogues: parts.catalogues.clone(),
+            hub: hub.clone(),
+            stop: stop.clone(),
+        }
+    }
+
     fn work(&self) {
         let name = &self.settings.name;
         let mut throttle = Throttle::new(self.settings.rate, self.clock.clone());
@@ -174,7 +185,7 @@ impl Archiver {
                         store = None;
                     }
                     let at = (self.hub.now(), self.clock.boottime());
-                    if self.hub.cold.failed(name, Some(&wanted), all, &text, at) {
+                    if self.hub.cold.failed(name, &wanted, all, &text, at) {
                         self.hub.record(&Event::ArchiveFailed { archive: name.clone(), why: text });
                     }
                 }
@@ -216,15 +227,13 @@ impl Archiver {
     /// mark.
     fn ready(&self) -> Ready {
         let name = TreeId::new(self.settings.name.as_str());
-        let policy = self.trees.iter().find(|tree| tree.name == name).map(|tree| tree.policy.clone());
         let (state, hub) = (self.state.clone(), self.hub.clone());
         Arc::new(move |dir: &dyn WritableDir| {
             dir.still_there().map_err(|why| why.to_string())?;
-            let Some(policy) = &policy else { return Err("it is no tree of this configuration".to_owned()) };
             let fault = |fault: MarkerFault| {
                 format!("its identity marker {fault}; if this is right, run `storage-guard init --accept {name}`")
             };
-            let wanted = marker_of(dir, policy, &state).map_err(|error| error.to_string())?;
+            let wanted = marker_for(dir, &name, &state).map_err(|error| error.to_string())?;
             let found = dir.read_marker().map_err(|error| fault(MarkerFault::Unreadable(error.to_string())))?;
             if let Some(wrong) = wanted.fault(found.as_deref()) {
                 return Err(match found {
@@ -255,8 +264,7 @@ impl Archiver {
         }
         let failed = |error: std::io::Error| format!("`{}` cannot be opened: {error}", settings.path.display());
         let dir = self.machine.open_near(Path::new(&settings.path)).map_err(failed)?;
-        let wanted = marker_of(dir.as_ref(), &settings.policy, &self.state).map_err(failed)?;
-        match wanted.fault(dir.read_marker().map_err(failed)?.as_deref()) {
+        match marker_fault(dir.as_ref(), tree, &self.state).map_err(failed)? {
             None => Ok(dir),
             Some(fault) => Err(format!("the identity marker of tree `{tree}` {fault}: nothing is written into it")),
         }

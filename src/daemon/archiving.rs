@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::tree::{TreeWatch, marker_for};
+use super::tree::{TreeWatch, marker_fault};
 use super::volume::VolumeWorker;
 use crate::archive::Wanted;
 use crate::domain::archive::{ArchivedCopy, key_of};
@@ -70,8 +70,7 @@ impl Proof {
             }
             let failed = |error: std::io::Error| format!("archive `{archive}`: {error}");
             let cold = machine.open_tree(&path).map_err(failed)?;
-            let wanted = marker_for(cold.as_ref(), &archive, &state).map_err(failed)?;
-            if let Some(fault) = wanted.fault(cold.read_marker().map_err(failed)?.as_deref()) {
+            if let Some(fault) = marker_fault(cold.as_ref(), &archive, &state).map_err(failed)? {
                 return Err(format!("the identity marker of archive `{archive}` {fault}"));
             }
             let key = key_of(&policy.tree, &target.path);

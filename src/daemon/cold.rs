@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::hub::lock;
 use crate::archive::Wanted;
 use crate::domain::archive::{ArchiveProblem, ArchiveView};
-use crate::domain::names::{ArchiveId, StreamId, TreeId, VolumeId};
-use crate::domain::path::RelPath;
+use crate::domain::names::{ArchiveId, TreeId, VolumeId};
+use crate::domain::protection::HoldScope;
 use crate::domain::recording::Tally;
 use crate::domain::units::Timestamp;
 
@@ -23,28 +23,13 @@ const LONGEST_REST: Duration = Duration::from_secs(300);
 /// So many requests to bring something back wait at most.
 const RESTORES: usize = 100;
 
-/// What a person wants back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Back {
-    /// These recordings.
-    Paths(Vec<RelPath>),
-    /// Those of a stream that reach into a span.
-    Span {
-        /// The stream.
-        stream: StreamId,
-        /// From this time …
-        from: Timestamp,
-        /// … to this one.
-        to: Timestamp,
-    },
-}
-
 /// A request to bring something back.
 #[derive(Debug, Clone)]
 pub(super) struct RestoreTask {
     pub(super) job: u64,
     pub(super) tree: TreeId,
-    pub(super) back: Back,
+    /// What is wanted back: recordings by path, or those of a stream that reach into a span.
+    pub(super) scope: HoldScope,
     pub(super) who: String,
 }
 
@@ -110,7 +95,7 @@ impl Desks {
         let mut desks = lock(&self.desks);
         let desk = desks.get_mut(archive).filter(|desk| desk.rests.0 <= boot)?;
         let Desk { wanted, failed, .. } = desk;
-        failed.retain(|_, (until, count)| *until + LONGEST > boot && *count > 0);
+        failed.retain(|_, (until, _)| *until + LONGEST > boot);
         let ready = |one: &Wanted| {
             let key = (one.policy.tree.clone(), one.source);
             failed.get(&key).is_none_or(|(until, _)| *until <= boot)
@@ -146,7 +131,7 @@ impl Desks {
     pub(super) fn failed(
         &self,
         archive: &ArchiveId,
-        wanted: Option<&Wanted>,
+        wanted: &Wanted,
         all: bool,
         text: &str,
         at: (Timestamp, Duration),
@@ -155,10 +140,8 @@ impl Desks {
         let mut desks = lock(&self.desks);
         let Some(desk) = desks.get_mut(archive) else { return false };
         let later = |count: u32, first: Duration, most: Duration| first.saturating_mul(1 << count.min(10)).min(most);
-        if let Some(wanted) = wanted {
-            let entry = desk.failed.entry((wanted.policy.tree.clone(), wanted.source)).or_default();
-            *entry = (boot + later(entry.1, AGAIN, LONGEST), entry.1 + 1);
-        }
+        let entry = desk.failed.entry((wanted.policy.tree.clone(), wanted.source)).or_default();
+        *entry = (boot + later(entry.1, AGAIN, LONGEST), entry.1 + 1);
         if all {
             desk.rests = (boot + later(desk.rests.1, REST, LONGEST_REST), desk.rests.1 + 1);
         }

@@ -3,7 +3,7 @@
 mod handle;
 mod marking;
 
-pub(super) use marking::{marker_for, wanted};
+pub(super) use marking::{marker_fault, marker_for, wanted};
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;

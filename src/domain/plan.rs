@@ -269,12 +269,9 @@ fn consider(index: usize, tree: &TreeFacts, moment: &Moment, sorted: &mut Sorted
         recordings.sort_unstable_by_key(|r| (r.recorded(), r.index));
         let rule = rules[stream];
         // Who had something brought back wants to see it: only pressure takes it.
-        let aged = recordings
-            .iter()
-            .filter(|seen| !matches!(tree.cold(seen, moment), Cold::Restored | Cold::RestoredUnsure))
-            .copied();
-        let past: HashMap<FileIndex, RuleKind> =
-            rule.map(|rule| past_retention(rule, &aged.collect::<Vec<_>>(), moment)).unwrap_or_default();
+        let lately = |seen: &Recording| matches!(tree.cold(seen, moment), Cold::Restored | Cold::RestoredUnsure);
+        let aged = recordings.iter().filter(|seen| !lately(seen));
+        let past = rule.map(|rule| past_retention(rule, aged, moment)).unwrap_or_default();
         for seen in &recordings {
             let cold = tree.cold(seen, moment);
             let (past, newest) = (past.get(&seen.index), newest[stream] == Some(seen.index));
@@ -422,10 +419,14 @@ pub(super) fn newest_of_each(tree: &TreeFacts, moment: &Moment) -> Vec<Option<Fi
 }
 
 /// What of a stream's recordings, the oldest first, is past the rule's retention, and for which of its limits.
-fn past_retention(rule: &Rule, recordings: &[Recording], moment: &Moment) -> HashMap<FileIndex, RuleKind> {
+fn past_retention<'a>(
+    rule: &Rule,
+    recordings: impl Iterator<Item = &'a Recording> + Clone,
+    moment: &Moment,
+) -> HashMap<FileIndex, RuleKind> {
     let mut out = HashMap::new();
-    let mut bytes: Bytes = recordings.iter().map(|r| r.bytes).sum();
-    let mut files: u64 = recordings.iter().map(|r| u64::from(r.files)).sum();
+    let mut bytes: Bytes = recordings.clone().map(|r| r.bytes).sum();
+    let mut files: u64 = recordings.clone().map(|r| u64::from(r.files)).sum();
     for seen in recordings {
         let old = rule.max_age.is_some_and(|max| moment.now.since(seen.recorded()) > max);
         let kind = if moment.trusted && old && !seen.ages_disagree() {

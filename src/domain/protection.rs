@@ -72,7 +72,7 @@ pub struct Hold {
     pub until: Option<Timestamp>,
 }
 
-/// What a hold covers.
+/// What a hold covers, or a person wants back from an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HoldScope {
     /// These files.

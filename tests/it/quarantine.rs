@@ -9,20 +9,18 @@ use std::time::Duration;
 use storage_guard::domain::deletion::{Attempt, Cap, Cause, RuleKind, Seq, Target};
 use storage_guard::domain::event::Event;
 use storage_guard::domain::journal::{Entry, GUARD, Intent, JournalLine, JournalQuery, NoteKind};
-use storage_guard::domain::layout::Layout;
 use storage_guard::domain::names::{TreeId, VolumeId};
-use storage_guard::domain::orphan::{LeftoverPolicy, OrphanPolicy};
 use storage_guard::domain::path::RelPath;
 use storage_guard::domain::path_set::{DigestKey, PathSet};
 use storage_guard::domain::protection::Pattern;
 use storage_guard::domain::recording::Tally;
-use storage_guard::domain::retention::{Mode, TreePolicy, WhenOpen};
+use storage_guard::domain::retention::{Mode, TreePolicy};
 use storage_guard::domain::settings::Cleanup;
 use storage_guard::domain::units::{Bytes, Percent, Timestamp};
 use storage_guard::reclaim::{Brake, Engine, Expiries, OrphanWish, Settled, TreeHandle, Trees, settle};
 use storage_guard::store::{Journal, JournalError};
 use storage_guard::system::{GuardedTree, survive_lease_breaks};
-use storage_guard::testkit::{FakeClock, FakeHolders, Power};
+use storage_guard::testkit::{FakeClock, FakeHolders, Power, policy};
 
 use crate::support::{Mounted, run};
 
@@ -77,21 +75,7 @@ impl Place {
         survive_lease_breaks();
         let (state, told) = (tempfile::tempdir().unwrap(), Arc::default());
         let clock = Arc::new(FakeClock::new(Timestamp::from_secs(NOW), Power::new(Default::default())));
-        let policy = TreePolicy {
-            tree: tree(),
-            mode: Mode::Enforce,
-            layout: Layout::parse("plain", &["mp4".to_owned()], jiff::tz::TimeZone::UTC).unwrap(),
-            min_age: Duration::ZERO,
-            when_open: WhenOpen::Wait,
-            protect: Vec::new(),
-            retention: Vec::new(),
-            budget: None,
-            max_share: Percent::WHOLE,
-            catalogues: Vec::new(),
-            orphans: OrphanPolicy::default(),
-            leftovers: LeftoverPolicy::default(),
-            archive: None,
-        };
+        let policy = policy("live", "plain");
         let engine = engine(state.path(), &clock, &told);
         Self { state, top: top.to_owned(), engine, clock, policy, favourites: Arc::default(), told }
     }

@@ -15,9 +15,7 @@ use storage_guard::domain::clock_watch::Moment;
 use storage_guard::domain::deletion::{Attempt, RuleKind, Seq, Target};
 use storage_guard::domain::history::History;
 use storage_guard::domain::journal::{Entry, GUARD, JournalLine, JournalQuery, NoteKind};
-use storage_guard::domain::layout::Layout;
 use storage_guard::domain::names::{TreeId, VolumeId};
-use storage_guard::domain::orphan::{LeftoverPolicy, OrphanPolicy};
 use storage_guard::domain::path::RelPath;
 use storage_guard::domain::plan::{TreeFacts, plan};
 use storage_guard::domain::pressure::Deficit;
@@ -25,13 +23,13 @@ use storage_guard::domain::protection::{HOLD_ATTRIBUTE, Pattern};
 use storage_guard::domain::recording::{Gone, Inventory};
 use storage_guard::domain::retention::{Mode, Rule, TreePolicy, WhenOpen};
 use storage_guard::domain::settings::Cleanup;
-use storage_guard::domain::units::{Bytes, Percent, Timestamp};
+use storage_guard::domain::units::{Bytes, Timestamp};
 use storage_guard::domain::volume::{Mark, Marks};
 use storage_guard::reclaim::{Brake, Engine, Order, TreeHandle, Trees, settle};
 use storage_guard::scan::scan;
 use storage_guard::store::{Journal, JournalError};
 use storage_guard::system::{Dir as _, Volumes as _};
-use storage_guard::testkit::{Cut, Disk, FakeClock, FakeDir, FakeHolders, FakeVolumes, Power, Strike};
+use storage_guard::testkit::{Cut, Disk, FakeClock, FakeDir, FakeHolders, FakeVolumes, Power, Strike, policy};
 
 use crate::quarantine::expire;
 use crate::support::{scale, total};
@@ -317,24 +315,11 @@ impl World {
             stream_share: None,
         };
         let policy = TreePolicy {
-            tree: tree(),
             mode: if case.enforce { Mode::Enforce } else { Mode::Observe },
-            layout: Layout::parse(
-                if case.days { "hls" } else { "plain" },
-                &["mp4".to_owned()],
-                jiff::tz::TimeZone::UTC,
-            )
-            .unwrap(),
             min_age: Duration::from_secs(6 * 3600),
             when_open: if case.delete_open { WhenOpen::Delete } else { WhenOpen::Wait },
-            protect: Vec::new(),
             retention: vec![rule],
-            budget: None,
-            max_share: Percent::WHOLE,
-            catalogues: Vec::new(),
-            orphans: OrphanPolicy::default(),
-            leftovers: LeftoverPolicy::default(),
-            archive: None,
+            ..policy("live", if case.days { "hls" } else { "plain" })
         };
         let free = SIZE.saturating_sub(OTHERS).saturating_sub(disk.used());
         let low = vec![Mark::Free(free.saturating_add(Bytes(case.wanted * BLOCK)))];

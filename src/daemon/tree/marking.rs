@@ -116,6 +116,15 @@ pub(in crate::daemon) fn marker_for(dir: &dyn WritableDir, tree: &TreeId, state:
     })
 }
 
+/// What is wrong with the marker that a tree bears, if anything is.
+pub(in crate::daemon) fn marker_fault(
+    dir: &dyn WritableDir,
+    tree: &TreeId,
+    state: &str,
+) -> io::Result<Option<MarkerFault>> {
+    Ok(marker_for(dir, tree, state)?.fault(dir.read_marker()?.as_deref()))
+}
+
 fn note(policy: &TreePolicy, text: &str) -> Entry {
     Entry::Note {
         kind: NoteKind::Marker,

@@ -8,38 +8,18 @@ use std::time::Duration;
 
 use storage_guard::archive::{ColdError, ColdFolder, Copying, Throttle, Wanted};
 use storage_guard::domain::archive::ArchivedCopy;
-use storage_guard::domain::layout::Layout;
-use storage_guard::domain::names::{ArchiveId, TreeId};
-use storage_guard::domain::orphan::{LeftoverPolicy, OrphanPolicy};
+use storage_guard::domain::names::ArchiveId;
 use storage_guard::domain::path::RelPath;
-use storage_guard::domain::retention::{Mode, TreePolicy, WhenOpen};
-use storage_guard::domain::units::{Bytes, Percent, Timestamp};
+use storage_guard::domain::retention::TreePolicy;
+use storage_guard::domain::units::{Bytes, Timestamp};
 use storage_guard::system::{Dir as _, GuardedTree, SystemClock};
+use storage_guard::testkit::policy;
 
 use super::Cold;
 use crate::misbehaving::{Misbehaving, Op, Trouble};
 use crate::support::{Daemon, Mounted, pause, wait_for};
 
 const MIB: usize = 1 << 20;
-
-/// The rules of a tree of which nothing goes by itself.
-pub(crate) fn policy() -> TreePolicy {
-    TreePolicy {
-        tree: TreeId::new("live"),
-        mode: Mode::Enforce,
-        layout: Layout::parse("dated", &["mp4".to_owned()], jiff::tz::TimeZone::UTC).unwrap(),
-        min_age: Duration::ZERO,
-        when_open: WhenOpen::Wait,
-        protect: Vec::new(),
-        retention: Vec::new(),
-        budget: None,
-        max_share: Percent::WHOLE,
-        catalogues: Vec::new(),
-        orphans: OrphanPolicy::default(),
-        leftovers: LeftoverPolicy::default(),
-        archive: None,
-    }
-}
 
 /// A recording as it is now, to be copied.
 pub(crate) fn wanted(tree: &Arc<GuardedTree>, policy: &Arc<TreePolicy>, path: &str) -> Wanted {
@@ -79,7 +59,7 @@ impl Site {
         std::fs::write(hot.path().join(NAME), film).unwrap();
         let store = ColdFolder::new(Arc::new(GuardedTree::open(disk.path()).unwrap()), Arc::new(|_| Ok(())));
         let tree = Arc::new(GuardedTree::open(hot.path()).unwrap());
-        Self { disk, hot, tree, policy: Arc::new(policy()), store }
+        Self { disk, hot, tree, policy: Arc::new(policy("live", "dated")), store }
     }
 
     fn source(&self) -> PathBuf {

@@ -10,7 +10,7 @@ use storage_guard::domain::names::{ArchiveId, TreeId};
 use storage_guard::domain::path::RelPath;
 use storage_guard::system::{GuardedTree, SystemClock, WritableDir as _};
 
-use crate::archive::lying::{policy, wanted};
+use crate::archive::lying::wanted;
 
 /// Three of those whose retention is over. What they hold is all the same byte, and as long as no other.
 const NAMES: [&str; 3] = ["0.mp4", "1.mp4", "2.mp4"];
@@ -26,7 +26,7 @@ pub(super) fn operate(what: &str, top: &Path) -> Result<bool, Box<dyn Error>> {
     match what {
         "copy" => {
             store.tidy()?;
-            let policy = Arc::new(policy());
+            let policy = Arc::new(storage_guard::testkit::policy("live", "dated"));
             let (archive, mut throttle) = (ArchiveId::new("cold"), Throttle::new(None, Arc::new(SystemClock)));
             let mut copying = Copying {
                 archive: &archive,

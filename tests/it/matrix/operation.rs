@@ -11,15 +11,13 @@ use storage_guard::domain::deletion::{Attempt, RuleKind, Seq, Target};
 use storage_guard::domain::journal::{GUARD, Intent};
 use storage_guard::domain::layout::Layout;
 use storage_guard::domain::names::TreeId;
-use storage_guard::domain::orphan::{LeftoverPolicy, OrphanPolicy};
-use storage_guard::domain::retention::{Mode, TreePolicy, WhenOpen};
+use storage_guard::domain::retention::TreePolicy;
 use storage_guard::domain::settings::Cleanup;
-use storage_guard::domain::units::Percent;
 use storage_guard::reclaim::{Brake, Engine, TreeHandle, Trees, settle};
 use storage_guard::scan::scan;
 use storage_guard::store::Journal;
 use storage_guard::system::{GuardedTree, SystemClock, survive_lease_breaks};
-use storage_guard::testkit::FakeHolders;
+use storage_guard::testkit::{FakeHolders, policy};
 
 use crate::quarantine::expire;
 
@@ -65,19 +63,9 @@ fn operate(what: &str, top: &Path, state: &Path) -> Result<bool, Box<dyn Error>>
     }
     let tree = TreeId::new("live");
     let policy = TreePolicy {
-        tree: tree.clone(),
-        mode: Mode::Enforce,
         layout: Layout::parse("zlmediakit", &[], jiff::tz::TimeZone::system())?,
         min_age: Duration::from_secs(600),
-        when_open: WhenOpen::Wait,
-        protect: Vec::new(),
-        retention: Vec::new(),
-        budget: None,
-        max_share: Percent::WHOLE,
-        catalogues: Vec::new(),
-        orphans: OrphanPolicy::default(),
-        leftovers: LeftoverPolicy::default(),
-        archive: None,
+        ..policy("live", "zlmediakit")
     };
     let engine = Engine {
         journal: Arc::new(Journal::open(&state.join("journal"))?.journal),
